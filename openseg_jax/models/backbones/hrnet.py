@@ -1,0 +1,176 @@
+"""HRNet: high resolution kept through the whole net (Wang et al., TPAMI 2020, arXiv:1908.07919).
+
+    stem (1/4) -> layer1 -> stage2 -> stage3 -> stage4
+
+Stage s runs s branches side by side, at strides 4, 8, 16 and 32 and widths C, 2C, 4C and 8C. It is a sequence of
+modules; in each, every branch passes a few residual blocks, and then all branches exchange what they found.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+
+from flax import nnx
+
+from openseg_jax.models import resize
+from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck
+from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, concat, relu
+
+
+class HRNet(nnx.Module):
+    """images (N, H, W, 3) -> Taps of four branches at strides 4, 8, 16, 32 with C, 2C, 4C, 8C channels.
+
+    width: C, the channels of the finest branch.
+    blocks: residual blocks per branch of a module; modules: modules in stages 2, 3 and 4.
+    layer1_blocks, layer1_width: the bottlenecks before the branches.
+    full_res_stem: one stem convolution at stride 1 instead of two at stride 2; taps at strides 1, 2, 4, 8.
+    drop_stage4: taps are the three branches of stage 3. Stage 4 is still built, as in the original, so that
+        checkpoints keep their keys.
+    keep_imagenet_head: taps pass through the body of the classification head: 128, 256, 512 and 2048 channels.
+    """
+
+    def __init__(
+        self,
+        norm,
+        *,
+        width: int,
+        blocks: int = 4,
+        modules: tuple[int, int, int] = (1, 4, 3),
+        layer1_blocks: int = 4,
+        layer1_width: int = 64,
+        full_res_stem: bool = False,
+        drop_stage4: bool = False,
+        keep_imagenet_head: bool = False,
+    ):
+        widths = tuple(width * 2**branch for branch in range(4))
+        self.drop_stage4 = drop_stage4
+
+        self.conv1 = Conv(3, 64, 3, stride=1 if full_res_stem else 2, bias=False)
+        self.norm1 = norm(64)
+        self.conv2 = None if full_res_stem else Conv(64, 64, 3, stride=2, bias=False)
+        self.norm2 = None if full_res_stem else norm(64)
+
+        layer1_out = layer1_width * Bottleneck.expansion
+        self.layer1 = nnx.List(
+            Bottleneck(64 if block == 0 else layer1_out, layer1_width, norm) for block in range(layer1_blocks)
+        )
+        self.transition1 = Transition((layer1_out,), widths[:2], norm)
+        self.stage2 = nnx.List(ExchangeModule(widths[:2], blocks, norm) for _ in range(modules[0]))
+        self.transition2 = Transition(widths[:2], widths[:3], norm)
+        self.stage3 = nnx.List(ExchangeModule(widths[:3], blocks, norm) for _ in range(modules[1]))
+        self.transition3 = Transition(widths[:3], widths, norm)
+        self.stage4 = nnx.List(ExchangeModule(widths, blocks, norm) for _ in range(modules[2]))
+
+        self.imagenet_head = ImageNetHead(widths, norm) if keep_imagenet_head else None
+        maps = widths[:3] if drop_stage4 else self.imagenet_head.channels if keep_imagenet_head else widths
+        self.channels = Taps(maps=maps, low=sum(maps), high=sum(maps))
+
+    def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
+        x = relu(self.norm1(self.conv1(images), train=train))
+        if self.conv2 is not None:
+            x = relu(self.norm2(self.conv2(x), train=train))
+        for block in self.layer1:
+            x = block(x, train=train)
+
+        branches = [x]
+        branches = self._stage(self.transition1, self.stage2, branches, train)
+        branches = self._stage(self.transition2, self.stage3, branches, train)
+        if not self.drop_stage4:
+            branches = self._stage(self.transition3, self.stage4, branches, train)
+            if self.imagenet_head is not None:
+                branches = self.imagenet_head(branches, train=train)
+
+        joined = concat([resize.bilinear(x, like=branches[0], align_corners=True) for x in branches])
+        return Taps(maps=tuple(branches), low=joined, high=joined)
+
+    @staticmethod
+    def _stage(transition: Transition, modules, branches: list[FeatureMap], train: bool) -> list[FeatureMap]:
+        branches = transition(branches, train=train)
+        for module in modules:
+            branches = module(branches, train=train)
+        return branches
+
+
+class Transition(nnx.Module):
+    """Between stages: adapts the branches whose width changes, and starts a new one at half the lowest resolution."""
+
+    def __init__(self, widths_in: tuple[int, ...], widths_out: tuple[int, ...], norm):
+        def path(branch: int):
+            if branch >= len(widths_in):
+                return ConvNorm(widths_in[-1], widths_out[branch], 3, norm, stride=2)
+            same = widths_in[branch] == widths_out[branch]
+            return None if same else ConvNorm(widths_in[branch], widths_out[branch], 3, norm)
+
+        self.paths = nnx.List(path(branch) for branch in range(len(widths_out)))
+
+    def __call__(self, branches: list[FeatureMap], *, train: bool) -> list[FeatureMap]:
+        sources = [*branches, branches[-1]][: len(self.paths)]
+        return [x if path is None else relu(path(x, train=train)) for x, path in zip(sources, self.paths, strict=True)]
+
+
+class ExchangeModule(nnx.Module):
+    """Residual blocks in every branch, then each branch becomes the sum of all of them (figure 3 of the paper)."""
+
+    def __init__(self, widths: tuple[int, ...], blocks: int, norm):
+        self.branches = nnx.List(nnx.List(BasicBlock(width, norm) for _ in range(blocks)) for width in widths)
+        branch_indices = range(len(widths))
+        self.fuse = nnx.List(
+            nnx.List(None if i == j else ExchangePath(widths, i, j, norm) for i in branch_indices)
+            for j in branch_indices
+        )
+
+    def __call__(self, branches: list[FeatureMap], *, train: bool) -> list[FeatureMap]:
+        refined = []
+        for x, blocks in zip(branches, self.branches, strict=True):
+            for block in blocks:
+                x = block(x, train=train)
+            refined.append(x)
+
+        fused = []
+        for target, paths in zip(refined, self.fuse, strict=True):
+            parts = [
+                x if path is None else path(x, like=target, train=train) for x, path in zip(refined, paths, strict=True)
+            ]
+            fused.append(relu(functools.reduce(operator.add, parts)))
+        return fused
+
+
+class ExchangePath(nnx.Module):
+    """From branch `source` to branch `target`: a 1x1 convolution and upsampling, or a chain of strided 3x3 ones."""
+
+    def __init__(self, widths: tuple[int, ...], source: int, target: int, norm):
+        self.upsamples = source > target
+        if self.upsamples:
+            self.steps = nnx.List([ConvNorm(widths[source], widths[target], 1, norm)])
+        else:  # only the last step changes the width
+            outs = [widths[source]] * (target - source - 1) + [widths[target]]
+            self.steps = nnx.List(ConvNorm(widths[source], out, 3, norm, stride=2) for out in outs)
+
+    def __call__(self, x: FeatureMap, *, like: FeatureMap, train: bool) -> FeatureMap:
+        first, *rest = self.steps
+        x = first(x, train=train)
+        for step in rest:
+            x = step(relu(x), train=train)
+        return resize.bilinear(x, like=like, align_corners=True) if self.upsamples else x
+
+
+class ImageNetHead(nnx.Module):
+    """The body of the classification head: widens every branch, then folds them downwards, finest first."""
+
+    channels = (128, 256, 512, 2048)
+
+    def __init__(self, widths: tuple[int, ...], norm):
+        planes = [channels // Bottleneck.expansion for channels in (128, 256, 512, 1024)]
+        self.widen = nnx.List(Bottleneck(width, plane, norm) for width, plane in zip(widths, planes, strict=True))
+        self.down = nnx.List(
+            ConvNorm(channels, 2 * channels, 3, norm, stride=2, bias=True) for channels in (128, 256, 512)
+        )
+        self.final = ConvNorm(1024, 2048, 1, norm, bias=True)
+
+    def __call__(self, branches: list[FeatureMap], *, train: bool) -> list[FeatureMap]:
+        wide = [block(x, train=train) for block, x in zip(self.widen, branches, strict=True)]
+        for i, down in enumerate(self.down):
+            wide[i + 1] = wide[i + 1] + relu(down(wide[i], train=train))
+        return [*wide[:3], relu(self.final(wide[3], train=train))]

@@ -1,0 +1,141 @@
+"""The tables of backbones and of named models, and `create`, which builds from them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any, NamedTuple
+
+from openseg_jax.models.backbones.hrnet import HRNet
+from openseg_jax.models.heads.fcn import FCNHead
+from openseg_jax.models.heads.ocr import ASPOCRHead, OCRHead
+from openseg_jax.models.layers import NORMS
+from openseg_jax.models.segmentor import ModelSpec, Segmentor
+
+
+class Part(NamedTuple):
+    """A class and the arguments that make a variant of it."""
+
+    build: type
+    options: dict[str, Any]
+
+
+class Recipe(NamedTuple):
+    """A named model: its backbone, unless another is asked for, and its head."""
+
+    backbone: str
+    head: Part
+
+
+# The strings are those of the original; W18-small are those of the HRNet classification code.
+BACKBONES: dict[str, Part] = {
+    "hrnet18": Part(HRNet, {"width": 18}),
+    "hrnet32": Part(HRNet, {"width": 32}),
+    "hrnet48": Part(HRNet, {"width": 48}),
+    "hrnet64": Part(HRNet, {"width": 64}),
+    "hrnet18_small_v1": Part(
+        HRNet, {"width": 16, "blocks": 2, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 32}
+    ),
+    "hrnet18_small_v2": Part(HRNet, {"width": 18, "blocks": 2, "modules": (1, 3, 2), "layer1_blocks": 2}),
+}
+
+_HRNET_HEADS: dict[str, Part] = {
+    "": Part(FCNHead, {}),
+    "_ocr": Part(OCRHead, {"channels": 512, "key_channels": 256}),
+    "_ocr_b": Part(OCRHead, {"channels": 256, "key_channels": 128, "aux_channels": 256}),
+    "_asp_ocr": Part(ASPOCRHead, {"dilations": (24, 48, 72), "classifier_bias": False}),
+}
+
+MODELS: dict[str, Recipe] = {
+    backbone.replace("hrnet", "hrnet_w") + suffix: Recipe(backbone, head)
+    for backbone in BACKBONES
+    for suffix, head in _HRNET_HEADS.items()
+}
+
+_NORM_ALIASES = {"torchbn": "batch_norm", "torchsyncbn": "batch_norm", "syncbn": "batch_norm"}
+
+
+def create(
+    name: str,
+    num_classes: int | None = None,
+    *,
+    backbone: str | None = None,
+    norm: str | tuple[str, str] | dict[str, str] = "batch_norm",
+    dtype: str = "float32",
+    **options,
+) -> Segmentor:
+    """Describes a model. Nothing is allocated: `init` or a checkpoint import makes the variables.
+
+    name: a named model (MODELS), or a backbone (BACKBONES), which then returns its taps.
+    num_classes: K, the channels of the logits.
+    backbone: another one than the named model's own.
+    norm: "batch_norm", "inplace_abn" or "group_norm", for the whole net or one each as (backbone, head).
+    dtype: of the computation, "float32" or "bfloat16"; parameters, statistics and logits are float32.
+    options: any keyword argument of the backbone's or of the head's class.
+    Raises ValueError, with what was found and what is possible.
+    """
+    if name in BACKBONES:
+        if backbone not in (None, name):
+            raise ValueError(f"{name} is a backbone itself, backbone={backbone!r} cannot be given with it")
+        recipe = Recipe(name, head=None)
+    else:
+        recipe = _lookup(MODELS, name, "model")
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f"num_classes must be a positive number for {name}, found {num_classes!r}")
+    backbone = backbone or recipe.backbone
+    part = _lookup(BACKBONES, backbone, "backbone")
+    norms = _norms(norm)
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f'dtype must be "float32" or "bfloat16", found {dtype!r}')
+
+    takes = {kind: set(_options(p.build)) for kind, p in {"backbone": part, "head": recipe.head}.items() if p}
+    unknown = [option for option in options if not any(option in names for names in takes.values())]
+    if unknown:
+        known = sorted(set().union(*takes.values()))
+        raise ValueError(f"unknown option {unknown[0]!r} for {name} on {backbone}; known are {', '.join(known)}")
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+
+    def build(kind: str, part: Part, *args):
+        chosen = part.options | {key: value for key, value in options.items() if key in takes[kind]}
+        return part.build(*args, **chosen)
+
+    spec = ModelSpec(name, num_classes, backbone, norms, dtype, tuple(options.items()))
+    body = build("backbone", part, NORMS[norms[0]])
+    head = build("head", recipe.head, body.channels, num_classes, NORMS[norms[1]]) if recipe.head else None
+    return Segmentor(spec, body, head)
+
+
+def default_options(name: str, backbone: str | None = None) -> dict[str, Any]:
+    """Every option that `create` takes for a named model, with the value it has if not given."""
+    recipe = _lookup(MODELS, name, "model")
+    parts = (_lookup(BACKBONES, backbone or recipe.backbone, "backbone"), recipe.head)
+    return {option: value for part in parts for option, value in (_options(part.build) | part.options).items()}
+
+
+def _options(build: type) -> dict[str, Any]:
+    """Keyword-only parameters and their defaults."""
+    parameters = inspect.signature(build.__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _norms(norm) -> tuple[str, str]:
+    if isinstance(norm, str):
+        pair = (norm, norm)
+    elif isinstance(norm, dict) and set(norm) == {"backbone", "head"}:
+        pair = (norm["backbone"], norm["head"])
+    elif isinstance(norm, (tuple, list)) and len(norm) == 2:
+        pair = tuple(norm)
+    else:
+        raise ValueError(f"norm must be a name or one each for backbone and head, found {norm!r}")
+    pair = tuple(_NORM_ALIASES.get(n, n) for n in pair)
+    for n in pair:
+        _lookup(NORMS, n, "norm")
+    return pair
+
+
+def _lookup(table: dict, name: str, what: str):
+    if name in table:
+        return table[name]
+    close = difflib.get_close_matches(str(name), table, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(table)}"
+    raise ValueError(f"unknown {what} {name!r}; {hint}")

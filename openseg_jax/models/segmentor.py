@@ -1,0 +1,53 @@
+"""Backbone + head -> named outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from openseg_jax.models import resize
+from openseg_jax.models.layers import FeatureMap
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """How a model was made, so that it can be made again: `create(**spec.to_dict())`. Stored with every checkpoint."""
+
+    name: str
+    num_classes: int | None
+    backbone: str
+    norm: tuple[str, str]
+    dtype: str
+    options: tuple[tuple[str, object], ...]
+
+    def to_dict(self) -> dict:
+        fields = dataclasses.asdict(self) | dict(self.options)
+        del fields["options"]
+        return fields
+
+
+class Segmentor(nnx.Module):
+    """images (N, H, W, 3) -> {"out": ..., ...}: (N, H, W, K) float32 logits at the size of the images.
+
+    With head=None it is the bare backbone: {"tap0": ..., "tap1": ...}, each at its own resolution.
+    """
+
+    def __init__(self, spec: ModelSpec, backbone: nnx.Module, head: nnx.Module | None):
+        self.spec = spec
+        self.backbone = backbone
+        self.head = head
+
+    def __call__(self, images: FeatureMap, *, train: bool, rngs: jax.Array | None) -> dict[str, jax.Array]:
+        taps = self.backbone(images, train=train)
+        if self.head is None:
+            return {f"tap{i}": _wide(tap).values for i, tap in enumerate(taps.maps)}
+        logits = self.head(taps, train=train, rngs=rngs)
+        return {name: resize.bilinear(_wide(x), like=images, align_corners=True).values for name, x in logits.items()}
+
+
+def _wide(x: FeatureMap) -> FeatureMap:
+    """At least float32, whatever the compute dtype."""
+    return x.replace(x.values.astype(jnp.promote_types(x.values.dtype, jnp.float32)))

@@ -1,0 +1,122 @@
+"""Between modules and plain nested dicts: `init`, `apply`, `shapes`. The only place that knows NNX's state plumbing."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.segmentor import Segmentor
+
+_COLLECTIONS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
+
+
+def shapes(model: Segmentor) -> dict:
+    """The variables as jax.ShapeDtypeStruct: what they look like, without making them."""
+    return _map_declarations(model, lambda path, variable: variable.get_value())
+
+
+def init(model: Segmentor, seed: int = 0) -> dict:
+    """Random variables with torch's initial distributions, {"params": ..., "batch_stats": ...}, float32.
+
+    Each leaf is drawn by numpy from (seed, its own path): the same whatever else the net contains, and a second for
+    a large net, where jitted initialisation compiles for a minute.
+    """
+
+    def draw(path, variable):
+        rng = np.random.default_rng([seed, zlib.crc32(".".join(path).encode())])
+        declared = variable.get_value()
+        return jnp.asarray(variable.get_metadata()["init"](rng, declared.shape), declared.dtype)
+
+    return _map_declarations(model, draw)
+
+
+def apply(
+    model: Segmentor,
+    variables: dict,
+    images: jax.Array,
+    train: bool = False,
+    sizes: jax.Array | None = None,
+    rngs: jax.Array | dict | None = None,
+):
+    """Runs the net.
+
+    images: (N, H, W, 3) float, normalised.
+    sizes: int (N, 2), the true (height, width) of each image of a padded batch. Each image then gets the logits it
+        would get alone at its own size; logits beyond it are zero.
+    rngs: a PRNG key (or {"dropout": key}) for dropout; without one, training runs without dropout.
+    Returns the outputs, a dict of float32 (N, H, W, K) logits at the size of the images; with train=True
+    (outputs, new_batch_stats), the statistics of the batch being used and folded into the running ones.
+    Raises ValueError where variables or inputs do not fit the model.
+    """
+    images, sizes = jnp.asarray(images), None if sizes is None else jnp.asarray(sizes)
+    _check(model, variables, images, sizes)
+    if isinstance(rngs, dict):
+        rngs = rngs["dropout"]
+    graph, *states = nnx.split(model, *_COLLECTIONS.values())
+    filled = [_like(nnx.to_pure_dict(state), variables[name]) for name, state in zip(_COLLECTIONS, states, strict=True)]
+    module = nnx.merge(graph, *filled)
+
+    compute_dtype = jnp.promote_types(images.dtype, jnp.float32) if model.spec.dtype == "float32" else jnp.bfloat16
+    # float32 means float32: GPUs would otherwise round the inputs of convolutions and products to 10 bits (TF32).
+    exact = jax.default_matmul_precision("float32") if compute_dtype != jnp.bfloat16 else contextlib.nullcontext()
+    with exact:
+        x = FeatureMap(images.astype(compute_dtype), sizes).zero_outside()
+        outputs = module(x, train=train, rngs=rngs)
+    if not train:
+        return outputs
+    return outputs, _with_string_keys(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
+
+
+def _check(model, variables, images, sizes) -> None:
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"images must be (N, H, W, 3), found {images.shape}")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"images must be floating point and normalised, found {images.dtype}")
+    if sizes is not None and sizes.shape != (images.shape[0], 2):
+        raise ValueError(
+            f"sizes must be ({images.shape[0]}, 2), the height and width of each image, found {sizes.shape}"
+        )
+    wanted = shapes(model)
+    if jax.tree.structure(wanted) != jax.tree.structure(variables):
+        differing = _paths(wanted) ^ _paths(variables)
+        raise ValueError(
+            f"variables do not fit {model.spec.name}: {len(differing)} leaves are missing or unknown, "
+            f"such as {min(differing, default='an empty subtree')}"
+        )
+
+
+def _paths(tree) -> set[str]:
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _map_declarations(model: Segmentor, function) -> dict:
+    """{"params": ..., "batch_stats": ...} with function(path, declared variable) at every leaf; keys are strings."""
+    result = {}
+    for name, kind in _COLLECTIONS.items():
+        result[name] = {}
+        for path, variable in nnx.to_flat_state(nnx.state(model, kind)):
+            path = tuple(str(key) for key in path)
+            node = result[name]
+            for key in path[:-1]:
+                node = node.setdefault(key, {})
+            node[path[-1]] = function(path, variable)
+    return result
+
+
+def _with_string_keys(tree):
+    return {str(key): _with_string_keys(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _like(template, tree):
+    """The leaves of `tree` under the keys of `template`, whose list indices are integers."""
+    if not isinstance(template, dict):
+        return tree
+    return {key: _like(value, tree[str(key)]) for key, value in template.items()}
