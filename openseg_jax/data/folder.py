@@ -1,0 +1,69 @@
+"""A data set as folders of images and masks: ROOT/SPLIT/image/NAME.jpg with ROOT/SPLIT/label/NAME.png."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from openseg_jax.data.classes import ClassTable
+from openseg_jax.data.images import IMAGE_SUFFIXES, read_image, read_mask, read_size
+from openseg_jax.errors import InputError
+
+
+class FolderSource:
+    """Random access to the samples of one split, in the order of their names.
+
+    source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str}.
+    Raises InputError when made, if a folder is missing, empty, or an image or mask lacks its partner; and when read,
+    if a file is damaged, the sizes differ or a mask has ids the class table does not know.
+    """
+
+    def __init__(self, root: str, split: str, classes: ClassTable):
+        self.classes = classes
+        folder = Path(root).expanduser() / split
+        images, masks = _by_stem(folder / "image"), _by_stem(folder / "label")
+        for lonely, has, wants in ((images.keys() - masks.keys(), "image", "mask in label/"),
+                                   (masks.keys() - images.keys(), "mask", "image in image/")):  # fmt: skip
+            if lonely:
+                raise InputError(
+                    f"{folder}: {len(lonely)} of {len(images | masks)} have an {has} but no {wants} of the same name, "
+                    f"such as {min(lonely)}".replace("an mask", "a mask")
+                )
+        self.names = sorted(images)
+        self.images = [images[name] for name in self.names]
+        self.masks = [masks[name] for name in self.names]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> dict:
+        image, mask = read_image(self.images[index]), read_mask(self.masks[index])
+        if image.shape[:2] != mask.shape:
+            raise InputError(
+                f"{self.masks[index]} is {_by(mask.shape)} (height x width), its image is {_by(image.shape[:2])}: "
+                "masks must have the size of their image"
+            )
+        label = self.classes.encode(mask, str(self.masks[index]))
+        return {"image": image, "label": label, "name": self.names[index]}
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of a sample, from the file's header."""
+        return read_size(self.images[index])
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: a data set is ROOT/SPLIT/image and ROOT/SPLIT/label")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise InputError(f"{folder} contains no {', '.join(IMAGE_SUFFIXES)} files")
+    by_stem = {file.stem: file for file in files}
+    if len(by_stem) < len(files):
+        twice = next(file for file in files if by_stem[file.stem] != file)
+        raise InputError(
+            f"{folder} holds two files of the name {twice.stem}, {twice.name} and {by_stem[twice.stem].name}"
+        )
+    return by_stem
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]}x{shape[1]}"

@@ -1,0 +1,145 @@
+"""The order and content of batches, and that an evaluation sees each image exactly once."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from openseg_jax.data import FolderSource, SyntheticSource, load_classes
+from openseg_jax.data.pipeline import eval_batches, make_buckets, train_batches
+from openseg_jax.data.transforms import Compose, RandomBrightness, RandomCrop, RandomFlip, RandomPad, RandomResize
+from openseg_jax.errors import InputError
+from tests.data import folders
+
+CHAIN = Compose((RandomResize(), RandomCrop(32, 40), RandomFlip(), RandomBrightness(), RandomPad(32, 40)))
+SOURCE = SyntheticSource("train", 10, (40, 48))
+
+
+def stream(count, *, start=0, **options):
+    arguments = {"seed": 5, "batch_size": 4, "start_step": start} | options
+    return list(itertools.islice(train_batches(SOURCE, CHAIN, **arguments), count))
+
+
+def assert_same(a, b):
+    for left, right in zip(a, b, strict=True):
+        assert left.keys() == right.keys()
+        for key in left:
+            np.testing.assert_array_equal(left[key], right[key])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    return stream(8)  # three epochs of ten samples
+
+
+def test_batches(uninterrupted):
+    batch = uninterrupted[0]
+    assert {key: (x.shape, x.dtype.name) for key, x in batch.items()} == {
+        "image": ((4, 32, 40, 3), "uint8"),
+        "label": ((4, 32, 40), "uint8"),
+        "box": ((4, 4), "int32"),
+    }
+    assert_same(stream(8), uninterrupted)
+    assert not np.array_equal(stream(1, seed=6)[0]["image"], batch["image"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(uninterrupted, workers):
+    assert_same(stream(5, workers=workers), uninterrupted[:5])
+
+
+@pytest.mark.parametrize("start", [1, 3, 7])
+def test_resuming_changes_nothing(uninterrupted, start):
+    assert_same(stream(8 - start, start=start), uninterrupted[start:])
+
+
+def test_processes_share_the_same_batch(uninterrupted):
+    parts = [stream(4, process=(rank, 2)) for rank in range(2)]
+    joined = [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*parts, strict=True)]
+    assert_same(joined, uninterrupted[:4])
+
+
+def test_every_epoch_has_every_sample_in_another_order():
+    class Numbered:
+        def __len__(self):
+            return 12
+
+        def __getitem__(self, index):
+            return {"image": np.full((4, 4, 3), index, np.uint8), "label": np.zeros((4, 4), np.uint8)}
+
+    batches = itertools.islice(train_batches(Numbered(), Compose((RandomPad(4, 4),)), seed=0, batch_size=4), 9)
+    order = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches]).reshape(3, 12)
+    assert all(sorted(epoch) == list(range(12)) for epoch in order)
+    assert len({tuple(epoch) for epoch in order}) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_sample_reaches_the_user_as_its_sentence(tmp_path, workers):
+    root = folders.write(tmp_path)
+    folders.save(root / "train" / "label" / "scene4.png", np.full((33, 64), 42, np.uint8))
+    source = FolderSource(str(root), "train", load_classes(str(root / "classes.json")))
+    with pytest.raises(InputError, match="scene4.png contains the ids 42"):
+        list(itertools.islice(train_batches(source, CHAIN, seed=0, batch_size=3, workers=workers), 4))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_buckets_of_one_size_have_no_padding():
+    (bucket,) = make_buckets([(360, 480)] * 7, max_buckets=4)
+    assert (bucket.canvas, bucket.indices) == ((360, 480), tuple(range(7)))
+
+
+def test_buckets_cover_all_images_with_little_padding():
+    rng = np.random.default_rng(0)
+    sizes = [
+        (int(h), int(w))
+        for h, w in np.concatenate([rng.normal((500, 680), 30, (60, 2)), rng.normal((680, 500), 30, (40, 2))])
+    ]
+    buckets = make_buckets(sizes, max_buckets=3, multiple=8)
+    assert len(buckets) == 3
+    assert sorted(index for bucket in buckets for index in bucket.indices) == list(range(100))
+    for bucket in buckets:
+        assert bucket.canvas[0] % 8 == 0
+        assert all(np.all(np.array(sizes[index]) <= bucket.canvas) for index in bucket.indices)
+    padded = sum(len(bucket.indices) * bucket.canvas[0] * bucket.canvas[1] for bucket in buckets)
+    real = sum(height * width for height, width in sizes)
+    one = max(h for h, _ in sizes) * max(w for _, w in sizes) * 100
+    assert padded < 1.35 * real < one
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_evaluation_sees_each_image_once(tmp_path, processes):
+    root = folders.write(tmp_path, counts=(1, 7))
+    source = FolderSource(str(root), "val", load_classes(str(root / "classes.json")))
+    buckets = make_buckets([source.size(i) for i in range(7)], max_buckets=2)
+    seen = []
+    for rank in range(processes):
+        for batch in eval_batches(source, buckets, batch_size=4, process=(rank, processes)):
+            assert len(batch["index"]) == 4 // processes
+            for index, image, size, label in zip(*(batch[k] for k in ("index", "image", "size", "label")), strict=True):
+                if index < 0:
+                    assert (label == 255).all()
+                    continue
+                seen.append(index)
+                sample = source[index]
+                np.testing.assert_array_equal(image[: size[0], : size[1]], sample["image"])
+                np.testing.assert_array_equal(label[: size[0], : size[1]], sample["label"])
+                assert (label[size[0] :] == 255).all()
+                assert (label[:, size[1] :] == 255).all()
+    assert sorted(seen) == list(range(7))
+
+
+def test_evaluation_at_another_size(tmp_path):
+    root = folders.write(tmp_path, counts=(1, 3))
+    source = FolderSource(str(root), "val", load_classes(str(root / "classes.json")))
+
+    def half(height, width):
+        return height // 2, width // 2
+
+    buckets = make_buckets([source.size(i) for i in range(3)], max_buckets=1, input_size=half)
+    (batch,) = eval_batches(source, buckets, batch_size=3, input_size=half)
+    np.testing.assert_array_equal(batch["size"], [(20, 28), (16, 32), (24, 24)])
+    np.testing.assert_array_equal(batch["label_size"], [(40, 56), (33, 64), (48, 48)])
+    assert batch["image"].shape == (3, 24, 32, 3)
+    assert batch["label"].shape == (3, 48, 64)
