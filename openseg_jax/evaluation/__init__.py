@@ -1,0 +1,1 @@
+"""Evaluation: inference over whole data sets, scores and reports."""

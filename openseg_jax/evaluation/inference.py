@@ -1,0 +1,97 @@
+"""Whole-image inference at one scale: every size of image through a few compiled programs, each image once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from openseg_jax import models, sharding
+from openseg_jax.data import pipeline, transforms
+from openseg_jax.data.normalize import Normalization, normalize
+from openseg_jax.evaluation.metrics import confusion_matrix
+from openseg_jax.models import resize
+from openseg_jax.models.layers import FeatureMap
+
+
+def input_size(config) -> Callable[[int, int], tuple[int, int]]:
+    """The size at which the network sees an image. config: the `eval` part of a config."""
+    if config.min_side:
+        return functools.partial(transforms.min_side_size, min_side=config.min_side)
+    return lambda height, width: (height, width)
+
+
+def predict(
+    model: models.Segmentor, variables: dict, batch: dict, normalization: Normalization, *, resized: bool
+) -> jax.Array:
+    """uint8 (N, H', W') class ids at the images' own sizes, on the canvas of batch["label"]; 0 beyond.
+
+    batch: as `data.pipeline.eval_batches` makes them. resized: whether the network sees another size than the image's
+    own; logits are then brought back by OpenCV's cubic rule before the arg max, as in the original.
+    """
+    corners = jnp.zeros_like(batch["size"])
+    images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), normalization)
+    logits = models.apply(model, variables, images, sizes=batch["size"])["out"]
+    if resized:
+        own_size = FeatureMap(batch["label"][..., None], batch["label_size"])
+        logits = resize.cubic(FeatureMap(logits, batch["size"]), like=own_size).values
+    return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+
+class Evaluator:
+    """Runs a model over a source of samples. Made once, it compiles once per bucket, for any number of runs."""
+
+    def __init__(self, model, config, source, normalization: Normalization, mesh: Mesh):
+        """config: the `eval` part of a config."""
+        sharding.check_batch(mesh, "eval.batch_size", config.batch_size)
+        self._source, self._mesh, self._batch_size = source, mesh, config.batch_size
+        self._input_size = input_size(config)
+        sizes = [source.size(index) for index in range(len(source))]
+        spatial = mesh.devices.shape[1]
+        self.buckets = pipeline.make_buckets(
+            sizes, max_buckets=config.max_buckets, input_size=self._input_size, multiple=spatial
+        )
+        num_classes = model.spec.num_classes
+
+        resized = bool(config.min_side)
+
+        def step(variables, batch):
+            prediction = predict(model, variables, batch, normalization, resized=resized)
+            return confusion_matrix(batch["label"], prediction, num_classes), prediction
+
+        outputs = (sharding.replicated(mesh), sharding.replicated(mesh))
+        self._step = jax.jit(step, out_shardings=outputs)
+
+    def run(
+        self,
+        variables: dict,
+        on_prediction: Callable[[int, np.ndarray], None] | None = None,
+        progress: Callable[[Iterator, int], Iterator] = lambda batches, count: batches,
+    ) -> np.ndarray:
+        """int64 (K, K) confusion matrix over the whole source.
+
+        on_prediction: called with (index, uint8 (H, W) class ids) for each image. progress: wraps the batches.
+        """
+        process = (jax.process_index(), jax.process_count())
+        batches = pipeline.eval_batches(
+            self._source, self.buckets, batch_size=self._batch_size, input_size=self._input_size, process=process
+        )
+        count = sum(-(-len(bucket.indices) // self._batch_size) for bucket in self.buckets)
+        total, pending = 0, None
+        for batch in progress(batches, count):
+            done, pending = pending, (batch, self._step(variables, sharding.put_batch(self._mesh, batch)))
+            if done:  # read one batch late, so that the device always has the next one to do
+                total = total + self._collect(*done, on_prediction)
+        return total + self._collect(*pending, on_prediction)
+
+    def _collect(self, batch: dict, results, on_prediction) -> np.ndarray:
+        confusion, prediction = results
+        if on_prediction is not None and jax.process_count() == 1:
+            for index, size, ids in zip(batch["index"], batch["label_size"], np.asarray(prediction), strict=True):
+                if index >= 0:
+                    on_prediction(int(index), ids[: size[0], : size[1]])
+        return np.asarray(confusion, np.int64)

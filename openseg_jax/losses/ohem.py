@@ -1,0 +1,63 @@
+"""Online hard example mining (Shrivastava et al. 2016), with the original's selection rule (FSOhemCELoss)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from openseg_jax.losses.cross_entropy import negative_log_likelihood, pixel_weights
+
+
+def ohem(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    threshold: float,
+    min_kept: int,
+    ignore: int = 255,
+    class_weights: Sequence[float] | None = None,
+    reduction: str = "mean",
+) -> jax.Array:
+    """Mean cross-entropy over the pixels whose class has a probability below max(threshold, that of the k-th hardest).
+
+    logits: (N, h, w, K) float; labels: (N, h, w) integers on the same grid. k is max(1, min_kept), counted from 0.
+    As in the original the class weights scale each pixel's loss while "mean" divides by the number of pixels kept,
+    and the very first pixel takes part even when it is ignored: it then adds 0 to the sum but is counted.
+    Nothing kept gives 0 where the original gives NaN. Raises ValueError if the grids differ.
+    """
+    if logits.shape[:3] != labels.shape:
+        raise ValueError(f"OHEM wants labels on the grid of the logits, found {labels.shape} and {logits.shape[:3]}")
+    valid = labels != ignore
+    labels = jnp.where(valid, labels, 0)
+    chosen = labels[..., None] == jnp.arange(logits.shape[-1])
+    probability = jnp.sum(jnp.where(chosen, jax.nn.softmax(jax.lax.stop_gradient(logits), axis=-1), 0), axis=-1)
+    probability = probability.astype(jnp.float32)
+    candidate = valid | (jnp.arange(valid.size).reshape(valid.shape) == 0)
+
+    hardest = kth_smallest(probability, candidate, max(1, min_kept))
+    kept = candidate & (probability < jnp.maximum(hardest, jnp.float32(threshold)))
+    losses = negative_log_likelihood(logits, labels) * pixel_weights(labels, class_weights, logits.dtype)
+    total = jnp.sum(jnp.where(kept & valid, losses, 0))
+    return total if reduction == "sum" else total / jnp.maximum(jnp.sum(kept), 1)
+
+
+def kth_smallest(values: jax.Array, mask: jax.Array, k: int) -> jax.Array:
+    """The k-th smallest (from 0; the largest if there are fewer) of the float32 values >= 0 where `mask` is true.
+
+    Bisects over the bit patterns of float32, which are ordered like the numbers: 31 counting passes in place of a
+    sort, and on a sharded batch 31 sums of one number in place of gathering all pixels.
+    """
+    bits = jax.lax.bitcast_convert_type(values, jnp.int32)
+    wanted = jnp.minimum(k, jnp.sum(mask) - 1) + 1
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = low + (high - low) // 2
+        enough = jnp.sum(mask & (bits <= middle)) >= wanted
+        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
+
+    largest = jnp.iinfo(jnp.int32).max
+    low, _ = jax.lax.fori_loop(0, 31, halve, (jnp.int32(0), jnp.int32(largest)))
+    return jax.lax.bitcast_convert_type(low, jnp.float32)
