@@ -1,0 +1,93 @@
+"""What all configs share. A data set's file changes what is its own, and the command line may change any field."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict, config_dict
+
+from openseg_jax import models
+
+
+def base(model: str) -> ConfigDict:
+    """Every field there is, with the values of the original's HRNet recipes where they have one.
+
+    model: a named model; `python -c "from openseg_jax import models; print(*models.MODELS)"` lists them.
+    """
+    return ConfigDict(
+        {
+            "seed": 304,
+            "model": {
+                "name": model,
+                "backbone": "",  # another than the model's own
+                "norm": "batch_norm",
+                "dtype": "float32",  # or bfloat16
+                "options": _model_options(model),  # keyword arguments of backbone and head
+            },
+            "pretrained": {
+                "checkpoint": "",  # a folder, such as `python -m converters import` writes
+                "parts": "backbone",  # or all
+            },
+            "data": {
+                "source": "folder",  # ROOT/SPLIT/image and ROOT/SPLIT/label; or synthetic
+                "root": "",
+                "classes": "",  # a table of openseg_jax/data/tables, or a JSON file
+                "train_split": "train",
+                "val_split": "val",
+                "workers": 0,  # processes that load; 0 loads in threads
+            },
+            "normalization": {
+                "channels": "bgr",  # the original's HRNets apply the RGB mean to BGR pixels
+                "divisor": 255.0,
+                "mean": (0.485, 0.456, 0.406),
+                "std": (0.229, 0.224, 0.225),
+            },
+            "augment": {
+                "crop": (512, 1024),  # height, width
+                "scale": (0.5, 2.0),
+                "aspect": (0.9, 1.1),
+                "flip": 0.5,
+                "flip_swap": (),  # pairs of class ids that exchange names in a mirror
+                "brightness": 10,
+            },
+            "loss": {
+                "name": "aux_ce",  # ce, aux_ce, ohem, aux_ohem
+                "class_weights": (),
+                "aux_weight": 0.4,
+                "out_weight": 1.0,
+                "ohem_threshold": 0.9,
+                "ohem_min_kept": 100_000,
+                "replicas": 1,  # parts of the batch whose losses are averaged: the GPUs of a published recipe
+            },
+            "optimizer": {
+                "learning_rate": 0.01,
+                "momentum": 0.9,
+                "weight_decay": 5e-4,
+                "head_multiplier": 1.0,  # of the learning rate, for all but the backbone
+                "power": 0.9,
+            },
+            "train": {
+                "batch_size": 8,  # over all devices
+                "steps": 80_000,
+                "log_every": 10,
+                "eval_every": 1000,
+                "save_every": 1000,
+            },
+            "eval": {
+                "batch_size": 4,
+                "max_buckets": 4,  # padded shapes, each one compilation
+                "min_side": 0,  # resize so that the shorter side is this; 0 keeps the size
+            },
+            "mesh": {
+                "spatial": 1,  # devices that share the rows of an image; the others share the batch
+            },
+        }
+    )
+
+
+def _model_options(model: str) -> dict:
+    options = models.default_options(model)
+    return {name: config_dict.placeholder(int) if value is None else value for name, value in options.items()}
+
+
+def loss_for(model: str) -> str:
+    """Nets with an auxiliary output are trained on both."""
+    return "aux_ce" if "ocr" in model else "ce"

@@ -1,0 +1,146 @@
+"""Checkpoint folders: FOLDER/STEP/{variables, training, metadata}, written by orbax, whole or not at all.
+
+Training, evaluation, prediction and the converters share this one form. variables: what a net needs to run.
+training: what more a run needs to continue; only its own checkpoints have it. metadata: JSON, see `Metadata`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+
+from openseg_jax import models
+from openseg_jax.data.classes import ClassTable
+from openseg_jax.data.normalize import Normalization
+from openseg_jax.errors import InputError
+
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What is known of a checkpoint besides its numbers.
+
+    model: arguments of models.create. normalization: what the pictures went through. classes: of the data set, or
+    None if unknown. step: training steps behind it. config: of the training run. extra: source file, scores and such.
+    """
+
+    model: dict
+    normalization: Normalization
+    classes: ClassTable | None = None
+    step: int = 0
+    config: dict | None = None
+    extra: dict = dataclasses.field(default_factory=dict)
+
+    def to_dict(self) -> dict:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["normalization"] = self.normalization.to_dict()
+        fields["classes"] = self.classes and self.classes.to_dict()
+        return {"format": _FORMAT, **fields}
+
+    @classmethod
+    def from_dict(cls, fields: dict, where: str) -> Metadata:
+        if fields.pop("format", None) != _FORMAT:
+            raise InputError(f"{where} was written by another version of openseg_jax")
+        classes = fields["classes"] and ClassTable.from_dict(fields["classes"], where)
+        return cls(**fields | {"normalization": Normalization(**fields["normalization"]), "classes": classes})
+
+
+class Checkpoints:
+    """The checkpoints in one folder, of which the newest `keep` stay.
+
+    Saving happens in the background. A folder becomes visible under its step only when all of it is written, and an
+    older one goes only after that: whenever the process dies, what is left can be restored.
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 1):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self.folder = Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, variables: dict, metadata: Metadata, training: dict | None = None) -> None:
+        """Returns when the values are copied; the writing goes on. The step is metadata.step."""
+        parts = {
+            "variables": ocp.args.StandardSave(variables),
+            "metadata": ocp.args.JsonSave(metadata.to_dict()),
+        }
+        if training is not None:
+            parts["training"] = ocp.args.StandardSave(training)
+        if metadata.step == self.latest_step():
+            return  # a run that was resumed at its last step, and stopped there again
+        self._manager.save(metadata.step, args=ocp.args.Composite(**parts))
+
+    def read_metadata(self) -> Metadata:
+        return read_metadata(self.folder)
+
+    def restore(self, variables, training) -> tuple[dict, dict, Metadata]:
+        """The newest checkpoint in the shapes and shardings of the given trees of jax.ShapeDtypeStruct."""
+        with _explained(self.folder):
+            parts = {
+                "variables": ocp.args.StandardRestore(variables),
+                "training": ocp.args.StandardRestore(training),
+                "metadata": ocp.args.JsonRestore(),
+            }
+            restored = self._manager.restore(self.latest_step(), args=ocp.args.Composite(**parts))
+            metadata = Metadata.from_dict(restored["metadata"], str(self.folder))
+            return restored["variables"], restored["training"], metadata
+
+    def wait(self) -> None:
+        """Until everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def read_metadata(folder: str | Path) -> Metadata:
+    """Of the newest checkpoint in a folder; see `find`."""
+    step_folder = find(folder)
+    with _explained(step_folder), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        return Metadata.from_dict(reader.restore(step_folder / "metadata"), str(step_folder))
+
+
+def load(folder: str | Path) -> tuple[models.Segmentor, dict, Metadata]:
+    """Model, variables and metadata of the newest checkpoint in a folder; raises InputError if there is none."""
+    step_folder = find(folder)
+    metadata = read_metadata(folder)
+    model = models.create(**metadata.model)
+    shapes = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(
+            s.shape, s.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        ),
+        models.shapes(model),
+    )
+    with _explained(step_folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        return model, reader.restore(step_folder / "variables", args=ocp.args.StandardRestore(shapes)), metadata
+
+
+def find(folder: str | Path) -> Path:
+    """The folder of one step: of the best, else the latest checkpoint of a training run, or the newest in `folder`."""
+    folder = Path(folder).expanduser().absolute()
+    for root in (folder / "best", folder / "latest", folder):
+        if root.is_dir():
+            steps = [path for path in root.iterdir() if path.name.isdigit() and (path / "metadata").is_dir()]
+            if steps:
+                return max(steps, key=lambda path: int(path.name))
+    if not folder.is_dir():
+        raise InputError(f"there is no checkpoint folder {folder}")
+    raise InputError(f"{folder} contains no checkpoint; PyTorch files are imported by `python -m converters import`")
+
+
+@contextlib.contextmanager
+def _explained(folder: Path):
+    """Errors of the storage library as one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"the checkpoint in {folder} is damaged or of another model: {str(error)[:300]}") from error

@@ -1,0 +1,55 @@
+"""Where arrays live: the only module that knows of devices. Models, losses and steps are written as for one."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from openseg_jax.errors import InputError
+
+
+def make_mesh(spatial: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
+    """Devices (all, if none are given) as ("data", "spatial"): images over `data`, the rows of each over `spatial`.
+
+    Auto axes: XLA propagates the shardings, exchanges the rows that convolutions need at the borders, and makes
+    batch statistics global.
+    """
+    devices = np.asarray(devices or jax.devices())
+    if spatial < 1 or jax.local_device_count() % spatial:
+        raise InputError(
+            f"mesh.spatial={spatial} must divide the {jax.local_device_count()} devices of a process: "
+            "the rows of an image stay within one"
+        )
+    return Mesh(devices.reshape(-1, spatial), ("data", "spatial"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def check_batch(mesh: Mesh, what: str, batch_size: int, height: int | None = None) -> None:
+    """Raises InputError unless a batch divides over the mesh."""
+    data, spatial = mesh.devices.shape
+    if batch_size % data:
+        raise InputError(
+            f"{what} of {batch_size} cannot be spread evenly over {data} devices: take a multiple of {data}"
+        )
+    if height is not None and height % spatial:
+        raise InputError(f"a height of {height} cannot be split over mesh.spatial={spatial} devices")
+
+
+def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """This process's rows of a batch -> global arrays: pictures over data and spatial, all else over data."""
+
+    def put(array):
+        axes = ("data", "spatial") if array.ndim >= 3 else ("data",)
+        return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(*axes)), array)
+
+    return {key: put(array) for key, array in batch.items()}
+
+
+def put_replicated(mesh: Mesh, tree):
+    """The same host values on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)

@@ -1,0 +1,1 @@
+"""Training: schedule, optimizer, step and loop."""

@@ -1,0 +1,28 @@
+"""A training run small enough for tests."""
+
+from configs.common import base
+from tests import tiny
+
+
+def config(**changes):
+    """Changes are dotted field names with __ for the dots: train__steps=3."""
+    c = base("hrnet_w18_ocr")
+    c.model.options.update(tiny.BACKBONE | tiny.HEADS["_ocr"])
+    c.data.source = "synthetic"
+    c.data.synthetic = {"size": (48, 64), "train_count": 24, "val_count": 5}
+    c.augment.crop = (32, 48)
+    c.loss.name = "aux_ce"
+    c.train.update({"batch_size": 8, "steps": 20, "log_every": 5, "eval_every": 100, "save_every": 100})
+    c.eval.batch_size = 8
+    for name, value in changes.items():
+        *sections, field = name.split("__")
+        part = c
+        for section in sections:
+            part = part[section]
+        part[field] = value
+    return c
+
+
+def flags(c_changes: dict) -> list[str]:
+    """The same as command-line arguments for tests/training/config_file.py."""
+    return [f"--config.{name.replace('__', '.')}={value}" for name, value in c_changes.items()]
