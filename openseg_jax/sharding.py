@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from openseg_jax.errors import InputError
+
+# The fewest rows of a picture that a device of the `spatial` axis gets: two at stride 32. With one, a map can have
+# fewer rows than a 3x3 kernel, and XLA's partitioner (jax 0.10) then gives wrong gradients, without an error.
+MIN_ROWS = 64
 
 
 def make_mesh(spatial: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
@@ -29,21 +34,30 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch(mesh: Mesh, what: str, batch_size: int, height: int | None = None) -> None:
-    """Raises InputError unless a batch divides over the mesh."""
+    """Raises InputError unless a batch, of pictures with `height` rows, divides over the mesh."""
     data, spatial = mesh.devices.shape
     if batch_size % data:
         raise InputError(
             f"{what} of {batch_size} cannot be spread evenly over {data} devices: take a multiple of {data}"
         )
-    if height is not None and height % spatial:
+    if height is None or spatial == 1:
+        return
+    if height < spatial * MIN_ROWS:
+        logging.warning(
+            "Pictures of %d rows are too small to split over mesh.spatial=%d: each device computes all rows. "
+            "From %d rows on they are split.", height, spatial, spatial * MIN_ROWS,
+        )  # fmt: skip
+    elif height % spatial:
         raise InputError(f"a height of {height} cannot be split over mesh.spatial={spatial} devices")
 
 
 def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """This process's rows of a batch -> global arrays: pictures over data and spatial, all else over data."""
+    """This process's part of a batch -> global arrays: images over data, their rows, if not too few, over spatial."""
+    spatial = mesh.devices.shape[1]
 
     def put(array):
-        axes = ("data", "spatial") if array.ndim >= 3 else ("data",)
+        split_rows = array.ndim >= 3 and array.shape[1] >= spatial * MIN_ROWS
+        axes = ("data", "spatial") if split_rows else ("data",)
         return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(*axes)), array)
 
     return {key: put(array) for key, array in batch.items()}

@@ -99,7 +99,7 @@ def create(
         chosen = part.options | {key: value for key, value in options.items() if key in takes[kind]}
         return part.build(*args, **chosen)
 
-    spec = ModelSpec(name, num_classes, backbone, norms, dtype, tuple(options.items()))
+    spec = ModelSpec(name, num_classes, backbone, norms, dtype, tuple(sorted(options.items())))
     body = build("backbone", part, NORMS[norms[0]])
     head = build("head", recipe.head, body.channels, num_classes, NORMS[norms[1]]) if recipe.head else None
     return Segmentor(spec, body, head)

@@ -150,7 +150,7 @@ def with_pretrained(variables: dict, model: models.Segmentor, config: ConfigDict
 def _restore(checkpoints: Checkpoints, model, optimizer, mesh) -> tuple[dict, float]:
     """State and best mIoU so far of the newest checkpoint, on this mesh, whatever mesh it was saved from."""
     found = checkpoints.read_metadata().model
-    if found != model.spec.to_dict():
+    if models.create(**found).spec != model.spec:
         raise InputError(
             f"{checkpoints.folder} holds a run of {found}, this config is of {model.spec.to_dict()}: "
             "take another --workdir, or delete the folder"

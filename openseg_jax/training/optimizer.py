@@ -8,7 +8,7 @@ import optax
 
 def poly_schedule(base: float, steps: int, power: float) -> optax.Schedule:
     """base * (1 - k / steps)^power for the update that follows k updates: the first is at base, the last above 0."""
-    return optax.polynomial_schedule(base, 0.0, power, steps)
+    return lambda count: base * ((steps - count) / steps) ** power  # 1 - k / N would lose the last updates' digits
 
 
 def make_optimizer(config, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -58,7 +58,7 @@ def batches(count, crop=(32, 48)):
         yield {"image": rng.integers(0, 256, (8, *crop, 3)).astype(np.uint8), "label": label, "box": box}
 
 
-def trained(mesh, steps=3, **changes):
+def trained(mesh, crop=(32, 48), steps=3, **changes):
     """State, losses and compilations after some steps on fixed data."""
     config = runs.config(optimizer__learning_rate=0.01, **changes)
     model = make_model(config, 5)
@@ -67,19 +67,22 @@ def trained(mesh, steps=3, **changes):
     normalization = Normalization(**config.normalization)
     step = make_train_step(model, losses.build(config.loss), optimizer, normalization, mesh, seed=0)
     values = []
-    for batch in batches(steps):
+    for batch in batches(steps, crop):
         state, metrics = step(state, sharding.put_batch(mesh, batch))
         values.append(float(metrics["loss"]))
     return state, values, step
 
 
-@pytest.mark.parametrize("loss", ["aux_ce", "aux_ohem"])
-def test_one_device_and_eight_agree(loss):
+@pytest.mark.parametrize(("loss", "crop"), [("aux_ce", (32, 48)), ("aux_ce", (144, 32)), ("aux_ohem", (128, 32))])
+def test_one_device_and_eight_agree(loss, crop):
+    """The rows of the larger crops are split over the spatial axis; of the small one they are not."""
     changes = {"loss__name": loss, "loss__ohem_threshold": 0.3, "loss__ohem_min_kept": 2000}
-    one, one_losses, _ = trained(sharding.make_mesh(devices=jax.devices()[:1]), **changes)
+    one, one_losses, _ = trained(sharding.make_mesh(devices=jax.devices()[:1]), crop, **changes)
     mesh = sharding.make_mesh(spatial=2)
     assert dict(mesh.shape) == {"data": 4, "spatial": 2}
-    eight, eight_losses, _ = trained(mesh, **changes)
+    rows = sharding.put_batch(mesh, next(batches(1, crop)))["image"].sharding.shard_shape((8, *crop, 3))[1]
+    assert rows == (crop[0] // 2 if crop[0] >= 128 else crop[0])
+    eight, eight_losses, _ = trained(mesh, crop, **changes)
     np.testing.assert_allclose(one_losses, eight_losses, rtol=1e-5)
     for part in ("params", "batch_stats"):
         for a, b in zip(jax.tree.leaves(one[part]), jax.tree.leaves(eight[part]), strict=True):
@@ -130,7 +133,7 @@ def test_batches_that_do_not_fit_the_mesh_are_refused():
     mesh = sharding.make_mesh(spatial=2)
     with pytest.raises(InputError, match="train.batch_size of 6 cannot be spread evenly over 4 devices"):
         sharding.check_batch(mesh, "train.batch_size", 6)
-    with pytest.raises(InputError, match="a height of 33 cannot be split over mesh.spatial=2 devices"):
-        sharding.check_batch(mesh, "train.batch_size", 8, height=33)
+    with pytest.raises(InputError, match="a height of 129 cannot be split over mesh.spatial=2 devices"):
+        sharding.check_batch(mesh, "train.batch_size", 8, height=129)
     with pytest.raises(InputError, match="mesh.spatial=3 must divide the 8 devices"):
         sharding.make_mesh(spatial=3)
