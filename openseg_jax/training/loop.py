@@ -34,9 +34,9 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
     # --- what there is ---
     mesh = sharding.make_mesh(config.mesh.spatial)
     sharding.check_batch(mesh, "train.batch_size", config.train.batch_size, height=config.augment.crop[0])
-    classes = data.class_table(config.data)
     train_source = data.make_source(config.data, config.data.train_split)
     val_source = data.make_source(config.data, config.data.val_split)
+    classes = data.class_table(config.data)
     normalization = Normalization(**config.normalization)
     model = make_model(config, len(classes))
     evaluator = Evaluator(model, config.eval, val_source, normalization, mesh)
@@ -92,10 +92,12 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
             saving = ending or validating or step % config.train.save_every == 0
 
             if step == first_step + 1:
-                reporter.compiled(step, metrics["loss"])
+                reporter.compiled(step, _mean(pending), float(schedule(step - 1)))
+                pending = []
             elif saving or step % config.train.log_every == 0:
                 done, pending = (pending, []) if saving else (pending[:-1], pending[-1:])
-                reporter.train(done[-1][0], _mean(done), float(schedule(done[-1][0] - 1)))
+                if done:
+                    reporter.train(done[-1][0], _mean(done), float(schedule(done[-1][0] - 1)))
             if validating:
                 with reporter.interrupted("validating"):
                     result = {k: v for k, v in scores(evaluator.run(_variables(state))).items() if np.ndim(v) == 0}

@@ -30,13 +30,12 @@ class Reporter:
         self._task = self._bar.add_task("compiling", total=steps, completed=first_step)
         self._bar.start()
 
-    def compiled(self, step: int, loss) -> None:
-        """After the first step, most of whose time went into compiling: the measured time starts here."""
+    def compiled(self, step: int, loss: float, learning_rate: float) -> None:
+        """After the first step, most of whose time went into compiling: images/s are measured from here on."""
         if self._active:
-            loss.block_until_ready()
             seconds = time.monotonic() - self._last[1]
-            self.console.print(f"first step after {seconds:.1f} s, compilation included")
-            self.write(step, first_step_seconds=seconds)
+            self.console.print(f"first step after {seconds:.1f} s, compilation included; loss {loss:.4f}")
+            self.write(step, loss=loss, learning_rate=learning_rate, first_step_seconds=seconds)
         self._last = (step, time.monotonic())
 
     def train(self, step: int, loss: float, learning_rate: float) -> None:
