@@ -22,9 +22,9 @@ def get_config(argument: str = "hrnet_w18_ocr"):
     config.eval.batch_size = 8
     if "small" in options:
         config.model.options.update({"channels": 128, "key_channels": 64, "aux_channels": 64})
-        config.augment.crop = (144, 192)
+        config.augment.crop = (160, 224)
         config.augment.scale = (0.4, 1.0)
         config.train.batch_size = 8
-        config.train.steps = 600
-        config.train.eval_every = config.train.save_every = 150
+        config.train.steps = 1500
+        config.train.eval_every = config.train.save_every = 300
     return config

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from openseg_jax.errors import InputError
@@ -40,24 +39,21 @@ def check_batch(mesh: Mesh, what: str, batch_size: int, height: int | None = Non
         raise InputError(
             f"{what} of {batch_size} cannot be spread evenly over {data} devices: take a multiple of {data}"
         )
-    if height is None or spatial == 1:
-        return
-    if height < spatial * MIN_ROWS:
-        logging.warning(
-            "Pictures of %d rows are too small to split over mesh.spatial=%d: each device computes all rows. "
-            "From %d rows on they are split.", height, spatial, spatial * MIN_ROWS,
-        )  # fmt: skip
-    elif height % spatial:
+    if height is not None and splits_rows(mesh, height) and height % spatial:
         raise InputError(f"a height of {height} cannot be split over mesh.spatial={spatial} devices")
+
+
+def splits_rows(mesh: Mesh, height: int) -> bool:
+    """Whether the rows of pictures are split over the spatial axis; if not, each of its devices computes all rows."""
+    spatial = mesh.devices.shape[1]
+    return spatial > 1 and height >= spatial * MIN_ROWS
 
 
 def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """This process's part of a batch -> global arrays: images over data, their rows, if not too few, over spatial."""
-    spatial = mesh.devices.shape[1]
 
     def put(array):
-        split_rows = array.ndim >= 3 and array.shape[1] >= spatial * MIN_ROWS
-        axes = ("data", "spatial") if split_rows else ("data",)
+        axes = ("data", "spatial") if array.ndim >= 3 and splits_rows(mesh, array.shape[1]) else ("data",)
         return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(*axes)), array)
 
     return {key: put(array) for key, array in batch.items()}

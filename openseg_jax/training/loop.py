@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -66,6 +67,11 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
     if is_first:
         (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
     reporter = Reporter(workdir, first_step, steps, config.train.batch_size, active=is_first)
+    if config.mesh.spatial > 1 and not sharding.splits_rows(mesh, config.augment.crop[0]):
+        reporter.console.print(
+            f"mesh.spatial={config.mesh.spatial} brings nothing: crops of fewer than "
+            f"{config.mesh.spatial * sharding.MIN_ROWS} rows are not split"
+        )
 
     def save(checkpoints: Checkpoints, miou: float, training: bool) -> None:
         metadata = Metadata(
@@ -83,7 +89,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
     # --- the loop: nothing in it waits for the device, except that losses are read one step late ---
     result: dict[str, float] = {}
     pending: list[tuple[int, jax.Array]] = []
-    with _Sigterm() as sigterm:
+    with closing(reporter), closing(best), closing(latest), _Sigterm() as sigterm:
         for step in range(first_step + 1, steps + 1):
             state, metrics = train_step(state, sharding.put_batch(mesh, next(batches)))
             pending.append((step, metrics["loss"]))
@@ -109,9 +115,6 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
                 save(latest, result.get("miou", math.nan), training=True)
             if ending:
                 break
-    for checkpoints in (latest, best):
-        checkpoints.close()
-    reporter.close()
     return result
 
 
