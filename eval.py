@@ -1,7 +1,7 @@
 """Measures a checkpoint on a data set: mIoU, a table per class, a JSON report, and on request the predictions.
 
 Example:
-    python eval.py --config=configs/camvid.py --checkpoint=/tmp/camvid --config.data.root=PATH --out=/tmp/report
+    python eval.py --config=configs/camvid.py --checkpoint=runs/camvid --config.data.root=PATH --out=report
 
 The config says which data; the net, its normalisation and its classes come with the checkpoint. --out receives
 report.json, label/NAME.png (ids as in the data set's masks) and overlay/NAME.jpg (prediction beside the truth).

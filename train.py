@@ -1,7 +1,7 @@
 """Trains a net, or continues a training run.
 
 Example:
-    python train.py --config=configs/camvid.py:hrnet_w18_ocr --workdir=/tmp/camvid --config.data.root=PATH
+    python train.py --config=configs/camvid.py:hrnet_w18_ocr --workdir=runs/camvid --config.data.root=PATH
 
 Any field of the config can be changed on the command line: --config.train.steps=2000. Started again with the same
 --workdir, a run goes on where it was. docs/training.md tells more.

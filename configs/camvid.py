@@ -1,6 +1,6 @@
 """CamVid, 11 classes, 480x360: a small driving data set, for trying things out.
 
-    python train.py --config=configs/camvid.py:hrnet_w18_ocr --workdir=/tmp/camvid --config.data.root=PATH
+    python train.py --config=configs/camvid.py:hrnet_w18_ocr --workdir=runs/camvid --config.data.root=PATH
 
 PATH holds train/image, train/label, val/image and val/label with class ids 0 to 10, 255 or 11 for void. The option
 `small` (`configs/camvid.py:hrnet_w18_small_v1_ocr,small`) is a recipe for a CPU: see docs/benchmarks.md.

@@ -1,6 +1,6 @@
 """The synthetic textures, made in memory: `make demo`, and the first thing to try. No download.
 
-python train.py --config=configs/synthetic.py --workdir=/tmp/demo
+python train.py --config=configs/synthetic.py --workdir=runs/demo
 """
 
 from configs.common import base, loss_for

@@ -46,11 +46,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
 
     # --- the state: new, or from where an earlier run stopped ---
     latest, best = Checkpoints(workdir / "latest"), Checkpoints(workdir / "best")
-    if latest.latest_step() is None:
-        variables = with_pretrained(models.init(model, config.seed), model, config)
-        state, best_miou = sharding.put_replicated(mesh, make_state(variables, optimizer)), -1.0
-    else:
-        state, best_miou = _restore(latest, model, optimizer, mesh)
+    state, best_miou = _start(config, model, optimizer, latest, mesh)
     first_step, steps = int(state["step"]), config.train.steps
 
     train_step = make_train_step(model, losses.build(config.loss), optimizer, normalization, mesh, config.seed)
@@ -63,15 +59,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
         workers=config.data.workers,
         process=(jax.process_index(), jax.process_count()),
     )
-    is_first = jax.process_index() == 0
-    if is_first:
-        (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
-    reporter = Reporter(workdir, first_step, steps, config.train.batch_size, active=is_first)
-    if config.mesh.spatial > 1 and not sharding.splits_rows(mesh, config.augment.crop[0]):
-        reporter.console.print(
-            f"mesh.spatial={config.mesh.spatial} brings nothing: crops of fewer than "
-            f"{config.mesh.spatial * sharding.MIN_ROWS} rows are not split"
-        )
+    reporter = _reporter(config, workdir, first_step, mesh)
 
     def save(checkpoints: Checkpoints, miou: float, training: bool) -> None:
         metadata = Metadata(
@@ -86,13 +74,13 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
         rest = {part: state[part] for part in ("step", "opt_state")}
         checkpoints.save(variables, metadata, rest if training else None)
 
-    # --- the loop: nothing in it waits for the device, except that losses are read one step late ---
+    # --- the loop: nothing in it waits for the device, except that metrics are read one step late ---
     result: dict[str, float] = {}
-    pending: list[tuple[int, jax.Array]] = []
+    pending: list[tuple[int, dict[str, jax.Array]]] = []
     with closing(reporter), closing(best), closing(latest), _Sigterm() as sigterm:
         for step in range(first_step + 1, steps + 1):
             state, metrics = train_step(state, sharding.put_batch(mesh, next(batches)))
-            pending.append((step, metrics["loss"]))
+            pending.append((step, metrics))
             ending = step == steps or sigterm.received
             validating = (step == steps or step % config.train.eval_every == 0) and not sigterm.received
             saving = ending or validating or step % config.train.save_every == 0
@@ -152,8 +140,11 @@ def with_pretrained(variables: dict, model: models.Segmentor, config: ConfigDict
     return loaded
 
 
-def _restore(checkpoints: Checkpoints, model, optimizer, mesh) -> tuple[dict, float]:
-    """State and best mIoU so far of the newest checkpoint, on this mesh, whatever mesh it was saved from."""
+def _start(config: ConfigDict, model, optimizer, checkpoints: Checkpoints, mesh) -> tuple[dict, float]:
+    """State and best mIoU so far: new, or of the newest checkpoint, whatever mesh that was saved from."""
+    if checkpoints.latest_step() is None:
+        variables = with_pretrained(models.init(model, config.seed), model, config)
+        return sharding.put_replicated(mesh, make_state(variables, optimizer)), -1.0
     found = checkpoints.read_metadata().model
     if models.create(**found).spec != model.spec:
         raise InputError(
@@ -168,20 +159,34 @@ def _restore(checkpoints: Checkpoints, model, optimizer, mesh) -> tuple[dict, fl
     return {**variables, **rest}, metadata.extra["best_miou"]
 
 
+def _reporter(config: ConfigDict, workdir: Path, first_step: int, mesh) -> Reporter:
+    is_first = jax.process_index() == 0
+    if is_first:
+        (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
+    reporter = Reporter(workdir, first_step, config.train.steps, config.train.batch_size, active=is_first)
+    if config.mesh.spatial > 1 and not sharding.splits_rows(mesh, config.augment.crop[0]):
+        reporter.console.print(
+            f"mesh.spatial={config.mesh.spatial} brings nothing: crops of fewer than "
+            f"{config.mesh.spatial * sharding.MIN_ROWS} rows are not split"
+        )
+    return reporter
+
+
 def _variables(state: dict) -> dict:
     return {part: state[part] for part in ("params", "batch_stats")}
 
 
-def _mean(pending: list[tuple[int, jax.Array]]) -> float:
-    """The mean of some steps' losses; waits for the last of them."""
-    values = [float(loss) for _, loss in pending]
+def _mean(pending: list[tuple[int, dict[str, jax.Array]]]) -> dict[str, float]:
+    """The mean of some steps' metrics; waits for the last of them. Of a step that was no number, none is kept."""
+    values = [jax.device_get(metrics) for _, metrics in pending]
     for (step, _), value in zip(pending, values, strict=True):
-        if not math.isfinite(value):
-            raise RunError(
-                f"the loss became {value} at step {step}; the last checkpoint is from before: lower the learning rate, "
-                "or look at the data of this step"
-            )
-    return sum(values) / len(values)
+        for name, number in value.items():
+            if not math.isfinite(number):
+                raise RunError(
+                    f"the {name.replace('_', ' ')} became {number} at step {step}; the last checkpoint is from before: "
+                    "lower the learning rate, or look at the data of this step"
+                )
+    return {name: float(np.mean([value[name] for value in values])) for name in values[0]}
 
 
 class _Sigterm:

@@ -30,24 +30,24 @@ class Reporter:
         self._task = self._bar.add_task("compiling", total=steps, completed=first_step)
         self._bar.start()
 
-    def compiled(self, step: int, loss: float, learning_rate: float) -> None:
+    def compiled(self, step: int, metrics: dict[str, float], learning_rate: float) -> None:
         """After the first step, most of whose time went into compiling: images/s are measured from here on."""
         if self._active:
             seconds = time.monotonic() - self._last[1]
-            self.console.print(f"first step after {seconds:.1f} s, compilation included; loss {loss:.4f}")
-            self.write(step, loss=loss, learning_rate=learning_rate, first_step_seconds=seconds)
+            self.console.print(f"first step after {seconds:.1f} s, compilation included; loss {metrics['loss']:.4f}")
+            self.write(step, **metrics, learning_rate=learning_rate, first_step_seconds=seconds)
         self._last = (step, time.monotonic())
 
-    def train(self, step: int, loss: float, learning_rate: float) -> None:
-        """After `step` updates; loss is the mean since the last report, learning_rate that of the last update."""
+    def train(self, step: int, metrics: dict[str, float], learning_rate: float) -> None:
+        """After `step` updates; metrics are means since the last report, learning_rate is that of the last update."""
         if not self._active:
             return
         now = time.monotonic()
         rate = (step - self._last[0]) / (now - self._last[1])
         self._last = (step, now)
-        self.write(step, loss=loss, learning_rate=learning_rate, images_per_second=rate * self._batch_size)
+        self.write(step, **metrics, learning_rate=learning_rate, images_per_second=rate * self._batch_size)
         text = (
-            f"loss {loss:.4f}  lr {learning_rate:.2e}  {rate * self._batch_size:.1f} images/s  "
+            f"loss {metrics['loss']:.4f}  lr {learning_rate:.2e}  {rate * self._batch_size:.1f} images/s  "
             f"ETA {_duration((self._steps - step) / rate)}"
         )
         self._bar.update(self._task, completed=step, description=text)

@@ -25,7 +25,7 @@ def make_train_step(
     mesh: Mesh,
     seed: int,
 ) -> Callable[[dict, dict], tuple[dict, dict]]:
-    """(state, batch) -> (state, {"loss"}); the given state is consumed.
+    """(state, batch) -> (state, {"loss", "gradient_norm"}); the given state is consumed.
 
     Randomness (dropout) is a function of (seed, step), so a resumed run draws what an uninterrupted one would have.
     """
@@ -47,7 +47,7 @@ def make_train_step(
             "batch_stats": batch_stats,
             "opt_state": opt_state,
         }
-        return new_state, {"loss": value}
+        return new_state, {"loss": value, "gradient_norm": optax.tree.norm(gradients)}
 
     everywhere = sharding.replicated(mesh)
     return jax.jit(step, donate_argnums=0, out_shardings=(everywhere, everywhere))
