@@ -40,8 +40,8 @@ class PictureSource:
         return {"image": image, "label": np.full(image.shape[:2], 255, np.uint8), "name": self.paths[index].stem}
 
 
-def predict_pictures(checkpoint: str, paths: list[Path], out: Path, batch_size: int = 1, min_side: int = 0) -> None:
-    """Writes label PNGs and overlays of all pictures."""
+def predict_pictures(checkpoint: str, paths: list[Path], out: Path, batch_size: int = 0, min_side: int = 0) -> None:
+    """Writes label PNGs and overlays of all pictures, `batch_size` at a time; 0 is one per device."""
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -53,7 +53,7 @@ def predict_pictures(checkpoint: str, paths: list[Path], out: Path, batch_size: 
         {"classes": [{"name": f"class {i}"} for i in range(model.spec.num_classes)]}, checkpoint
     )
     mesh = sharding.make_mesh()
-    config = ConfigDict({"batch_size": batch_size, "max_buckets": 4, "min_side": min_side})
+    config = ConfigDict({"batch_size": batch_size or mesh.size, "max_buckets": 4, "min_side": min_side})
     source = PictureSource(paths)
     evaluator = Evaluator(model, config, source, metadata.normalization, mesh)
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="of a training run, or imported")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--batch-size", type=int, default=1, help="pictures at a time, a multiple of the devices")
+    parser.add_argument("--batch-size", type=int, default=0, help="pictures at a time; 0 is one per device")
     parser.add_argument("--min-side", type=int, default=0, help="resize to this shorter side; 0 keeps the size")
     parser.add_argument("--verbose", action="store_true", help="show tracebacks")
     a = parser.parse_args()

@@ -23,8 +23,8 @@ from tests.training import runs
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """A folder data set of nine images in three sizes, and a checkpoint for it."""
-    root = folders.write(tmp_path_factory.mktemp("data"), counts=(6, 9))
+    """A folder data set of nine images in three sizes, high enough to be split, and a checkpoint for it."""
+    root = folders.write(tmp_path_factory.mktemp("data"), counts=(6, 9), sizes=((140, 40), (133, 64), (151, 48)))
     model = tiny.create("", num_classes=3)
     variables = tiny.random_variables(model)
     saved = checkpoints.Checkpoints(root / "checkpoint")
@@ -51,7 +51,7 @@ def one_by_one(model, variables, source, min_side):
     return total, predictions
 
 
-@pytest.mark.parametrize(("spatial", "batch_size", "max_buckets", "min_side"), [(1, 8, 1, 0), (2, 4, 2, 40)])
+@pytest.mark.parametrize(("spatial", "batch_size", "max_buckets", "min_side"), [(1, 8, 1, 40), (2, 4, 2, 0)])
 def test_padded_batches_on_any_mesh_score_as_each_image_alone(setting, spatial, batch_size, max_buckets, min_side):
     _, model, variables, source = setting
     mesh = sharding.make_mesh(spatial)
@@ -104,7 +104,7 @@ def test_evaluate_command(setting, tmp_path):
 def test_predict_command(setting, tmp_path, capsys):
     root = setting[0]
     pictures = [root / "val" / "image" / f"scene{i}.png" for i in (0, 3, 6)]
-    arguments = ["openseg_jax.predict", f"--checkpoint={root / 'checkpoint'}", f"--out={tmp_path}", "--batch-size=8"]
+    arguments = ["openseg_jax.predict", f"--checkpoint={root / 'checkpoint'}", f"--out={tmp_path}"]
     assert commands.call(*arguments, *pictures) == 0
     for picture in pictures:
         label = np.asarray(Image.open(tmp_path / "label" / f"{picture.stem}.png"))

@@ -135,9 +135,7 @@ def test_two_processes_agree_with_one(tmp_path):
 
 def test_a_loss_that_becomes_nan_stops_the_run(tmp_path):
     config = runs.config(train__save_every=2, train__log_every=1, optimizer__learning_rate=1e25, train__steps=50)
-    with pytest.raises(
-        RunError, match=r"the .* became (nan|inf) at step \d+; the last checkpoint is from before"
-    ):
+    with pytest.raises(RunError, match=r"the .* became (nan|inf) at step \d+; the last checkpoint is from before"):
         loop.train(config, tmp_path)
     if (tmp_path / "latest").is_dir() and any((tmp_path / "latest").iterdir()):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables(tmp_path)[0]))
