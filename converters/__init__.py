@@ -7,7 +7,7 @@ and on the command line `python -m converters import|inspect|export`. The only p
 """
 
 from converters.convert import ConversionError, export_state_dict, import_state_dict
-from converters.files import read_state_dict, write_state_dict
+from converters.files import read_checkpoint, read_state_dict, write_state_dict
 from converters.recognise import Recognised, recognise
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Recognised",
     "export_state_dict",
     "import_state_dict",
+    "read_checkpoint",
     "read_state_dict",
     "recognise",
     "write_state_dict",

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from converters import rules
-from converters.recognise import differences, norm_differences, recognise
+from converters.backbones import CLASSIFIER, IMAGENET_BODY, with_backbone_prefix
+from converters.recognise import Recognised, differences, recognise, silent_differences
 from openseg_jax.models.segmentor import Segmentor
 
 
@@ -17,16 +18,20 @@ class ConversionError(ValueError):
     """A state dict and a model do not fit; the message is one sentence and names every kind of misfit."""
 
 
-def import_state_dict(state_dict: Mapping[str, torch.Tensor | np.ndarray], model: Segmentor) -> dict:
+def import_state_dict(
+    state_dict: Mapping[str, torch.Tensor | np.ndarray], model: Segmentor, found: Recognised | None = None
+) -> dict:
     """State dict of openseg.pytorch -> variables {"params": ..., "batch_stats": ...}, float32.
 
     Every key must be used or be one of: num_batches_tracked, and the classifier of an ImageNet file. Every variable
     must be found, in its shape. For a bare backbone, a whole segmentation net and an ImageNet file (whose keys lack
     the prefix "backbone.") are read too. Raises ConversionError otherwise; never loads a part.
+    found: what is known of the source, recognised from its keys if not given.
     """
     source = normalise_keys(state_dict)
+    found = found or recognise(source)
     if model.head is None:
-        source = _backbone_part(source)
+        source = {key: value for key, value in with_backbone_prefix(source).items() if key.startswith("backbone.")}
     variables: dict = {"params": {}, "batch_stats": {}}
     missing, misshapen, invalid, used = [], [], [], set()
     for leaf in rules.leaves(model):
@@ -45,11 +50,12 @@ def import_state_dict(state_dict: Mapping[str, torch.Tensor | np.ndarray], model
             node = variables[leaf.collection]
             for key in leaf.path[:-1]:
                 node = node.setdefault(key, {})
-            node[leaf.path[-1]] = jnp.asarray(value.transpose(2, 3, 1, 0) if leaf.is_kernel else value)
+            node[leaf.path[-1]] = jnp.asarray(leaf.to_ours(value))
     unknown = [key for key in source if key not in used and not _ignored(key, model)]
-    # Norms of two kinds can have the same keys: an inplace_abn backbone has all that a batch_norm backbone needs.
-    if missing or misshapen or invalid or unknown or norm_differences(recognise(source), model.spec):
-        raise ConversionError(_misfit(model, source, missing, unknown, misshapen, invalid))
+    # Nets that compute different things can have the same keys: an inplace_abn backbone has all that a batch_norm
+    # backbone needs, and the sizes of ISA's blocks are in no shape.
+    if missing or misshapen or invalid or unknown or silent_differences(found, model.spec):
+        raise ConversionError(_misfit(model, found, missing, unknown, misshapen, invalid))
     return variables
 
 
@@ -68,11 +74,11 @@ def export_state_dict(variables: Mapping, model: Segmentor) -> dict[str, torch.T
             problems.append(f"{'.'.join(leaf.path)} is missing")
             continue
         value = np.asarray(value, np.float32)
-        if leaf.is_kernel:
-            value = value.transpose(3, 2, 0, 1)
-        if value.shape != leaf.shape:
-            problems.append(f"{'.'.join(leaf.path)} would be {value.shape} instead of {leaf.shape}")
+        expected = leaf.to_ours(np.empty(leaf.shape, bool)).shape
+        if value.shape != expected:
+            problems.append(f"{'.'.join(leaf.path)} is {value.shape} instead of {expected}")
             continue
+        value = leaf.to_theirs(value)
         state_dict[leaf.key] = torch.from_numpy(np.array(value, order="C"))
         if leaf.counter:
             state_dict[leaf.counter] = torch.zeros((), dtype=torch.int64)
@@ -87,16 +93,11 @@ def normalise_keys(state_dict: Mapping) -> dict:
     return {str(key).removeprefix("module.") if wrapped else str(key): value for key, value in state_dict.items()}
 
 
-def _backbone_part(source: dict) -> dict:
-    part = {key: value for key, value in source.items() if key.startswith("backbone.")}
-    return part or {f"backbone.{key}": value for key, value in source.items()}
-
-
 def _ignored(key: str, model: Segmentor) -> bool:
-    if rules.IMAGENET_CLASSIFIER.match(key):
+    if CLASSIFIER.match(key):
         return model.head is None
     has_body = getattr(model.backbone, "imagenet_head", None) is not None
-    return model.head is None and not has_body and bool(rules.IMAGENET_BODY.match(key))
+    return model.head is None and not has_body and bool(IMAGENET_BODY.match(key))
 
 
 def _to_numpy(value) -> np.ndarray | None:
@@ -109,7 +110,7 @@ def _to_numpy(value) -> np.ndarray | None:
     return np.asarray(value, np.float32)
 
 
-def _misfit(model, source, missing, unknown, misshapen, invalid) -> str:
+def _misfit(model, source: Recognised, missing, unknown, misshapen, invalid) -> str:
     found = [
         f"{len(items)} {'key' if len(items) == 1 else 'keys'} {what} ({_listed(items)})"
         for what, items in {
@@ -120,7 +121,7 @@ def _misfit(model, source, missing, unknown, misshapen, invalid) -> str:
         }.items()
         if items
     ]
-    causes = differences(recognise(source), model.spec)
+    causes = differences(source, model.spec)
     message = f"the checkpoint does not fit {model.spec.name}: "
     if not found:
         return message + " and ".join(causes)

@@ -30,6 +30,11 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     Reads zip and legacy (before torch 1.6) files, with weights_only=True: nothing in the file can run.
     Raises InputError, with one sentence, for anything else.
     """
+    return read_checkpoint(path)[0]
+
+
+def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]:
+    """As `read_state_dict`, and the config that the original stores beside it, {} if there is none."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint file {path}")
@@ -40,6 +45,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
         raise InputError(_refusal(path, str(error))) from error
     except Exception as error:  # torch raises many kinds on malformed files
         raise InputError(_malformed(path)) from error
+    config = content.get("config_dict") if isinstance(content, Mapping) else None
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -51,7 +57,7 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
         raise InputError(
             f"{path} holds no state dict: {len(others)} of {len(content)} entries are not tensors, such as {others[0]}"
         )
-    return dict(content)
+    return dict(content), dict(config) if isinstance(config, Mapping) else {}
 
 
 def write_state_dict(state_dict: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:

@@ -6,8 +6,17 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from openseg_jax.models.registry import BACKBONES, default_options
+from converters.backbones import with_backbone_prefix
+from converters.heads import HEADS, naming_of
+from openseg_jax.models.backbones.hrnet import HRNet, HRNet2x
+from openseg_jax.models.backbones.resnest import ResNeSt
+from openseg_jax.models.backbones.resnet import ResNet
+from openseg_jax.models.backbones.wide_resnet import WideResNet
+from openseg_jax.models.registry import BACKBONES, MODELS, as_tuples, default_options
 from openseg_jax.models.segmentor import ModelSpec
+
+
+UNKNOWN_FACTORS = ((0, 0),)  # of ISA: how many pairs there are can be seen, their numbers cannot
 
 
 class Recognised(NamedTuple):
@@ -18,95 +27,184 @@ class Recognised(NamedTuple):
     norm: tuple[str | None, str | None]  # of backbone and head
     num_classes: int | None
     options: dict[str, object]  # in which it differs from the named model
+    untold: dict[str, object]  # options that change no shape, so that these defaults are a guess
 
     def create_arguments(self) -> dict:
         """Keyword arguments for models.create."""
         backbone_norm, head_norm = self.norm
         norm = (backbone_norm or "batch_norm", head_norm or backbone_norm or "batch_norm")
-        return {"name": self.name, "num_classes": self.num_classes, "norm": norm, **self.options}
+        arguments = {"name": self.name, "num_classes": self.num_classes, "norm": norm, **self.options}
+        return arguments if self.name in BACKBONES else arguments | {"backbone": self.backbone}
 
 
-def recognise(state_dict: Mapping) -> Recognised:
-    """Reads keys (with or without "backbone." before them) and shapes; never raises on an unknown net."""
+def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
+    """Reads keys (with or without "backbone." before them) and shapes; never raises on an unknown net.
+
+    config: what a checkpoint of the original has as "config_dict"; it knows what shapes do not tell.
+    """
     shapes = {key: tuple(value.shape) for key, value in state_dict.items() if hasattr(value, "shape")}
-    if not any(key.startswith("backbone.") for key in shapes):
-        shapes = {f"backbone.{key}": shape for key, shape in shapes.items()}
-    backbone, sizes = _hrnet(shapes)
-    suffix, num_classes, head_sizes = _head(shapes)
-    if backbone is None:
-        return Recognised(None, None, _norms(shapes), num_classes, {})
-    name = backbone.replace("hrnet", "hrnet_w") + (suffix or "")
-    standard = default_options(name)
-    options = {option: size for option, size in (sizes | head_sizes).items() if size != standard[option]}
-    return Recognised(backbone if suffix is None else name, backbone, _norms(shapes), num_classes, options)
+    shapes = with_backbone_prefix(shapes)
+    stated = (config or {}).get("network")
+    stated = {key: as_tuples(value) for key, value in stated.items()} if isinstance(stated, Mapping) else {}
+    family, sizes = _backbone_sizes(shapes)
+    kind, num_classes, widths = _head(shapes)
+    if family is None:
+        return Recognised(None, None, _norms(shapes), num_classes, {}, {})
+    usual = MODELS[kind].backbone if kind in MODELS else None
+    backbone = _matching_backbone(family, sizes, [stated.get("backbone"), usual])
+    name = _model_name(kind, backbone, widths, stated.get("model_name"))
+    known = default_options(name, backbone)
+    told = {option: stated[option] for option in ("factors", "multi_grid") if option in known and stated.get(option)}
+    found = {option: value for option, value in (sizes | widths).items() if value is not None} | told
+    options = {option: value for option, value in found.items() if value != known[option]}
+    shapeless = {"output_stride": "backbone", "multi_grid": "multi_grid", "factors": "factors"}
+    untold = {option: found.get(option, known[option]) for option in shapeless.keys() & known.keys()
+              if shapeless[option] not in stated}  # fmt: skip
+    return Recognised(name, backbone, _norms(shapes), num_classes, options, untold)
 
 
-def _hrnet(shapes: dict) -> tuple[str | None, dict]:
-    """The HRNet of the table that it is, or HRNet-W18 if it has other sizes than all of those, and its sizes."""
-    first = shapes.get("backbone.stage2.0.branches.0.0.conv1.weight")
-    layer1 = shapes.get("backbone.layer1.0.conv1.weight")
-    if first is None or layer1 is None:
-        return None, {}
+# ---------------------------------------------------------------------------------------------------------------------
+# Backbones: each family reads its sizes, in the words of its options, off the shapes
 
-    def count(pattern: str) -> int:
-        return len({m.group(1) for key in shapes if (m := re.match(pattern, key))})
 
-    sizes = {
-        "width": first[0],
-        "blocks": count(r"backbone\.stage2\.0\.branches\.0\.(\d+)\."),
-        "modules": tuple(count(rf"backbone\.stage{stage}\.(\d+)\.") for stage in (2, 3, 4)),
-        "layer1_blocks": count(r"backbone\.layer1\.(\d+)\."),
-        "layer1_width": layer1[0],
-    }
-    backbone = "hrnet18"
-    for name in BACKBONES:
-        if all(default_options(name.replace("hrnet", "hrnet_w"))[option] == size for option, size in sizes.items()):
-            backbone = name
+def _backbone_sizes(shapes: dict) -> tuple[type | None, dict]:
+    for family, sign, read in (
+        (HRNet2x, "backbone.transition0.0.0.weight", _hrnet2x),
+        (HRNet, "backbone.stage2.0.branches.0.0.conv1.weight", _hrnet),
+        (ResNet, "backbone.resinit.conv1.weight", _resnet),
+        (ResNeSt, "backbone.conv1.0.weight", _resnest),
+        (WideResNet, "backbone.mod1.conv1.weight", _wide_resnet),
+    ):
+        if sign in shapes:
+            try:
+                return family, read(shapes)
+            except KeyError:  # half of a backbone
+                return None, {}
+    return None, {}
+
+
+def _count(shapes: dict, pattern: str) -> int:
+    return len({match.group(1) for key in shapes if (match := re.match(pattern, key))})
+
+
+def _hrnet(shapes: dict) -> dict:
     is_classifier = "backbone.classifier.weight" in shapes
     has_body = any(key.startswith("backbone.incre_modules.") for key in shapes)
-    return backbone, sizes | {
+    return {
+        "width": shapes["backbone.stage2.0.branches.0.0.conv1.weight"][0],
+        "blocks": _count(shapes, r"backbone\.stage2\.0\.branches\.0\.(\d+)\."),
+        "modules": tuple(_count(shapes, rf"backbone\.stage{stage}\.(\d+)\.") for stage in (2, 3, 4)),
+        "layer1_blocks": _count(shapes, r"backbone\.layer1\.(\d+)\."),
+        "layer1_width": shapes["backbone.layer1.0.conv1.weight"][0],
         "full_res_stem": "backbone.conv2.weight" not in shapes,
         "keep_imagenet_head": has_body and not is_classifier,
     }
 
 
-def _head(shapes: dict) -> tuple[str | None, int | None, dict]:
-    """Suffix of the named model, classes, and sizes of the head."""
+def _hrnet2x(shapes: dict) -> dict:
+    return {
+        "width": shapes["backbone.transition1.0.0.weight"][0],
+        "blocks": _count(shapes, r"backbone\.stage2\.0\.branches\.0\.(\d+)\."),
+        "modules": tuple(_count(shapes, rf"backbone\.stage{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)),
+        "stage1_width": shapes["backbone.stage1.0.branches.0.0.conv1.weight"][0],
+    }
 
-    def width(module: str) -> int | None:
+
+def _resnet(shapes: dict) -> dict:
+    _, in_group, *_ = shapes["backbone.layer1.0.conv2.weight"]
+    inner = shapes["backbone.layer1.0.conv1.weight"][0]
+    bottleneck = "backbone.layer1.0.conv3.weight" in shapes
+    sizes = {
+        "blocks": tuple(_count(shapes, rf"backbone\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)),
+        "bottleneck": bottleneck,
+        "deep_stem": "backbone.resinit.conv2.weight" in shapes,
+        "stem_width": shapes["backbone.resinit.conv1.weight"][0],
+        "groups": inner // in_group,
+        "width": shapes["backbone.layer1.0.conv3.weight"][0] // 4 if bottleneck else inner,
+    }
+    return sizes | ({"group_width": in_group * 64 // sizes["width"]} if sizes["groups"] > 1 else {})
+
+
+def _resnest(shapes: dict) -> dict:
+    return {
+        "blocks": tuple(_count(shapes, rf"backbone\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)),
+        "width": shapes["backbone.layer1.0.conv1.weight"][0],
+        "stem_width": shapes["backbone.conv1.0.weight"][0],
+    }
+
+
+def _wide_resnet(shapes: dict) -> dict:
+    return {
+        "blocks": tuple(_count(shapes, rf"backbone\.mod{module}\.block(\d+)\.") for module in range(2, 8)),
+        "width": shapes["backbone.mod1.conv1.weight"][0],
+    }
+
+
+def _matching_backbone(family: type, sizes: dict, preferred: list) -> str:
+    """The first of the preferred, else of the table, that has these sizes; if none has, simply the first."""
+    candidates = [name for name, part in BACKBONES.items() if part.build is family]
+    candidates = [name for name in preferred if name in candidates] + candidates
+
+    def agrees(name: str) -> bool:
+        known = default_options(name)
+        return all(known[option] == size for option, size in sizes.items())
+
+    return next(filter(agrees, candidates), candidates[0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Heads
+
+
+def _head(shapes: dict) -> tuple[str | None, int | None, dict]:
+    """Name of its kind, classes, and sizes in the words of its options."""
+    for kind, naming in HEADS.items():
+        if all(f"{sign}.weight" in shapes for sign in naming.signs):
+            break
+    else:
+        return None, None, {}
+
+    def outputs(module: str | None) -> int | None:
         return shapes.get(f"{module}.weight", (None,))[0]
 
-    if "asp_ocr_head.context.0.weight" in shapes:
-        sizes = {
-            "channels": width("asp_ocr_head.context.0"),
-            "out_channels": width("asp_ocr_head.conv_bn_dropout.0"),
-            "aux_channels": width("aux_head.0"),
-        }
-        return "_asp_ocr", width("cls_head"), sizes
-    if "ocr_distri_head.conv_bn_dropout.0.weight" in shapes:
-        sizes = {
-            "channels": width("conv3x3.0"),
-            "key_channels": width("ocr_distri_head.object_context_block.f_pixel.0"),
-            "aux_channels": width("aux_head.0"),
-        }
-        joined = shapes["aux_head.0.weight"][1] if "aux_head.0.weight" in shapes else None
-        if sizes == {"channels": 256, "key_channels": 128, "aux_channels": 256}:
-            return "_ocr_b", width("cls_head"), sizes
-        return "_ocr", width("cls_head"), sizes | ({"aux_channels": None} if sizes["aux_channels"] == joined else {})
-    if "cls_head.0.weight" in shapes:
-        channels = width("cls_head.0")
-        joined = shapes["cls_head.0.weight"][1]
-        return "", width("cls_head.3"), {"channels": None if channels == joined else channels}
-    return None, None, {}
+    widths = {option: outputs(module) for option, module in naming.widths.items()}
+    if kind == "isanet" and (pairs := _count(shapes, r"isa_head\.2\.stages\.(\d+)\.")) != 1:
+        widths["factors"] = UNKNOWN_FACTORS * pairs
+    tapped = {"hrnet": "channels", "hrnet_ocr": "aux_channels"}.get(kind)
+    if tapped:  # as wide as its tap is the default there, None
+        out, into, *_ = shapes[f"{naming.widths[tapped]}.weight"]
+        widths[tapped] = None if out == into else out
+    if kind == "spatial_ocrnet":
+        fuse, pixels = shapes["spatial_ocr_head.conv_bn_dropout.0.weight"], shapes["conv_3x3.0.weight"]
+        kind = "ideal_spatial_ocrnet_b" if fuse[1] == 3 * pixels[0] else kind
+    return kind, outputs(naming.classes), widths
+
+
+def _model_name(kind: str | None, backbone: str, widths: dict, stated: object) -> str:
+    if kind is None:
+        return backbone
+    if isinstance(stated, str) and stated in MODELS and naming_of(stated) is naming_of(kind):
+        return stated
+    if not kind.startswith("hrnet"):
+        return kind
+    if kind == "hrnet_ocr" and widths == {"channels": 256, "key_channels": 128, "aux_channels": 256}:
+        kind += "_b"
+    name = kind.replace("hrnet", backbone.replace("hrnet", "hrnet_w"))
+    return name if name in MODELS else kind.replace("hrnet", "hrnet_w48")  # on a backbone that is no HRNet
 
 
 def _norms(shapes: dict) -> tuple[str | None, str | None]:
-    """Of backbone and head. A batch norm counts its batches; in heads it is in a Sequential. An ABN does neither."""
+    """Of backbone and head.
+
+    A batch norm counts its batches; with its activation it is in a Sequential. An inplace_abn does neither.
+    """
     counted = {key.startswith("backbone.") for key in shapes if key.endswith(".num_batches_tracked")}
     in_head = [key for key in shapes if key.endswith(".running_mean") and not key.startswith("backbone.")]
     head = None
     if in_head:
         head = "batch_norm" if all(re.search(r"\.\d+\.0\.running_mean$", key) for key in in_head) else "inplace_abn"
+    if "backbone.mod1.conv1.weight" in shapes:  # Wide-ResNets have norms with activations
+        return "batch_norm" if "backbone.bn_out.0.weight" in shapes else "inplace_abn", head
     if True in counted:
         return "batch_norm", head
     if False in counted or head == "inplace_abn":  # something counts, but not the backbone; or nothing would
@@ -114,25 +212,57 @@ def _norms(shapes: dict) -> tuple[str | None, str | None]:
     return None, head  # no counters at all, as in files older than they are
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Comparing
+
+
 def differences(found: Recognised, wanted: ModelSpec) -> list[str]:
     """In words, what the state dict says about itself and the model does not share."""
     result = []
     if found.num_classes and wanted.num_classes and found.num_classes != wanted.num_classes:
         result.append(f"it has {found.num_classes} classes, not {wanted.num_classes}")
-    ours = _own_name(wanted)
-    has_own_sizes = bool(found.options or wanted.options)  # then widths are not those of the name
-    if found.name and _comparable(found.name, has_own_sizes) != _comparable(ours, has_own_sizes):
-        result.append(f"it is {found.name}, not {ours}")
-    return result + norm_differences(found, wanted)
+    wants_head = wanted.name not in BACKBONES
+    if wants_head and found.name and not same_keys(found.name, wanted.name):
+        result.append(f"it is {found.name}, not {_own_name(wanted)}")
+    elif found.backbone and _without_stride(found.backbone) != _without_stride(wanted.backbone):
+        if not found.options and not wanted.options:  # else widths are not those of the name
+            theirs, ours = found.backbone, wanted.backbone
+            if wants_head and found.name.startswith("hrnet_w"):
+                theirs, ours = found.name, _own_name(wanted)
+            result.append(f"it is {theirs}, not {ours}" if theirs == found.name else f"its backbone is {theirs}, not {ours}")
+    return result + silent_differences(found, wanted)
 
 
-def norm_differences(found: Recognised, wanted: ModelSpec) -> list[str]:
-    parts = ("backbone", "head") if wanted.num_classes else ("backbone",)
-    return [
+def silent_differences(found: Recognised, wanted: ModelSpec) -> list[str]:
+    """Those that no key and no shape would show."""
+    parts = ("backbone",) if wanted.name in BACKBONES else ("backbone", "head")
+    result = [
         f"the norm of its {part} is {theirs}, not {ours}"
         for part, ours, theirs in zip(parts, wanted.norm, found.norm, strict=False)
         if theirs and ours != theirs
     ]
+    if found.name is None or (wanted.name not in BACKBONES and not same_keys(found.name, wanted.name)):
+        return result
+    ours = default_options(wanted.name, wanted.backbone) | dict(wanted.options)
+    theirs = default_options(found.name, found.backbone) | found.options
+    for option in ("factors", "multi_grid", "output_stride"):
+        if option not in ours or option not in theirs:
+            continue
+        told = option not in found.untold and theirs[option] != ours[option]
+        if told or (option == "factors" and len(theirs[option]) != len(ours[option])):
+            known = (0, 0) not in (theirs[option] or ()) if option == "factors" else True
+            what = f"{option} {_listed(theirs[option])}" if known else f"{len(theirs[option])} factor pairs"
+            result.append(f"it is {found.name} with {what}, not {_listed(ours[option])}")
+    return result
+
+
+def _listed(value) -> str:
+    """Tuples as the lists they are in configs."""
+    return str(value).replace("(", "[").replace(")", "]").replace(",]", "]")
+
+
+def _without_stride(backbone: str) -> str:
+    return re.sub(r"_dilated\d+$", "", backbone)
 
 
 _HRNET_NAME = re.compile(r"hrnet_w\d+(_small_v\d)?")
@@ -140,8 +270,13 @@ _HRNET_NAME = re.compile(r"hrnet_w\d+(_small_v\d)?")
 
 def _own_name(spec: ModelSpec) -> str:
     """The named model of a spec whose backbone was exchanged: hrnet_w48_ocr on hrnet18 is hrnet_w18_ocr."""
+    if spec.backbone.replace("hrnet", "hrnet_w") not in MODELS:
+        return spec.name
     return _HRNET_NAME.sub(spec.backbone.replace("hrnet", "hrnet_w"), spec.name)
 
 
-def _comparable(name: str, has_own_sizes: bool) -> str:
-    return _HRNET_NAME.sub("hrnet", name) if has_own_sizes else name
+def same_keys(a: str, b: str) -> bool:
+    """Whether the state dicts of two models have the same keys and, but for widths, shapes."""
+    if a in BACKBONES or b in BACKBONES:
+        return a == b
+    return naming_of(a) is naming_of(b) and (a == b or "ideal_spatial_ocrnet_b" not in (a, b))

@@ -40,7 +40,7 @@ def run(main: Callable[[], None], usage: str) -> None:
         if flags.FLAGS["config"].value is None:
             raise InputError("--config is missing, such as --config=configs/camvid.py:hrnet_w18_ocr")
         try:
-            len(flags.FLAGS["config"].value)
+            flags.FLAGS["config"].value.lock()
         except OSError as error:  # ml_collections keeps what went wrong with the file until the config is used
             raise InputError(f"the config cannot be loaded: {str(error).splitlines()[-1].strip()}") from error
         if _COORDINATOR.value:

@@ -10,11 +10,14 @@ import torch
 from tests.conftest import GOLDENS
 
 
+MODELS = GOLDENS / "models"
+
+
 def load(name: str) -> tuple[dict, dict]:
     """(manifest, arrays) of a model golden."""
-    with gzip.open(GOLDENS / "models" / f"{name}.json.gz") as file:
+    with gzip.open(MODELS / f"{name}.json.gz") as file:
         manifest = json.load(file)
-    return manifest, dict(np.load(GOLDENS / "models" / f"{name}.npz"))
+    return manifest, dict(np.load(MODELS / f"{name}.npz"))
 
 
 def state_dict(keys: list, gains: dict) -> dict[str, torch.Tensor]:
@@ -32,14 +35,14 @@ def _draw(key: str, shape: list[int], kind: str, gains: dict) -> np.ndarray:
 
 def _standard_draw(key: str, shape: list[int], kind: str) -> np.ndarray:
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
-    if kind.startswith("conv_weight"):
+    if kind.startswith(("conv_weight", "linear_weight")):
         return rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
     if kind.startswith(("bn_weight", "abn_weight")) or kind == "running_var":
         values = rng.uniform(0.5, 1.5, shape)
         if kind.startswith("abn_weight"):
             values[::3] *= -1
         return values
-    assert kind in ("bn_bias", "abn_bias", "conv_bias", "running_mean"), kind
+    assert kind in ("bn_bias", "abn_bias", "conv_bias", "linear_bias", "running_mean"), kind
     return rng.standard_normal(shape) * 0.1
 
 

@@ -8,17 +8,57 @@ from flax import nnx
 from openseg_jax import models
 from openseg_jax.models.layers import FeatureMap
 
-BACKBONE = {"width": 4, "blocks": 1, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 4}
+BACKBONE = {"width": 4, "blocks": 1, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 4}  # of HRNet
+_RESNET = {"blocks": (1, 1, 2, 2), "width": 8, "stem_width": 8}
+BACKBONES = {
+    "hrnet48": BACKBONE,
+    "hrnet2x20": {"width": 4, "blocks": 1, "modules": (1, 1, 1, 1), "stage1_width": 4},
+    "deepbase_resnet101_dilated8": _RESNET,
+    "deepbase_resnet101_dilated16": _RESNET | {"multi_grid": (1, 2)},
+    "resnet18": _RESNET,
+    "resnext101_32x8d_dilated8": _RESNET | {"groups": 4, "group_width": 16},
+    "wide_resnet38_dilated8": {"blocks": (1, 2, 1, 1, 1, 1), "width": 8},
+    "deepbase_resnest50_dilated8": {"blocks": (1, 1, 2, 1), "width": 8, "stem_width": 8},
+}
+_OCR = {"channels": 16, "key_channels": 8, "aux_channels": 12}
+_CE2P = {"channels": 16, "key_channels": 8, "edge_channels": 8, "aux_channels": 12, "detail_channels": 6}
 HEADS = {
-    "": {},
-    "_ocr": {"channels": 16, "key_channels": 8, "aux_channels": 12},
-    "_ocr_b": {"channels": 12, "key_channels": 6, "aux_channels": 16},
-    "_asp_ocr": {"channels": 8, "out_channels": 12, "aux_channels": 16, "dilations": (2, 3, 4)},
+    "hrnet_w48": {},
+    "hrnet_w48_ocr": _OCR,
+    "hrnet_w48_ocr_b": {"channels": 12, "key_channels": 6, "aux_channels": 16},
+    "hrnet_w48_asp_ocr": {"channels": 8, "out_channels": 12, "aux_channels": 16, "dilations": (2, 3, 4)},
+    "fcnet": {"channels": 16, "aux_channels": 12},
+    "base_ocnet": _OCR,
+    "pyramid_ocnet": _OCR,
+    "asp_ocnet": {"channels": 16, "width": 8, "key_channels": 4, "aux_channels": 12, "dilations": (2, 3, 4)},
+    "isanet": _OCR | {"factors": ((3, 4), (2, 2))},
+    "spatial_ocrnet": _OCR,
+    "spatial_asp_ocrnet": {"channels": 8, "out_channels": 12, "aux_channels": 16, "dilations": (2, 3, 4)},
+    "ideal_spatial_ocrnet": _OCR,
+    "ideal_spatial_ocrnet_b": _OCR,
+    "ideal_spatial_ocrnet_c": _OCR,
+    "ideal_gather_ocrnet": _OCR,
+    "ideal_distribute_ocrnet": _OCR,
+    "ce2p_asp_ocrnet": _CE2P | {"dilations": (2, 3, 4)},
+    "ce2p_ocrnet": _CE2P,
+    "ce2p_ideal_ocrnet": _CE2P,
+    "segfix_hrnet": {"channels": 8},
 }
 
 
-def create(suffix: str = "_ocr", num_classes: int = 5, **options):
-    return models.create(f"hrnet_w48{suffix}", num_classes, **BACKBONE | HEADS[suffix] | options)
+def create(name: str = "hrnet_w48_ocr", num_classes: int = 5, *, backbone: str | None = None, **options):
+    """A named model, or a backbone, with few channels and blocks."""
+    if name in BACKBONES:
+        return models.create(name, **BACKBONES[name] | options)
+    backbone = backbone or models.MODELS[name].backbone
+    return models.create(name, num_classes, backbone=backbone, **BACKBONES[backbone] | HEADS[name] | options)
+
+
+def labels_for(model, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """Labels (N, H, W) for the nets that are told them, with some pixels to ignore."""
+    if model.head is None or not model.head.needs_labels:
+        return None
+    return np.random.default_rng(1).integers(-1, model.spec.num_classes, shape).astype(np.int32)
 
 
 def random_variables(model, seed: int = 0) -> dict:

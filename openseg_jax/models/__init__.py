@@ -9,6 +9,6 @@ them, to be used under jax.jit, jax.grad and friends. MODELS and BACKBONES are t
 """
 
 from openseg_jax.models.registry import BACKBONES, MODELS, create, default_options
-from openseg_jax.models.variables import apply, init, shapes
+from openseg_jax.models.variables import activations, apply, init, shapes
 
-__all__ = ["BACKBONES", "MODELS", "apply", "create", "default_options", "init", "shapes"]
+__all__ = ["BACKBONES", "MODELS", "activations", "apply", "create", "default_options", "init", "shapes"]

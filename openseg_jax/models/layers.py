@@ -19,7 +19,7 @@ from flax import nnx
 # Feature maps and their true sizes
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "extent"], meta_fields=[])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "extent", "mask"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class FeatureMap:
     """A batch of feature maps, and how much of each one is real.
@@ -30,10 +30,13 @@ class FeatureMap:
 
     values: (N, H, W, C) array.
     extent: int32 (N, 2), the true (height, width) of each map; None means that all of it is real, and costs nothing.
+    mask: what `inside` returns, handed on from map to map of the same extent: made for each layer anew, the masks of
+        an HRNet take ten times as long to compile as the net.
     """
 
     values: jax.Array
     extent: jax.Array | None = None
+    mask: jax.Array | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,13 +47,15 @@ class FeatureMap:
         """Boolean (N, H, W, 1), true on real positions; plain True without an extent."""
         if self.extent is None:
             return True
+        if self.mask is not None:
+            return self.mask
         rows = jnp.arange(self.shape[1])[None, :, None, None] < self.extent[:, 0, None, None, None]
         columns = jnp.arange(self.shape[2])[None, None, :, None] < self.extent[:, 1, None, None, None]
         return rows & columns
 
     def replace(self, values: jax.Array) -> FeatureMap:
         """Other values of the same size which are zero beyond the extent already."""
-        return FeatureMap(values, self.extent)
+        return FeatureMap(values, self.extent, None if self.extent is None else self.inside)
 
     def filled_outside(self, fill: float) -> jax.Array:
         """The values, with `fill` beyond the extent."""
@@ -58,7 +63,10 @@ class FeatureMap:
 
     def zero_outside(self) -> FeatureMap:
         """Restores the rule after an operation that broke it."""
-        return self.replace(self.filled_outside(0))
+        if self.extent is None:
+            return self
+        inside = self.inside
+        return FeatureMap(jnp.where(inside, self.values, 0), self.extent, inside)
 
     def __add__(self, other: FeatureMap) -> FeatureMap:
         return self.replace(self.values + other.values)
@@ -88,6 +96,16 @@ class Uniform:
 
 
 @dataclasses.dataclass(frozen=True)
+class Normal:
+    """Normal with mean 0."""
+
+    deviation: float
+
+    def __call__(self, rng, shape):
+        return self.deviation * rng.standard_normal(shape)
+
+
+@dataclasses.dataclass(frozen=True)
 class Constant:
     value: float
 
@@ -107,7 +125,7 @@ def declare(kind: type[nnx.Variable], shape: tuple[int, ...], init) -> nnx.Varia
 class Conv(nnx.Module):
     """torch.nn.Conv2d: integer zero padding, dilation, groups, and its default initialisation.
 
-    kernel: (kh, kw, in/groups, out), weight and bias uniform in +-1/sqrt(fan_in). The default padding
+    kernel: (kh, kw, in/groups, out), weight and bias uniform in +-1/sqrt(fan_in), or 0 if `zero`. The default padding
     `dilation * (kernel // 2)` keeps the size at stride 1; every convolution of the original uses it.
     """
 
@@ -122,11 +140,12 @@ class Conv(nnx.Module):
         dilation: int = 1,
         groups: int = 1,
         bias: bool = True,
+        zero: bool = False,
     ):
         self.size, self.stride, self.dilation, self.groups = kernel, stride, dilation, groups
         self.padding = dilation * (kernel // 2) if padding is None else padding
         shape = (kernel, kernel, in_channels // groups, out_channels)
-        init = Uniform(1 / math.sqrt(math.prod(shape[:3])))
+        init = Constant(0.0) if zero else Uniform(1 / math.sqrt(math.prod(shape[:3])))
         self.kernel = declare(nnx.Param, shape, init)
         self.bias = declare(nnx.Param, (out_channels,), init) if bias else None
 
@@ -148,12 +167,19 @@ class Conv(nnx.Module):
             )
         if self.bias is not None:
             y = y + self.bias.get_value().astype(y.dtype)
-        return FeatureMap(y, self._extent(x.extent)).zero_outside()
+        shrinks_by = self.dilation * (self.size - 1) - 2 * self.padding
+        if x.extent is None or (self.stride == 1 and shrinks_by == 0):
+            return x.replace(y).zero_outside()
+        return FeatureMap(y, (x.extent - shrinks_by - 1) // self.stride + 1).zero_outside()
 
-    def _extent(self, extent: jax.Array | None) -> jax.Array | None:
-        if extent is None:
-            return None
-        return (extent + 2 * self.padding - self.dilation * (self.size - 1) - 1) // self.stride + 1
+
+def redraw_kernels(net: nnx.Module) -> None:
+    """Gives every convolution kernel He's normal distribution over the fan out, as ResNets of the original begin."""
+    for _, module in nnx.iter_modules(net):
+        if isinstance(module, Conv):
+            shape = module.kernel.get_value().shape
+            fan_out = shape[0] * shape[1] * shape[3]  # groups do not divide it
+            module.kernel = declare(nnx.Param, shape, Normal(math.sqrt(2 / fan_out)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -169,8 +195,6 @@ class BatchNorm(nnx.Module):
     flax.nnx.BatchNorm's indexed writes make tracing quadratic in the size of the net.
     """
 
-    activation = staticmethod(jax.nn.relu)  # what follows it in the heads
-
     def __init__(self, channels: int, *, epsilon: float = 1e-5, momentum: float = 0.1):
         self.epsilon, self.momentum = epsilon, momentum
         self.scale = declare(nnx.Param, (channels,), Constant(1.0))
@@ -180,6 +204,10 @@ class BatchNorm(nnx.Module):
 
     def gain(self) -> jax.Array:
         return self.scale.get_value()
+
+    def activate(self, x: FeatureMap) -> FeatureMap:
+        """What follows it in the heads."""
+        return relu(x)
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         values = x.values.astype(jnp.promote_types(x.values.dtype, jnp.float32))
@@ -201,18 +229,18 @@ class InplaceABN(BatchNorm):
     """The maths of inplace_abn (Rota Bulo et al. 2018), which trained the original's released checkpoints.
 
     The effective scale is |gamma| + epsilon, and in the heads a leaky ReLU of slope 0.01 follows instead of a ReLU.
+    The original's writes its output over its input, which shows in one place: the taps of a Wide-ResNet.
     """
-
-    activation = staticmethod(functools.partial(jax.nn.leaky_relu, negative_slope=0.01))
 
     def gain(self) -> jax.Array:
         return jnp.abs(self.scale.get_value()) + self.epsilon
 
+    def activate(self, x: FeatureMap) -> FeatureMap:
+        return x.replace(jax.nn.leaky_relu(x.values, negative_slope=0.01))
+
 
 class GroupNorm(nnx.Module):
     """torch.nn.GroupNorm; the statistics are those of the real positions of one image. 8 groups as in the original."""
-
-    activation = staticmethod(jax.nn.relu)
 
     def __init__(self, channels: int, *, groups: int = 8, epsilon: float = 1e-5):
         if channels % groups:
@@ -230,6 +258,9 @@ class GroupNorm(nnx.Module):
         y = ((values - mean) * jax.lax.rsqrt(var + self.epsilon)).reshape(x.shape)
         y = y * self.scale.get_value() + self.bias.get_value()
         return x.replace(y.astype(x.values.dtype)).zero_outside()
+
+    def activate(self, x: FeatureMap) -> FeatureMap:
+        return relu(x)
 
 
 def moments(values: jax.Array, inside: jax.Array | bool, axes: tuple[int, ...]):
@@ -266,8 +297,7 @@ class ConvNormAct(ConvNorm):
     """Convolution, normalisation and the activation that belongs to the norm: the unit of which heads are made."""
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        x = super().__call__(x, train=train)
-        return x.replace(self.norm.activation(x.values))
+        return self.norm.activate(super().__call__(x, train=train))
 
 
 class ChannelDropout(nnx.Module):
@@ -281,27 +311,3 @@ class ChannelDropout(nnx.Module):
             return x
         keep = jax.random.bernoulli(rngs, 1 - self.rate, (x.shape[0], 1, 1, x.shape[3]))
         return x.replace(x.values * (keep / (1 - self.rate)).astype(x.values.dtype))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Pooling
-
-
-def max_pool(x: FeatureMap, kernel: int, *, stride: int, padding: int, ceil_mode: bool) -> FeatureMap:
-    """torch.nn.MaxPool2d. With ceil_mode a last, partial window counts if it starts inside the image or its padding."""
-
-    def pooled(size):
-        out = (size + 2 * padding - kernel + (stride - 1 if ceil_mode else 0)) // stride + 1
-        return out - ((out - 1) * stride >= size + padding) if ceil_mode else out
-
-    lowest = jnp.array(-jnp.inf, x.values.dtype)
-    pads = [(padding, max((pooled(size) - 1) * stride + kernel - size - padding, 0)) for size in x.shape[1:3]]
-    y = jax.lax.reduce_window(
-        x.filled_outside(lowest),
-        lowest,
-        jax.lax.max,
-        window_dimensions=(1, kernel, kernel, 1),
-        window_strides=(1, stride, stride, 1),
-        padding=[(0, 0), *pads, (0, 0)],
-    )
-    return FeatureMap(y, None if x.extent is None else pooled(x.extent)).zero_outside()

@@ -6,9 +6,17 @@ import difflib
 import inspect
 from typing import Any, NamedTuple
 
-from openseg_jax.models.backbones.hrnet import HRNet
+from openseg_jax.models.backbones.hrnet import HRNet, HRNet2x
+from openseg_jax.models.backbones.resnest import ResNeSt
+from openseg_jax.models.backbones.resnet import ResNet
+from openseg_jax.models.backbones.wide_resnet import WideResNet
+from openseg_jax.models.heads.ce2p import CE2PHead
 from openseg_jax.models.heads.fcn import FCNHead
+from openseg_jax.models.heads.ideal_ocr import IdealOCRHead
+from openseg_jax.models.heads.isa import ISAHead
+from openseg_jax.models.heads.ocnet import ASPOCHead, BaseOCHead, PyramidOCHead
 from openseg_jax.models.heads.ocr import ASPOCRHead, OCRHead
+from openseg_jax.models.heads.segfix import SegFixHead
 from openseg_jax.models.layers import NORMS
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
 
@@ -21,35 +29,98 @@ class Part(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """A named model: its backbone, unless another is asked for, and its head."""
+    """A named model: its backbone, unless another is asked for, its head, and where it is described."""
 
     backbone: str
-    head: Part
+    head: Part | None
+    paper: str = ""
 
 
-# The strings are those of the original; W18-small are those of the HRNet classification code.
+# ---------------------------------------------------------------------------------------------------------------------
+# Backbones. The strings are those of the original; W18-small are those of the HRNet classification code.
+
+_SMALL = {"layer1_blocks": 1, "layer1_width": 32}
+_RESNETS = {
+    "18": {"blocks": (2, 2, 2, 2), "bottleneck": False},
+    "34": {"blocks": (3, 4, 6, 3), "bottleneck": False},
+    "50": {"blocks": (3, 4, 6, 3)},
+    "101": {"blocks": (3, 4, 23, 3)},
+    "152": {"blocks": (3, 8, 36, 3)},
+}
+_STRIDES = {"_dilated8": 8, "_dilated16": 16, "": 32}  # where keys do not tell, a checkpoint is taken for the first
+
 BACKBONES: dict[str, Part] = {
     "hrnet18": Part(HRNet, {"width": 18}),
     "hrnet32": Part(HRNet, {"width": 32}),
     "hrnet48": Part(HRNet, {"width": 48}),
     "hrnet64": Part(HRNet, {"width": 64}),
-    "hrnet18_small_v1": Part(
-        HRNet, {"width": 16, "blocks": 2, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 32}
-    ),
+    "hrnet18_small_v1": Part(HRNet, {"width": 16, "blocks": 2, "modules": (1, 1, 1), **_SMALL}),
     "hrnet18_small_v2": Part(HRNet, {"width": 18, "blocks": 2, "modules": (1, 3, 2), "layer1_blocks": 2}),
+    "hrnet2x20": Part(HRNet2x, {"width": 20}),
+    **{
+        f"{stem}resnet{depth}{suffix}": Part(
+            ResNet, {**variant, "deep_stem": stem == "deepbase_", "output_stride": stride}
+        )
+        for stem in ("deepbase_", "")
+        for depth, variant in _RESNETS.items()
+        for suffix, stride in _STRIDES.items()
+    },
+    **{
+        f"resnext101_32x{width}d_dilated8": Part(
+            ResNet,
+            {**_RESNETS["101"], "output_stride": 8, "groups": 32, "group_width": width, "ceil_pool": False},
+        )
+        for width in (8, 16, 32, 48)
+    },
+    "wide_resnet16_dilated8": Part(WideResNet, {"blocks": (1, 1, 1, 1, 1, 1)}),
+    "wide_resnet20_dilated8": Part(WideResNet, {"blocks": (1, 1, 1, 3, 1, 1)}),
+    "wide_resnet38_dilated8": Part(WideResNet, {"blocks": (3, 3, 6, 3, 1, 1)}),
+    "deepbase_resnest50_dilated8": Part(ResNeSt, {"blocks": (3, 4, 6, 3), "stem_width": 32}),
+    "deepbase_resnest101_dilated8": Part(ResNeSt, {"blocks": (3, 4, 23, 3)}),
+    "deepbase_resnest200_dilated8": Part(ResNeSt, {"blocks": (3, 24, 36, 3)}),
+    "deepbase_resnest269_dilated8": Part(ResNeSt, {"blocks": (3, 30, 48, 8)}),
 }
 
-_HRNET_HEADS: dict[str, Part] = {
-    "": Part(FCNHead, {}),
-    "_ocr": Part(OCRHead, {"channels": 512, "key_channels": 256}),
-    "_ocr_b": Part(OCRHead, {"channels": 256, "key_channels": 128, "aux_channels": 256}),
-    "_asp_ocr": Part(ASPOCRHead, {"dilations": (24, 48, 72), "classifier_bias": False}),
+# ---------------------------------------------------------------------------------------------------------------------
+# Named models: those of the original, and its HRNet models on every HRNet
+
+_OCR = {"aux_channels": 512, "aux_dropout": 0.05}
+_R101 = "deepbase_resnet101_dilated8"
+_HRNET_HEADS: dict[str, tuple[Part, str]] = {
+    "": (Part(FCNHead, {}), "HRNet"),
+    "_ocr": (Part(OCRHead, {"channels": 512, "key_channels": 256}), "OCR"),
+    "_ocr_b": (Part(OCRHead, {"channels": 256, "key_channels": 128, "aux_channels": 256}), "OCR"),
+    "_asp_ocr": (Part(ASPOCRHead, {"dilations": (24, 48, 72), "classifier_bias": False}), "OCR"),
 }
 
 MODELS: dict[str, Recipe] = {
-    backbone.replace("hrnet", "hrnet_w") + suffix: Recipe(backbone, head)
-    for backbone in BACKBONES
-    for suffix, head in _HRNET_HEADS.items()
+    **{
+        backbone.replace("hrnet", "hrnet_w") + suffix: Recipe(backbone, head, paper)
+        for backbone, part in BACKBONES.items()
+        if part.build is HRNet
+        for suffix, (head, paper) in _HRNET_HEADS.items()
+    },
+    "fcnet": Recipe(_R101, Part(FCNHead, {"channels": 512, "aux_channels": 512}), "FCN"),
+    "base_ocnet": Recipe(_R101, Part(BaseOCHead, {}), "OCNet"),
+    "pyramid_ocnet": Recipe(_R101, Part(PyramidOCHead, {}), "OCNet"),
+    "asp_ocnet": Recipe(_R101, Part(ASPOCHead, {}), "OCNet"),
+    "isanet": Recipe(_R101, Part(ISAHead, {}), "ISA"),
+    "spatial_ocrnet": Recipe(_R101, Part(OCRHead, _OCR), "OCR"),
+    "spatial_asp_ocrnet": Recipe(_R101, Part(ASPOCRHead, {"aux_dropout": 0.1}), "OCR"),
+    "ideal_spatial_ocrnet": Recipe(_R101, Part(IdealOCRHead, {}), "OCR"),
+    "ideal_spatial_ocrnet_b": Recipe(_R101, Part(IdealOCRHead, {"background": "with"}), "OCR"),
+    "ideal_spatial_ocrnet_c": Recipe(_R101, Part(IdealOCRHead, {"background": "only"}), "OCR"),
+    "ideal_gather_ocrnet": Recipe(_R101, Part(IdealOCRHead, {"distributes": False}), "OCR"),
+    "ideal_distribute_ocrnet": Recipe(_R101, Part(IdealOCRHead, {"gathers": False}), "OCR"),
+    **{
+        name: Recipe("deepbase_resnet101_dilated16", Part(CE2PHead, options), "CE2P")
+        for name, options in {
+            "ce2p_asp_ocrnet": {},
+            "ce2p_ocrnet": {"object_context": "plain", "context_dropout": 0.0},
+            "ce2p_ideal_ocrnet": {"object_context": "ideal", "context_dropout": 0.0},
+        }.items()
+    },
+    "segfix_hrnet": Recipe("hrnet48", Part(SegFixHead, {}), "SegFix"),
 }
 
 _NORM_ALIASES = {"torchbn": "batch_norm", "torchsyncbn": "batch_norm", "syncbn": "batch_norm"}
@@ -80,7 +151,8 @@ def create(
         recipe = Recipe(name, head=None)
     else:
         recipe = _lookup(MODELS, name, "model")
-        if not isinstance(num_classes, int) or num_classes < 1:
+        needs_classes = recipe.head.build.needs_classes
+        if needs_classes and (not isinstance(num_classes, int) or num_classes < 1):
             raise ValueError(f"num_classes must be a positive number for {name}, found {num_classes!r}")
     backbone = backbone or recipe.backbone
     part = _lookup(BACKBONES, backbone, "backbone")
@@ -93,7 +165,7 @@ def create(
     if unknown:
         known = sorted(set().union(*takes.values()))
         raise ValueError(f"unknown option {unknown[0]!r} for {name} on {backbone}; known are {', '.join(known)}")
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    options = {key: as_tuples(value) for key, value in options.items()}
 
     def build(kind: str, part: Part, *args):
         chosen = part.options | {key: value for key, value in options.items() if key in takes[kind]}
@@ -101,15 +173,23 @@ def create(
 
     spec = ModelSpec(name, num_classes, backbone, norms, dtype, tuple(sorted(options.items())))
     body = build("backbone", part, NORMS[norms[0]])
-    head = build("head", recipe.head, body.channels, num_classes, NORMS[norms[1]]) if recipe.head else None
+    try:
+        head = build("head", recipe.head, body.taps, num_classes, NORMS[norms[1]]) if recipe.head else None
+    except ValueError as error:
+        raise ValueError(f"{name} on {backbone}: {error}") from None
     return Segmentor(spec, body, head)
 
 
+def as_tuples(value):
+    """Lists, as JSON has them, as tuples."""
+    return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
 def default_options(name: str, backbone: str | None = None) -> dict[str, Any]:
-    """Every option that `create` takes for a named model, with the value it has if not given."""
-    recipe = _lookup(MODELS, name, "model")
+    """Every option that `create` takes for a named model or a backbone, with the value it has if not given."""
+    recipe = Recipe(name, head=None) if name in BACKBONES else _lookup(MODELS, name, "model")
     parts = (_lookup(BACKBONES, backbone or recipe.backbone, "backbone"), recipe.head)
-    return {option: value for part in parts for option, value in (_options(part.build) | part.options).items()}
+    return {option: value for part in parts if part for option, value in (_options(part.build) | part.options).items()}
 
 
 def _options(build: type) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _resize(x: FeatureMap, like: FeatureMap, rule) -> FeatureMap:
             sizes = [_true_sizes(m, axis) for m in (x, like)]
             taps = rule(jnp.arange(like.shape[axis])[None], *sizes)
         values = interpolate(values, *taps, axis)
-    return FeatureMap(values, like.extent).zero_outside()
+    return like.replace(values).zero_outside()
 
 
 def _true_sizes(x: FeatureMap, axis: int) -> jax.Array:

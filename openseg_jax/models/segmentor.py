@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from openseg_jax.models import resize
+from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import FeatureMap
 
 
@@ -35,17 +36,27 @@ class Segmentor(nnx.Module):
     With head=None it is the bare backbone: {"tap0": ..., "tap1": ...}, each at its own resolution.
     """
 
-    def __init__(self, spec: ModelSpec, backbone: nnx.Module, head: nnx.Module | None):
+    def __init__(self, spec: ModelSpec, backbone: nnx.Module, head: Head | None):
         self.spec = spec
         self.backbone = backbone
         self.head = head
 
-    def __call__(self, images: FeatureMap, *, train: bool, rngs: jax.Array | None) -> dict[str, jax.Array]:
+    @property
+    def main_output(self) -> str:
+        """Which of the outputs is the segmentation."""
+        return "" if self.head is None else self.head.main_output
+
+    def __call__(
+        self, images: FeatureMap, *, labels: FeatureMap | None, train: bool, rngs: jax.Array | None
+    ) -> dict[str, jax.Array]:
         taps = self.backbone(images, train=train)
         if self.head is None:
             return {f"tap{i}": _wide(tap).values for i, tap in enumerate(taps.maps)}
-        logits = self.head(taps, train=train, rngs=rngs)
-        return {name: resize.bilinear(_wide(x), like=images, align_corners=True).values for name, x in logits.items()}
+        told = {"labels": labels} if self.head.needs_labels else {}
+        logits = {name: _wide(x) for name, x in self.head(taps, train=train, rngs=rngs, **told).items()}
+        if self.head.full_size:
+            logits = {name: resize.bilinear(x, like=images, align_corners=True) for name, x in logits.items()}
+        return {name: x.values for name, x in logits.items()}
 
 
 def _wide(x: FeatureMap) -> FeatureMap:

@@ -43,6 +43,7 @@ def apply(
     train: bool = False,
     sizes: jax.Array | None = None,
     rngs: jax.Array | dict | None = None,
+    labels: jax.Array | None = None,
 ):
     """Runs the net.
 
@@ -50,12 +51,51 @@ def apply(
     sizes: int (N, 2), the true (height, width) of each image of a padded batch. Each image then gets the logits it
         would get alone at its own size; logits beyond it are zero.
     rngs: a PRNG key (or {"dropout": key}) for dropout; without one, training runs without dropout.
+    labels: int (N, H, W), -1 for pixels to ignore; only for nets that are told them (the `ideal` ones).
     Returns the outputs, a dict of float32 (N, H, W, K) logits at the size of the images; with train=True
     (outputs, new_batch_stats), the statistics of the batch being used and folded into the running ones.
     Raises ValueError where variables or inputs do not fit the model.
     """
-    images, sizes = jnp.asarray(images), None if sizes is None else jnp.asarray(sizes)
-    _check(model, variables, images, sizes)
+    outputs, module = _run(_call, model, variables, images, train, sizes, rngs, labels)
+    if not train:
+        return outputs
+    return outputs, _with_string_keys(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
+
+
+def activations(
+    model: Segmentor,
+    variables: dict,
+    images: jax.Array,
+    sizes: jax.Array | None = None,
+    labels: jax.Array | None = None,
+) -> dict[str, jax.Array]:
+    """What each module of the net returns in evaluation, by its dotted path: {"backbone.conv1": (N, h, w, C), ...}.
+
+    A path ending in ".activate" is a norm's output behind its activation. Modules that return several maps are left
+    out, and so are those that are called twice. For finding where two implementations part.
+    """
+
+    def captured(module, *inputs, **options):
+        _, state = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(*inputs, **options)
+        return state
+
+    state, _ = _run(captured, model, variables, images, False, sizes, None, labels)
+    result = {}
+    for path, variable in nnx.to_flat_state(state):
+        value = variable.get_value()
+        if len(value) == 1 and isinstance(value[0], FeatureMap):
+            result[".".join(str(key) for key in path).removesuffix(".__call__")] = value[0].values
+    return result
+
+
+def _call(module, *inputs, **options):
+    return module(*inputs, **options)
+
+
+def _run(call, model, variables, images, train, sizes, rngs, labels):
+    """call(module, images, ...) on the module with its variables; returns its result, and the module afterwards."""
+    images, sizes, labels = (None if x is None else jnp.asarray(x) for x in (images, sizes, labels))
+    _check(model, variables, images, sizes, labels)
     if isinstance(rngs, dict):
         rngs = rngs["dropout"]
     graph, *states = nnx.split(model, *_COLLECTIONS.values())
@@ -67,13 +107,11 @@ def apply(
     exact = jax.default_matmul_precision("float32") if compute_dtype != jnp.bfloat16 else contextlib.nullcontext()
     with exact:
         x = FeatureMap(images.astype(compute_dtype), sizes).zero_outside()
-        outputs = module(x, train=train, rngs=rngs)
-    if not train:
-        return outputs
-    return outputs, _with_string_keys(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
+        truth = None if labels is None else FeatureMap(labels[..., None].astype(jnp.float32), sizes)
+        return call(module, x, labels=truth, train=train, rngs=rngs), module
 
 
-def _check(model, variables, images, sizes) -> None:
+def _check(model, variables, images, sizes, labels) -> None:
     if images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"images must be (N, H, W, 3), found {images.shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
@@ -82,6 +120,11 @@ def _check(model, variables, images, sizes) -> None:
         raise ValueError(
             f"sizes must be ({images.shape[0]}, 2), the height and width of each image, found {sizes.shape}"
         )
+    needs_labels = model.head is not None and model.head.needs_labels
+    if needs_labels != (labels is not None):
+        raise ValueError(f"{model.spec.name} {'needs' if needs_labels else 'takes no'} labels")
+    if needs_labels and (labels.shape != images.shape[:3] or not jnp.issubdtype(labels.dtype, jnp.integer)):
+        raise ValueError(f"labels must be int {images.shape[:3]}, found {labels.dtype} {labels.shape}")
     wanted = shapes(model)
     if jax.tree.structure(wanted) != jax.tree.structure(variables):
         differing = _paths(wanted) ^ _paths(variables)

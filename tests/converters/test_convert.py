@@ -141,7 +141,7 @@ def test_likely_causes_are_named(pair):
     assert "the norm of its backbone is batch_norm, not inplace_abn and the norm of its head is batch_norm" in misfit(
         good, tiny.create(norm="inplace_abn")
     )
-    assert "it is hrnet_w18_ocr, not hrnet_w48_asp_ocr" in misfit(good, tiny.create("_asp_ocr"))
+    assert "it is hrnet_w18_ocr, not hrnet_w48_asp_ocr" in misfit(good, tiny.create("hrnet_w48_asp_ocr"))
     net = models.create("hrnet_w18_ocr", 5)
     standard = converters.export_state_dict(models.init(net), net)
     assert "it is hrnet_w18_ocr, not hrnet_w32_ocr" in misfit(standard, models.create("hrnet_w32_ocr", 5))

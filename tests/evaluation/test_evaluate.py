@@ -25,7 +25,7 @@ from tests.training import runs
 def setting(tmp_path_factory):
     """A folder data set of nine images in three sizes, high enough to be split, and a checkpoint for it."""
     root = folders.write(tmp_path_factory.mktemp("data"), counts=(6, 9), sizes=((140, 40), (133, 64), (151, 48)))
-    model = tiny.create("", num_classes=3)
+    model = tiny.create("hrnet_w48", num_classes=3)
     variables = tiny.random_variables(model)
     saved = checkpoints.Checkpoints(root / "checkpoint")
     classes = load_classes(str(root / "classes.json"))

@@ -5,6 +5,7 @@ python -m tests.models.parity
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -17,35 +18,31 @@ import converters
 from openseg_jax import models
 from tests import recipe
 
-_ABN = {"norm": "inplace_abn"}
-MODELS = {
-    "hrnet_w48__hrnet48__torchbn": {"name": "hrnet_w48"},
-    "hrnet_w48__hrnet48__inplace_abn": {"name": "hrnet_w48", **_ABN},
-    "hrnet_w48__hrnet48__torchbn_head_on_master": {"name": "hrnet_w48", "norm": ("inplace_abn", "batch_norm")},
-    "hrnet_w48_ocr__hrnet48__torchbn": {"name": "hrnet_w48_ocr"},
-    "hrnet_w48_ocr__hrnet48__inplace_abn": {"name": "hrnet_w48_ocr", **_ABN},
-    "hrnet_w48_ocr_b__hrnet48__torchbn": {"name": "hrnet_w48_ocr_b"},
-    "hrnet_w48_asp_ocr__hrnet48__torchbn": {"name": "hrnet_w48_asp_ocr"},
-    "BACKBONE__hrnet18__torchbn": {"name": "hrnet18"},
-    "BACKBONE__hrnet18__torchbn__drop_stage4": {"name": "hrnet18", "drop_stage4": True},
-    "BACKBONE__hrnet18__torchbn__full_res_stem": {"name": "hrnet18", "full_res_stem": True},
-    "BACKBONE__hrnet18__torchbn__keep_imagenet_head": {"name": "hrnet18", "keep_imagenet_head": True},
-    "BACKBONE__hrnet32__torchbn": {"name": "hrnet32"},
-    "BACKBONE__hrnet48__torchbn": {"name": "hrnet48"},
-}
-TRAIN = {
-    "TRAIN__hrnet_w48__hrnet48__torchbn": {"name": "hrnet_w48"},
-    "TRAIN__hrnet_w48_ocr__hrnet48__torchbn": {"name": "hrnet_w48_ocr"},
-    "TRAIN__hrnet_w48_ocr__hrnet48__inplace_abn": {"name": "hrnet_w48_ocr", **_ABN},
-}
+GOLDENS = sorted(path.name.removesuffix(".json.gz") for path in recipe.MODELS.glob("*__*.json.gz"))
+TRAIN = [name for name in GOLDENS if name.startswith("TRAIN__")]
+MODELS = [name for name in GOLDENS if name not in TRAIN and not name.startswith("UNIT__")]
+
+# Options of the original that are environment variables, and its names for outputs that ours shorten.
+_SWITCHES = ("drop_stage4", "full_res_stem", "keep_imagenet_head")
+_OUTPUTS = {"mask_map": "mask", "dir_map": "direction"}
+
+
+def arguments(manifest) -> dict:
+    """Of models.create, from what a manifest says of the original."""
+    norm = manifest["bn_type"].replace("torchbn", "batch_norm")
+    fixed = re.fullmatch(r"hrnet\d+", manifest["backbone"]) and manifest["branch"] == "master"
+    result = {"name": manifest["model"] or manifest["backbone"], "norm": ("inplace_abn" if fixed else norm, norm)}
+    if manifest["model"]:
+        result |= {"num_classes": manifest["num_classes"], "backbone": manifest["backbone"]}
+    options = {key: manifest[key] for key in ("factors", "multi_grid") if manifest.get(key)}
+    return result | options | {switch: True for switch in _SWITCHES if manifest.get("env", {}).get(switch)}
 
 
 def imported(name: str):
     """Model, variables, manifest and arrays of a golden; the weights come through a .pth file and the converter."""
     manifest, arrays = recipe.load(name)
     weights = recipe.state_dict(manifest["keys"], manifest["gains"])
-    arguments = (MODELS | TRAIN)[name]
-    model = models.create(**arguments, num_classes=None if arguments["name"] in models.BACKBONES else 19)
+    model = models.create(**arguments(manifest))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.pth")
         torch.save({"state_dict": {f"module.{key}": value for key, value in weights.items()}}, path)
@@ -53,18 +50,25 @@ def imported(name: str):
     return model, variables, manifest, arrays
 
 
-def padded_outputs(model, variables, manifest) -> dict[str, dict[str, np.ndarray]]:
+def padded_outputs(model, variables, manifest, arrays) -> dict[str, dict[str, np.ndarray]]:
     """Outputs for the inputs A and B of a golden, which differ in size, run as one padded batch."""
     a, b = (recipe.images(manifest["inputs"][tag]["seed"], manifest["inputs"][tag]["shape"]) for tag in "AB")
-    images = [*a, *b]
-    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    batch = np.zeros((len(images), height, width, 3), np.float32)
-    for row, image in zip(batch, images, strict=True):
-        row[: image.shape[0], : image.shape[1]] = image
-    sizes = jnp.array([image.shape[:2] for image in images])
-    outputs = jax.jit(lambda v, x, sizes: models.apply(model, v, x, sizes=sizes))(variables, batch, sizes)
+    batch = _padded([*a, *b], 0)
+    labels = _padded([*arrays["A.label"], *arrays["B.label"]], -1).astype(np.int32) if "A.label" in arrays else None
+    sizes = jnp.array([image.shape[:2] for image in (*a, *b)])
+    run = jax.jit(lambda v, x, sizes, labels: models.apply(model, v, x, sizes=sizes, labels=labels))
+    outputs = run(variables, batch, sizes, labels)
     split = {"A": slice(len(a)), "B": slice(len(a), None)}
     return {tag: {key: np.asarray(x)[rows] for key, x in outputs.items()} for tag, rows in split.items()}
+
+
+def _padded(images: list[np.ndarray], fill: float) -> np.ndarray:
+    """Arrays (h, w, ...) of different sizes on one canvas."""
+    canvas = np.max([image.shape[:2] for image in images], axis=0)
+    batch = np.full((len(images), *canvas, *images[0].shape[2:]), fill, np.float32)
+    for row, image in zip(batch, images, strict=True):
+        row[: image.shape[0], : image.shape[1]] = image
+    return batch
 
 
 def compare(manifest, arrays, tag: str, outputs: dict) -> dict[str, float]:
@@ -73,7 +77,8 @@ def compare(manifest, arrays, tag: str, outputs: dict) -> dict[str, float]:
     for expected in manifest["outputs"][tag]:
         n, c, h, w = expected["stride"]
         height, width = expected["shape"][2:]  # what lies beyond is padding
-        ours = np.asarray(outputs[expected["name"]])[:, :height, :width].transpose(0, 3, 1, 2)
+        name = _OUTPUTS.get(expected["name"], expected["name"])
+        ours = np.asarray(outputs[name])[:, :height, :width].transpose(0, 3, 1, 2)
         recorded = arrays[f"{tag}.{expected['name']}"]
         statistics = ours.mean() - expected["mean"], ours.std() - expected["std"]
         errors[expected["name"]] = float(max(np.abs(ours[::n, ::c, ::h, ::w] - recorded).max(), *np.abs(statistics)))
@@ -84,7 +89,7 @@ def main() -> None:
     print("| golden | parameters | largest value | max. abs. error |\n|---|---|---|---|")
     for name in MODELS:
         model, variables, manifest, arrays = imported(name)
-        outputs = padded_outputs(model, variables, manifest)
+        outputs = padded_outputs(model, variables, manifest, arrays)
         error = max(max(compare(manifest, arrays, tag, outputs[tag]).values()) for tag in "AB")
         largest = max(np.abs(arrays[key]).max() for key in arrays if key.count(".") == 1)
         size = sum(x.size for x in jax.tree.leaves(variables["params"]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from flax import nnx
 
-from openseg_jax.models import layers
+from openseg_jax.models import layers, pooling
 from openseg_jax.models.layers import FeatureMap
 from tests import recipe, tiny
 
@@ -98,7 +98,8 @@ def test_inplace_abn_equals_its_formula(train):
     mean, var = (x.mean((0, 1, 2)), x.var((0, 1, 2))) if train else (values["mean"], values["var"])
     expected = (x - mean) / np.sqrt(var + 1e-5) * (np.abs(values["scale"]) + 1e-5) + values["bias"]
     np.testing.assert_allclose(ours.values, expected, atol=2e-5)
-    np.testing.assert_allclose(layers.InplaceABN.activation(jnp.array([-2.0, 3.0])), [-0.02, 3.0], rtol=1e-6)
+    activated = layers.InplaceABN(1).activate(tiny.feature_map([-2.0, 3.0])).values
+    np.testing.assert_allclose(activated, [-0.02, 3.0], rtol=1e-6)
 
 
 def test_group_norm_equals_torch():
@@ -117,7 +118,7 @@ def test_group_norm_equals_torch():
 def test_max_pool_equals_torch(kernel, stride, padding, ceil_mode):
     for height in range(4, 12):
         x = nhwc(1, height, height + 3, 2)
-        ours = layers.max_pool(tiny.feature_map(x), kernel, stride=stride, padding=padding, ceil_mode=ceil_mode)
+        ours = pooling.max_pool(tiny.feature_map(x), kernel, stride=stride, padding=padding, ceil_mode=ceil_mode)
         theirs = torch.nn.functional.max_pool2d(to_torch(x), kernel, stride, padding, ceil_mode=ceil_mode)
         np.testing.assert_array_equal(ours.values, from_torch(theirs))
 
@@ -125,11 +126,26 @@ def test_max_pool_equals_torch(kernel, stride, padding, ceil_mode):
 def test_max_pool_equals_goldens():
     x = np.random.Generator(np.random.PCG64(42)).standard_normal((1, 2, 5, 7)).astype(np.float32).transpose(0, 2, 3, 1)
     for name, crop, kernel, padding, ceil in (
-        ("ceil_5x7", (5, 7), 3, 1, True), ("ceil_4x6", (4, 6), 3, 1, True), ("floor_4x6", (4, 6), 3, 1, False),
+        ("k3s2p1_ceil_5x7", (5, 7), 3, 1, True), ("k3s2p1_ceil_4x6", (4, 6), 3, 1, True),
+        ("k3s2p1_floor_4x6", (4, 6), 3, 1, False), ("k2_floor_5x7", (5, 7), 2, 0, False),
     ):  # fmt: skip
         part = tiny.feature_map(x[:, : crop[0], : crop[1]])
-        ours = layers.max_pool(part, kernel, stride=2, padding=padding, ceil_mode=ceil)
-        np.testing.assert_array_equal(ours.values.transpose(0, 3, 1, 2), UNITS[f"op.maxpool_k3s2p1_{name}"])
+        ours = pooling.max_pool(part, kernel, stride=2, padding=padding, ceil_mode=ceil)
+        np.testing.assert_array_equal(ours.values.transpose(0, 3, 1, 2), UNITS[f"op.maxpool_{name}"])
+
+
+AVERAGES = {
+    "k3s1p1_incl": {"kernel": 3, "stride": 1, "padding": 1},
+    "k3s2p1_incl": {"kernel": 3, "stride": 2, "padding": 1},
+    "k2s2_ceil_excl": {"kernel": 2, "stride": 2, "ceil_mode": True, "count_include_pad": False},
+}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_avg_pool_equals_goldens(name):
+    x = np.random.Generator(np.random.PCG64(42)).standard_normal((1, 2, 5, 7)).astype(np.float32).transpose(0, 2, 3, 1)
+    ours = pooling.avg_pool(tiny.feature_map(x), **AVERAGES[name])
+    np.testing.assert_allclose(ours.values.transpose(0, 3, 1, 2), UNITS[f"op.avgpool_{name}"], atol=1e-6)
 
 
 def test_channel_dropout_drops_whole_channels():
@@ -206,8 +222,17 @@ def test_batch_statistics_are_those_of_the_real_pixels():
 def test_max_pool_in_a_padded_batch(ceil_mode):
     images, batch = padded_batch(3)
     batch, images = batch.replace(batch.values - 5).zero_outside(), [x - 5 for x in images]  # 0 must not win
-    pool = lambda x: layers.max_pool(x, 3, stride=2, padding=1, ceil_mode=ceil_mode)  # noqa: E731
+    pool = lambda x: pooling.max_pool(x, 3, stride=2, padding=1, ceil_mode=ceil_mode)  # noqa: E731
     assert_rows_equal(pool(batch), [pool(tiny.feature_map(x)) for x in images])
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_avg_pool_in_a_padded_batch(name):
+    images, batch = padded_batch(3)
+    pool = lambda x: pooling.avg_pool(x, **AVERAGES[name])  # noqa: E731
+    assert_rows_equal(pool(batch), [pool(tiny.feature_map(x)) for x in images])
+    together = pooling.global_avg_pool(batch).values
+    np.testing.assert_allclose(together[:, 0, 0], [x.mean((0, 1, 2)) for x in images], atol=1e-6)
 
 
 def test_batch_norm_is_cheap_to_trace():

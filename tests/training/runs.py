@@ -7,7 +7,7 @@ from tests import tiny
 def config(**changes):
     """Changes are dotted field names with __ for the dots: train__steps=3."""
     c = base("hrnet_w18_ocr")
-    c.model.options.update(tiny.BACKBONE | tiny.HEADS["_ocr"])
+    c.model.options.update(tiny.BACKBONE | tiny.HEADS["hrnet_w48_ocr"])
     c.data.source = "synthetic"
     c.data.synthetic = {"size": (48, 64), "train_count": 24, "val_count": 5}
     c.augment.crop = (32, 48)

@@ -1,9 +1,11 @@
 """HRNet: high resolution kept through the whole net (Wang et al., TPAMI 2020, arXiv:1908.07919).
 
-    stem (1/4) -> layer1 -> stage2 -> stage3 -> stage4
+    HRNet:   stem (1/4) -> layer1 -> stage2 -> stage3 -> stage4
+    HRNet2x: stem (1/2) -> stage1 -> stage2 -> stage3 -> stage4   (Yuan et al., ECCV 2020, arXiv:2007.04269)
 
-Stage s runs s branches side by side, at strides 4, 8, 16 and 32 and widths C, 2C, 4C and 8C. It is a sequence of
-modules; in each, every branch passes a few residual blocks, and then all branches exchange what they found.
+Stage s of HRNet runs s branches side by side, at strides 4, 8, 16 and 32 and widths C, 2C, 4C and 8C. It is a sequence
+of modules; in each, every branch passes a few residual blocks, and then all branches exchange what they found.
+HRNet2x, made for SegFix, has one more branch in every stage, at stride 2.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from flax import nnx
 
 from openseg_jax.models import resize
 from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck
-from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.backbones.taps import Tap, Taps
 from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, concat, relu
 
 
@@ -64,8 +66,8 @@ class HRNet(nnx.Module):
         self.stage4 = nnx.List(ExchangeModule(widths, blocks, norm) for _ in range(modules[2]))
 
         self.imagenet_head = ImageNetHead(widths, norm) if keep_imagenet_head else None
-        maps = widths[:3] if drop_stage4 else self.imagenet_head.channels if keep_imagenet_head else widths
-        self.channels = Taps(maps=maps, low=sum(maps), high=sum(maps))
+        channels = widths[:3] if drop_stage4 else self.imagenet_head.channels if keep_imagenet_head else widths
+        self.taps = _joined_taps(channels, 1 if full_res_stem else 4)
 
     def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
         x = relu(self.norm1(self.conv1(images), train=train))
@@ -75,22 +77,68 @@ class HRNet(nnx.Module):
             x = block(x, train=train)
 
         branches = [x]
-        branches = self._stage(self.transition1, self.stage2, branches, train)
-        branches = self._stage(self.transition2, self.stage3, branches, train)
+        branches = _run_stage(self.transition1, self.stage2, branches, train)
+        branches = _run_stage(self.transition2, self.stage3, branches, train)
         if not self.drop_stage4:
-            branches = self._stage(self.transition3, self.stage4, branches, train)
+            branches = _run_stage(self.transition3, self.stage4, branches, train)
             if self.imagenet_head is not None:
                 branches = self.imagenet_head(branches, train=train)
+        return _join(branches)
 
-        joined = concat([resize.bilinear(x, like=branches[0], align_corners=True) for x in branches])
-        return Taps(maps=tuple(branches), low=joined, high=joined)
 
-    @staticmethod
-    def _stage(transition: Transition, modules, branches: list[FeatureMap], train: bool) -> list[FeatureMap]:
-        branches = transition(branches, train=train)
-        for module in modules:
-            branches = module(branches, train=train)
-        return branches
+class HRNet2x(nnx.Module):
+    """images (N, H, W, 3) -> Taps of five branches at strides 2, 4, 8, 16, 32 with C, 2C, 4C, 8C, 16C channels.
+
+    width: C. blocks: residual blocks per branch of a module; modules: modules in stages 1 to 4.
+    stage1_width: channels inside the bottlenecks of the first stage's finer branch.
+    """
+
+    def __init__(
+        self,
+        norm,
+        *,
+        width: int = 20,
+        blocks: int = 4,
+        modules: tuple[int, int, int, int] = (1, 1, 4, 3),
+        stage1_width: int = 32,
+    ):
+        widths = tuple(width * 2**branch for branch in range(5))
+        first_widths = tuple(stage1_width * Bottleneck.expansion * scale for scale in (1, 2))
+        self.conv1 = Conv(3, 64, 3, stride=2, bias=False)
+        self.norm1 = norm(64)
+        self.transition0 = Transition((64,), first_widths, norm)
+        self.stage1 = nnx.List(ExchangeModule(first_widths, blocks, norm, Bottleneck) for _ in range(modules[0]))
+        self.transition1 = Transition(first_widths, widths[:3], norm)
+        self.stage2 = nnx.List(ExchangeModule(widths[:3], blocks, norm) for _ in range(modules[1]))
+        self.transition2 = Transition(widths[:3], widths[:4], norm)
+        self.stage3 = nnx.List(ExchangeModule(widths[:4], blocks, norm) for _ in range(modules[2]))
+        self.transition3 = Transition(widths[:4], widths, norm)
+        self.stage4 = nnx.List(ExchangeModule(widths, blocks, norm) for _ in range(modules[3]))
+        self.taps = _joined_taps(widths, 2)
+
+    def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
+        branches = [relu(self.norm1(self.conv1(images), train=train))]
+        branches = _run_stage(self.transition0, self.stage1, branches, train)
+        branches = _run_stage(self.transition1, self.stage2, branches, train)
+        branches = _run_stage(self.transition2, self.stage3, branches, train)
+        return _join(_run_stage(self.transition3, self.stage4, branches, train))
+
+
+def _run_stage(transition: Transition, modules, branches: list[FeatureMap], train: bool) -> list[FeatureMap]:
+    branches = transition(branches, train=train)
+    for module in modules:
+        branches = module(branches, train=train)
+    return branches
+
+
+def _join(branches: list[FeatureMap]) -> Taps:
+    joined = concat([resize.bilinear(x, like=branches[0], align_corners=True) for x in branches])
+    return Taps(maps=tuple(branches), low=joined, high=joined)
+
+
+def _joined_taps(channels: tuple[int, ...], stride: int) -> Taps:
+    joined = Tap(sum(channels), stride)
+    return Taps(tuple(Tap(c, stride * 2**branch) for branch, c in enumerate(channels)), low=joined, high=joined)
 
 
 class Transition(nnx.Module):
@@ -113,8 +161,10 @@ class Transition(nnx.Module):
 class ExchangeModule(nnx.Module):
     """Residual blocks in every branch, then each branch becomes the sum of all of them (figure 3 of the paper)."""
 
-    def __init__(self, widths: tuple[int, ...], blocks: int, norm):
-        self.branches = nnx.List(nnx.List(BasicBlock(width, norm) for _ in range(blocks)) for width in widths)
+    def __init__(self, widths: tuple[int, ...], blocks: int, norm, block=BasicBlock):
+        self.branches = nnx.List(
+            nnx.List(block(width, width // block.expansion, norm) for _ in range(blocks)) for width in widths
+        )
         branch_indices = range(len(widths))
         self.fuse = nnx.List(
             nnx.List(None if i == j else ExchangePath(widths, i, j, norm) for i in branch_indices)

@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 
 from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap
 
 
@@ -13,12 +14,22 @@ class PixelClassifier(nnx.Module):
     """3x3 convolution, norm and activation, dropout, 1x1 convolution to classes: (N, h, w, C) -> (N, h, w, K) logits.
 
     channels: width in between, C when None.
-    bias: whether the classifying convolution has one; the checkpoints of the original differ in this.
+    bias, transform_bias: whether the 1x1 and the 3x3 convolution have one; the checkpoints of the original differ.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, norm, *, channels: int | None, dropout: float, bias: bool):
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        norm,
+        *,
+        channels: int | None,
+        dropout: float,
+        bias: bool = True,
+        transform_bias: bool = True,
+    ):
         channels = channels or in_channels
-        self.transform = ConvNormAct(in_channels, channels, 3, norm, bias=True)
+        self.transform = ConvNormAct(in_channels, channels, 3, norm, bias=transform_bias)
         self.dropout = ChannelDropout(dropout)
         self.classify = Conv(channels, num_classes, 1, bias=bias)
 
@@ -27,8 +38,11 @@ class PixelClassifier(nnx.Module):
         return self.classify(self.dropout(x, train=train, rngs=rngs))
 
 
-class FCNHead(nnx.Module):
-    """taps -> {"out": (N, h, w, K) logits}: a pixel classifier on the high tap."""
+class FCNHead(Head):
+    """taps -> {"out": (N, h, w, K) logits}: a pixel classifier on the high tap; one on the low tap is "aux".
+
+    channels: width of the classifier, that of the tap when None. aux_channels: likewise; 0 for no auxiliary output.
+    """
 
     def __init__(
         self,
@@ -37,12 +51,19 @@ class FCNHead(nnx.Module):
         norm,
         *,
         channels: int | None = None,
+        aux_channels: int = 0,
         dropout: float = 0.1,
         classifier_bias: bool = False,
     ):
-        self.out = PixelClassifier(
-            taps.high, num_classes, norm, channels=channels, dropout=dropout, bias=classifier_bias
+        options = {"dropout": dropout, "bias": classifier_bias}
+        self.out = PixelClassifier(taps.high.channels, num_classes, norm, channels=channels, **options)
+        self.aux = (
+            PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, **options)
+            if aux_channels
+            else None
         )
 
     def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
-        return {"out": self.out(taps.high, train=train, rngs=rngs)}
+        aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)
+        aux = {"aux": self.aux(taps.low, train=train, rngs=aux_rng)} if self.aux is not None else {}
+        return aux | {"out": self.out(taps.high, train=train, rngs=rng)}

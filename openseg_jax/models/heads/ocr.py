@@ -16,9 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models import resize
+from openseg_jax.models.backbones.taps import Taps, require_same_stride
 from openseg_jax.models.heads.fcn import PixelClassifier
+from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.pooling import max_pool
 
 
 def gather(pixels: FeatureMap, logits: FeatureMap) -> FeatureMap:
@@ -36,38 +39,88 @@ class ObjectAttention(nnx.Module):
 
     pixels (N, h, w, C), regions (N, K, 1, C) -> (N, h, w, C). The affinity is scaled by key_channels^-0.5 and
     normalised **over the classes**. query, key, value and project are phi, psi, delta and rho of the paper.
+    pool: attend on pixels max-pooled by this factor, and upsample the context.
     """
 
-    def __init__(self, channels: int, key_channels: int, norm):
+    def __init__(self, channels: int, key_channels: int, norm, *, pool: int = 1):
         def unit(in_channels, out_channels):
             return ConvNormAct(in_channels, out_channels, 1, norm, bias=True)
 
-        self.scale = key_channels**-0.5
+        self.scale, self.pool = key_channels**-0.5, pool
         self.query = nnx.List([unit(channels, key_channels), unit(key_channels, key_channels)])
         self.key = nnx.List([unit(channels, key_channels), unit(key_channels, key_channels)])
         self.value = unit(channels, key_channels)
         self.project = unit(key_channels, channels)
 
     def __call__(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool) -> FeatureMap:
+        pooled = max_pool(pixels, self.pool, stride=self.pool) if self.pool > 1 else pixels
+        affinity = self.affinity(pooled, regions, train=train)
+        context = self.distribute(affinity, self.value(regions, train=train), train=train)
+        return resize.bilinear(context, like=pixels, align_corners=True) if self.pool > 1 else context
+
+    def affinity(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool) -> FeatureMap:
+        """How much each pixel belongs to each region: (N, h, w, K), of sum 1."""
         query, key = pixels, regions
         for layer in self.query:
             query = layer(query, train=train)
         for layer in self.key:
             key = layer(key, train=train)
-        value = self.value(regions, train=train)
+        logits = jnp.einsum("nhwc,nkc->nhwk", query.values, key.values[:, :, 0]) * self.scale
+        wide = jnp.promote_types(logits.dtype, jnp.float32)
+        return pixels.replace(jax.nn.softmax(logits.astype(wide), axis=-1).astype(logits.dtype)).zero_outside()
 
-        affinity = jnp.einsum("nhwc,nkc->nhwk", query.values, key.values[:, :, 0]) * self.scale
-        wide = jnp.promote_types(affinity.dtype, jnp.float32)
-        affinity = jax.nn.softmax(affinity.astype(wide), axis=-1).astype(affinity.dtype)
-        context = jnp.einsum("nhwk,nkc->nhwc", affinity, value.values[:, :, 0])
-        return self.project(pixels.replace(context).zero_outside(), train=train)
+    def distribute(self, affinity: FeatureMap, value: FeatureMap, *, train: bool) -> FeatureMap:
+        """The mean of the regions' values at each pixel, weighted by the affinity: (N, h, w, C)."""
+        context = jnp.einsum("nhwk,nkc->nhwc", affinity.values, value.values[:, :, 0])
+        return self.project(affinity.replace(context), train=train)
 
 
-class OCRHead(nnx.Module):
+class ObjectContext(nnx.Module):
+    """Gather, attend and fuse: pixels (N, h, w, C) and soft regions (N, h, w, K) -> (N, h, w, out_channels)."""
+
+    def __init__(self, channels: int, key_channels: int, out_channels: int, norm, *, dropout: float, pool: int = 1):
+        self.attend = ObjectAttention(channels, key_channels, norm, pool=pool)
+        self.fuse = ConvNormAct(2 * channels, out_channels, 1, norm, bias=True)
+        self.dropout = ChannelDropout(dropout)
+
+    def __call__(self, pixels: FeatureMap, logits: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
+        return self.augment(pixels, gather(pixels, logits), train=train, rngs=rngs)
+
+    def augment(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
+        """Augmented representations (eq. 12): the pixels, joined with the context that these regions give them."""
+        context = self.attend(pixels, regions, train=train)
+        return self.dropout(self.fuse(concat([context, pixels]), train=train), train=train, rngs=rngs)
+
+
+class ASPObjectContext(nnx.Module):
+    """Object context as one branch of an atrous spatial pyramid: x (N, h, w, C) -> (N, h, w, out_channels).
+
+    Branches of `channels` each: object context, 1x1, and a 3x3 for each dilation.
+    """
+
+    def __init__(self, in_channels: int, channels: int, out_channels: int, norm, *, dilations, dropout: float):
+        self.pixels = ConvNormAct(in_channels, channels, 3, norm, bias=True)
+        self.attend = ObjectAttention(channels, channels // 2, norm)
+        self.local = ConvNormAct(in_channels, channels, 1, norm, bias=True)
+        self.atrous = nnx.List(
+            ConvNormAct(in_channels, channels, 3, norm, dilation=dilation, bias=True) for dilation in dilations
+        )
+        self.fuse = ConvNormAct((2 + len(dilations)) * channels, out_channels, 1, norm, bias=True)
+        self.dropout = ChannelDropout(dropout)
+
+    def __call__(self, x: FeatureMap, logits: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
+        pixels = self.pixels(x, train=train)
+        context = self.attend(pixels, gather(pixels, logits), train=train)
+        branches = [context, *(branch(x, train=train) for branch in (self.local, *self.atrous))]
+        return self.dropout(self.fuse(concat(branches), train=train), train=train, rngs=rngs)
+
+
+class OCRHead(Head):
     """taps -> {"aux": soft object regions, "out": segmentation}: (N, h, w, K) logits.
 
     channels: width of pixel and object representations; key_channels: width of the attention.
     aux_channels: width of the auxiliary classifier, that of the low tap when None.
+    pool: attend on maps max-pooled by this factor; it changes no checkpoint.
     """
 
     def __init__(
@@ -81,29 +134,26 @@ class OCRHead(nnx.Module):
         aux_channels: int | None = None,
         dropout: float = 0.05,
         aux_dropout: float = 0.0,
+        pool: int = 1,
     ):
-        self.aux = PixelClassifier(taps.low, num_classes, norm, channels=aux_channels, dropout=aux_dropout, bias=True)
-        self.pixels = ConvNormAct(taps.high, channels, 3, norm, bias=True)
-        self.attend = ObjectAttention(channels, key_channels, norm)
-        self.fuse = ConvNormAct(2 * channels, channels, 1, norm, bias=True)
-        self.dropout = ChannelDropout(dropout)
+        require_same_stride(taps, "OCR gathers pixels of the last stage by regions of the one before")
+        self.aux = PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, dropout=aux_dropout)
+        self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=True)
+        self.context = ObjectContext(channels, key_channels, channels, norm, dropout=dropout, pool=pool)
         self.classify = Conv(channels, num_classes, 1)
 
     def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
         aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)
         aux = self.aux(taps.low, train=train, rngs=aux_rng)
         pixels = self.pixels(taps.high, train=train)
-        regions = gather(pixels, aux)
-        context = self.attend(pixels, regions, train=train)
-        fused = self.fuse(concat([context, pixels]), train=train)
-        return {"aux": aux, "out": self.classify(self.dropout(fused, train=train, rngs=rng))}
+        context = self.context(pixels, aux, train=train, rngs=rng)
+        return {"aux": aux, "out": self.classify(context)}
 
 
-class ASPOCRHead(nnx.Module):
-    """OCR as one branch of an atrous spatial pyramid (ASP-OCR of the original code).
+class ASPOCRHead(Head):
+    """ASP-OCR of the original code: taps -> {"aux", "out"}: (N, h, w, K) logits.
 
-    taps -> {"aux", "out"}: (N, h, w, K) logits. Branches: object context, 1x1, and three 3x3 of growing dilation.
-    channels: width of each branch; out_channels: after their fusion. biases: of the two classifying convolutions.
+    channels: width of each branch; out_channels: after their fusion. classifier_bias: of both outputs.
     """
 
     def __init__(
@@ -115,29 +165,22 @@ class ASPOCRHead(nnx.Module):
         channels: int = 256,
         out_channels: int = 256,
         aux_channels: int = 512,
-        dilations: tuple[int, int, int] = (12, 24, 36),
+        dilations: tuple[int, ...] = (12, 24, 36),
         dropout: float = 0.1,
         aux_dropout: float = 0.0,
         classifier_bias: bool = True,
     ):
+        require_same_stride(taps, "OCR gathers pixels of the last stage by regions of the one before")
         self.aux = PixelClassifier(
-            taps.low, num_classes, norm, channels=aux_channels, dropout=aux_dropout, bias=classifier_bias
+            taps.low.channels, num_classes, norm, channels=aux_channels, dropout=aux_dropout, bias=classifier_bias
         )
-        self.pixels = ConvNormAct(taps.high, channels, 3, norm, bias=True)
-        self.attend = ObjectAttention(channels, channels // 2, norm)
-        self.local = ConvNormAct(taps.high, channels, 1, norm, bias=True)
-        self.atrous = nnx.List(
-            ConvNormAct(taps.high, channels, 3, norm, dilation=dilation, bias=True) for dilation in dilations
+        self.context = ASPObjectContext(
+            taps.high.channels, channels, out_channels, norm, dilations=dilations, dropout=dropout
         )
-        self.fuse = ConvNormAct((2 + len(dilations)) * channels, out_channels, 1, norm, bias=True)
-        self.dropout = ChannelDropout(dropout)
         self.classify = Conv(out_channels, num_classes, 1, bias=classifier_bias)
 
     def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
         aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)
         aux = self.aux(taps.low, train=train, rngs=aux_rng)
-        pixels = self.pixels(taps.high, train=train)
-        context = self.attend(pixels, gather(pixels, aux), train=train)
-        branches = [context, *(branch(taps.high, train=train) for branch in (self.local, *self.atrous))]
-        fused = self.fuse(concat(branches), train=train)
-        return {"aux": aux, "out": self.classify(self.dropout(fused, train=train, rngs=rng))}
+        context = self.context(taps.high, aux, train=train, rngs=rng)
+        return {"aux": aux, "out": self.classify(context)}

@@ -1,0 +1,80 @@
+"""ResNet (He et al. 2016, arXiv:1512.03385) and ResNeXt (Xie et al. 2017, arXiv:1611.05431), dilated on request.
+
+    stem (1/2) -> max-pool (1/4) -> stage 1 -> stage 2 (1/8) -> stage 3 -> stage 4
+
+Each stage is a sequence of residual blocks; the first one halves the resolution and doubles the width. With
+output_stride 8 or 16 the last two stages, or the last one, keep the resolution and dilate instead.
+"""
+
+from __future__ import annotations
+
+from flax import nnx
+
+from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck
+from openseg_jax.models.backbones.dilation import place_blocks
+from openseg_jax.models.backbones.taps import Tap, Taps
+from openseg_jax.models.layers import ConvNorm, FeatureMap, redraw_kernels, relu
+from openseg_jax.models.pooling import max_pool
+
+
+class ResNet(nnx.Module):
+    """images (N, H, W, 3) -> Taps of six maps: stem, max-pool, and the four stages.
+
+    blocks: residual blocks of each stage. bottleneck: three convolutions per block instead of two.
+    deep_stem: three 3x3 convolutions instead of one of 7x7 (the original's "deepbase").
+    output_stride: 8, 16 or 32; multi_grid: factors of the dilations in the last stage, see `place_blocks`.
+    width: channels of the first stage's blocks. stem_width: of the stem (of a deep one's last convolution: twice that).
+    groups, group_width: of ResNeXt, 32 groups of 8 to 48 channels in the first stage.
+    ceil_pool: whether the max-pool rounds sizes up. All ResNets of the original do, its ResNeXts do not.
+    """
+
+    def __init__(
+        self,
+        norm,
+        *,
+        blocks: tuple[int, int, int, int],
+        bottleneck: bool = True,
+        deep_stem: bool = False,
+        output_stride: int = 32,
+        multi_grid: tuple[int, ...] | None = None,
+        width: int = 64,
+        stem_width: int = 64,
+        groups: int = 1,
+        group_width: int = 64,
+        ceil_pool: bool = True,
+    ):
+        self.ceil_pool = ceil_pool
+        if deep_stem:
+            stem = [(3, stem_width, 3, 2), (stem_width, stem_width, 3, 1), (stem_width, 2 * stem_width, 3, 1)]
+        else:
+            stem = [(3, stem_width, 7, 2)]
+        self.stem = nnx.List(ConvNorm(c_in, c_out, size, norm, stride=s) for c_in, c_out, size, s in stem)
+
+        block = Bottleneck if bottleneck else BasicBlock
+        channels = stem[-1][1]
+        maps = [Tap(channels, 2), Tap(channels, 4)]
+        self.stages = nnx.List()
+        for stage, count in enumerate(blocks, start=1):
+            planes = width * 2 ** (stage - 1)
+            extra = {"groups": groups, "inner_width": planes * group_width // 64 * groups} if groups > 1 else {}
+            placements = place_blocks(stage, count, output_stride, multi_grid)
+            layers = []
+            for placement in placements:
+                layers.append(block(channels, planes, norm, **placement._asdict(), **extra))
+                channels = planes * block.expansion
+            self.stages.append(nnx.List(layers))
+            maps.append(Tap(channels, maps[-1].stride * placements[0].stride))
+        self.taps = Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
+        redraw_kernels(self)
+
+    def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
+        x = images
+        for layer in self.stem:
+            x = relu(layer(x, train=train))
+        maps = [x, max_pool(x, 3, stride=2, padding=1, ceil_mode=self.ceil_pool)]
+        for stage in self.stages:
+            x = maps[-1]
+            for block in stage:
+                x = block(x, train=train)
+            maps.append(x)
+        return Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])

@@ -1,0 +1,50 @@
+"""Counts of a model: parameters, and the multiply-adds of a forward pass, without allocating or running anything."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+
+from openseg_jax.models.segmentor import Segmentor
+from openseg_jax.models.variables import apply, shapes
+
+
+def parameters(model: Segmentor) -> int:
+    """Numbers that training changes; running statistics are none."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(model)["params"]))
+
+
+def multiply_adds(model: Segmentor, height: int, width: int) -> int:
+    """Of convolutions and matrix products for one image of this size, batch norm and interpolation not counted."""
+    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    labels = None
+    if model.head is not None and model.head.needs_labels:
+        labels = jax.ShapeDtypeStruct((1, height, width), jnp.int32)
+    run = jax.make_jaxpr(lambda v, x, y: apply(model, v, x, labels=y))
+    return _count(run(shapes(model), images, labels).jaxpr)
+
+
+def _count(jaxpr: core.Jaxpr) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        outputs = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
+        if equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            numbers = equation.params["dimension_numbers"].rhs_spec  # where (out, in, *spatial) stand in the kernel
+            total += outputs * math.prod(kernel[axis] for axis in numbers[1:])
+        elif equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            total += outputs * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+        repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+        total += repeats * sum(map(_count, _inner(equation.params)))
+    return total
+
+
+def _inner(params: dict) -> list[core.Jaxpr]:
+    """The programs that an operation calls."""
+    values = [value for entry in params.values() for value in (entry if isinstance(entry, (list, tuple)) else [entry])]
+    values = [value.jaxpr if isinstance(value, core.ClosedJaxpr) else value for value in values]
+    return [value for value in values if isinstance(value, core.Jaxpr)]

@@ -1,0 +1,129 @@
+"""OCR with the truth in place of a prediction: the upper bounds of the paper (section 3.3, "ideal" OCR).
+
+The labels decide which pixels make up a region (gather), which regions a pixel sees (distribute), or both. Where
+labels gather, pixels to be ignored form a region of their own, the last one.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from openseg_jax.models import resize
+from openseg_jax.models.backbones.taps import Taps, require_same_stride
+from openseg_jax.models.heads.fcn import PixelClassifier
+from openseg_jax.models.heads.head import Head
+from openseg_jax.models.heads.ocr import ObjectAttention, gather
+from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+
+
+def label_regions(labels: FeatureMap, like: FeatureMap, regions: int) -> FeatureMap:
+    """One-hot (N, h, w, regions) of labels (N, H, W, 1), brought to the size of `like`; -1 is the last region.
+
+    With K + 1 regions, ignored pixels have one of their own. With K they count as class K - 1: so does the original
+    where labels distribute only.
+    """
+    ids = resize.nearest(labels, like=like).values[..., 0]
+    one_hot = jax.nn.one_hot(jnp.where(ids < 0, regions - 1, ids).astype(jnp.int32), regions, dtype=like.values.dtype)
+    return like.replace(one_hot).zero_outside()
+
+
+def gather_labelled(pixels: FeatureMap, regions: FeatureMap) -> FeatureMap:
+    """The mean of the pixels of each region, 0 for regions without any: (N, K, 1, C)."""
+    wide = jnp.promote_types(regions.values.dtype, jnp.float32)
+    count = jnp.sum(regions.values, axis=(1, 2), keepdims=True, dtype=wide)
+    weights = (regions.values / jnp.maximum(count, 1e-12)).astype(pixels.values.dtype)
+    return FeatureMap(jnp.einsum("nhwk,nhwc->nkc", weights, pixels.values)[:, :, None])
+
+
+class IdealObjectContext(nnx.Module):
+    """`ObjectContext` told by labels. pixels, logits, labels -> (N, h, w, out_channels).
+
+    gathers, distributes: whether labels do so; otherwise soft regions, and attention.
+    background: also a context of all *other* regions, joined ("with") or instead of that of the own one ("only").
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        key_channels: int,
+        out_channels: int,
+        norm,
+        *,
+        gathers: bool = True,
+        distributes: bool = True,
+        background: str = "without",
+        dropout: float,
+    ):
+        if background not in ("without", "with", "only"):
+            raise ValueError(f'background must be "without", "with" or "only", found {background!r}')
+        self.gathers, self.distributes, self.background = gathers, distributes, background
+        self.attend = ObjectAttention(channels, key_channels, norm)
+        parts = 3 if background == "with" else 2
+        self.fuse = ConvNormAct(parts * channels, out_channels, 1, norm, bias=True)
+        self.dropout = ChannelDropout(dropout)
+
+    def __call__(self, pixels, logits, *, labels: FeatureMap, train: bool, rngs: jax.Array | None) -> FeatureMap:
+        truth = label_regions(labels, pixels, logits.shape[-1] + self.gathers)
+        regions = gather_labelled(pixels, truth) if self.gathers else gather(pixels, logits)
+        return self.augment(pixels, regions, truth, train=train, rngs=rngs)
+
+    def augment(self, pixels, regions, truth: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
+        """The pixels, joined with the contexts that these regions give them."""
+        # Attention runs even where labels replace it: its batch statistics are part of the original's checkpoints.
+        affinity = self.attend.affinity(pixels, regions, train=train)
+        value = self.attend.value(regions, train=train)
+        contexts = [self.attend.distribute(truth if self.distributes else affinity, value, train=train)]
+        if self.background != "without":
+            others = (1 - truth.values) / (truth.shape[-1] - 1)
+            contexts.append(self.attend.distribute(pixels.replace(others).zero_outside(), value, train=train))
+        if self.background == "only":
+            contexts = contexts[1:]
+        return self.dropout(self.fuse(concat([*contexts, pixels]), train=train), train=train, rngs=rngs)
+
+
+class IdealOCRHead(Head):
+    """taps, labels -> {"aux", "out"}: (N, h, w, K) logits. Options as `IdealObjectContext` and `OCRHead`."""
+
+    needs_labels = True
+
+    def __init__(
+        self,
+        taps: Taps,
+        num_classes: int,
+        norm,
+        *,
+        gathers: bool = True,
+        distributes: bool = True,
+        background: str = "without",
+        channels: int = 512,
+        key_channels: int = 256,
+        aux_channels: int = 512,
+        dropout: float = 0.05,
+        aux_dropout: float = 0.05,
+    ):
+        if not gathers:
+            require_same_stride(taps, "OCR gathers pixels of the last stage by regions of the one before")
+        self.aux = PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, dropout=aux_dropout)
+        self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=True)
+        self.context = IdealObjectContext(
+            channels,
+            key_channels,
+            channels,
+            norm,
+            gathers=gathers,
+            distributes=distributes,
+            background=background,
+            dropout=dropout,
+        )
+        self.classify = Conv(channels, num_classes, 1)
+
+    def __call__(
+        self, taps: Taps, *, labels: FeatureMap, train: bool, rngs: jax.Array | None = None
+    ) -> dict[str, FeatureMap]:
+        aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)
+        aux = self.aux(taps.low, train=train, rngs=aux_rng)
+        pixels = self.pixels(taps.high, train=train)
+        context = self.context(pixels, aux, labels=labels, train=train, rngs=rng)
+        return {"aux": aux, "out": self.classify(context)}

@@ -1,0 +1,183 @@
+"""Interlaced sparse self-attention (Huang, Yuan et al. 2019, arXiv:1907.12273).
+
+Attention of every pixel to every other one, in two cheap steps. A map is cut into a grid of blocks of dh x dw pixels:
+
+    long range:  pixels at the same place of different blocks attend to each other
+    short range: pixels of the same block attend to each other
+
+Figure 2 of the paper shows both partitions.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.heads.fcn import PixelClassifier
+from openseg_jax.models.heads.head import Head
+from openseg_jax.models.heads.self_attention import Partition, SelfAttention
+from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+
+
+def pad_to_blocks(x: FeatureMap, factors: tuple[int, int]) -> FeatureMap:
+    """Zeros around each map, so that its true size divides by the factors; the smaller half above and on the left.
+
+    These zeros are part of the map from here on: in the original they attend and are attended to.
+    """
+    size = _whole_blocks(np.array(x.shape[1:3]), factors)
+    if x.extent is None:
+        return FeatureMap(_moved(x.values, _before(x, factors), size))
+    return FeatureMap(_moved(x.values, _before(x, factors), size), _whole_blocks(x.extent, factors))
+
+
+def remove_padding(y: FeatureMap, factors: tuple[int, int], like: FeatureMap) -> FeatureMap:
+    """The inverse of `pad_to_blocks(like, factors)`."""
+    return FeatureMap(_moved(y.values, -_before(like, factors), like.shape[1:3]), like.extent).zero_outside()
+
+
+def _whole_blocks(size, factors):
+    xp = jnp if isinstance(size, jax.Array) else np
+    return -(-size // xp.asarray(factors)) * xp.asarray(factors)
+
+
+def _before(x: FeatureMap, factors):
+    """Rows above and columns on the left: (2,), or (N, 2) where the sizes differ."""
+    size = np.array(x.shape[1:3]) if x.extent is None else x.extent
+    return (_whole_blocks(size, factors) - size) // 2
+
+
+def _moved(values: jax.Array, offset, size) -> jax.Array:
+    """values (N, H, W, C) moved down and right by offset onto a canvas of `size`; zero where nothing comes from."""
+    if isinstance(offset, np.ndarray):
+        edges = [(int(o), int(to - o - have), 0) for o, to, have in zip(offset, size, values.shape[1:3], strict=True)]
+        return jax.lax.pad(values, jnp.zeros((), values.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    for axis in (1, 2):
+        source = jnp.arange(int(size[axis - 1])) - offset[:, axis - 1, None]
+        source = jnp.where(source < 0, values.shape[axis], source)  # negative indices would count from the end
+        take = functools.partial(jnp.take, axis=axis - 1, mode="fill", fill_value=0)
+        values = jax.vmap(take)(values, source)
+    return values
+
+
+def long_range(factors: tuple[int, int]):
+    """The partition by place within the block: dh * dw groups."""
+
+    def partition(x: FeatureMap) -> Partition:
+        n, (rows, columns) = x.shape[0], _grid(x, factors)
+        shape = (n, rows, factors[0], columns, factors[1])
+        real = None
+        if x.extent is not None:
+            blocks = x.extent // jnp.asarray(factors)
+            inside = (jnp.arange(rows)[:, None] < blocks[:, 0, None, None]) & (
+                jnp.arange(columns) < blocks[:, 1, None, None]
+            )
+            real = jnp.repeat(inside.reshape(n, rows * columns), factors[0] * factors[1], axis=0)
+        return Partition(
+            split=lambda v: v.reshape(*shape, -1).transpose(0, 2, 4, 1, 3, 5).reshape(-1, rows * columns, v.shape[-1]),
+            join=lambda v: v.reshape(n, *factors, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5).reshape(*x.shape[:3], -1),
+            real=real,
+        )
+
+    return partition
+
+
+def short_range(factors: tuple[int, int]):
+    """The partition into blocks: as many groups as there are blocks."""
+
+    def partition(x: FeatureMap) -> Partition:
+        n, (rows, columns) = x.shape[0], _grid(x, factors)
+        shape = (n, rows, factors[0], columns, factors[1])
+        pixels = factors[0] * factors[1]
+        return Partition(
+            split=lambda v: v.reshape(*shape, -1).transpose(0, 1, 3, 2, 4, 5).reshape(-1, pixels, v.shape[-1]),
+            join=lambda v: v.reshape(n, rows, columns, *factors, -1).transpose(0, 1, 3, 2, 4, 5).reshape(*x.shape[:3], -1),
+        )
+
+    return partition
+
+
+def _grid(x: FeatureMap, factors) -> tuple[int, int]:
+    return x.shape[1] // factors[0], x.shape[2] // factors[1]
+
+
+class InterlacedAttention(nnx.Module):
+    """Long-range attention, then short-range attention: (N, h, w, C) -> (N, h, w, out_channels)."""
+
+    def __init__(self, in_channels, key_channels, value_channels, out_channels, norm, *, factors: tuple[int, int]):
+        self.factors = factors
+        options = {"bias": False, "norm_out": True}
+        self.long_range = SelfAttention(in_channels, key_channels, value_channels, out_channels, norm, **options)
+        self.short_range = SelfAttention(out_channels, key_channels, value_channels, out_channels, norm, **options)
+
+    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
+        y = pad_to_blocks(x, self.factors)
+        y = self.long_range(y, train=train, partition=long_range(self.factors))
+        y = self.short_range(y, train=train, partition=short_range(self.factors))
+        return remove_padding(y, self.factors, like=x)
+
+
+class ISAModule(nnx.Module):
+    """Interlaced attention for each factor pair, joined with the pixels and fused."""
+
+    def __init__(self, channels, key_channels, value_channels, out_channels, norm, *, factors, dropout):
+        self.attend = nnx.List(
+            InterlacedAttention(channels, key_channels, value_channels, out_channels, norm, factors=pair)
+            for pair in factors
+        )
+        joined = len(factors) * out_channels
+        # With several contexts the pixels are widened, to weigh as much as all of them.
+        self.widen = ConvNormAct(channels, joined, 1, norm) if len(factors) > 1 else None
+        self.fuse = ConvNormAct((joined if self.widen else channels) + joined, out_channels, 1, norm)
+        self.dropout = ChannelDropout(dropout)
+
+    def __call__(self, pixels: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
+        contexts = [attention(pixels, train=train) for attention in self.attend]
+        if self.widen is not None:
+            pixels = self.widen(pixels, train=train)
+        return self.dropout(self.fuse(concat([pixels, *contexts]), train=train), train=train, rngs=rngs)
+
+
+class ISAHead(Head):
+    """taps -> {"aux", "out"}: (N, h, w, K) logits.
+
+    factors: one pair (dh, dw) or several, the size of the blocks. channels: width of pixels and contexts.
+    """
+
+    def __init__(
+        self,
+        taps: Taps,
+        num_classes: int,
+        norm,
+        *,
+        factors: tuple[tuple[int, int], ...] = ((8, 8),),
+        channels: int = 512,
+        key_channels: int = 256,
+        aux_channels: int = 512,
+        dropout: float = 0.05,
+    ):
+        factors = _pairs(factors)
+        self.aux = PixelClassifier(
+            taps.low.channels, num_classes, norm, channels=aux_channels, dropout=dropout, transform_bias=False
+        )
+        self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm)
+        self.context = ISAModule(channels, key_channels, channels, channels, norm, factors=factors, dropout=dropout)
+        self.classify = Conv(channels, num_classes, 1)
+
+    def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
+        aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)
+        aux = self.aux(taps.low, train=train, rngs=aux_rng)
+        pixels = self.pixels(taps.high, train=train)
+        context = self.context(pixels, train=train, rngs=rng)
+        return {"aux": aux, "out": self.classify(context)}
+
+
+def _pairs(factors) -> tuple[tuple[int, int], ...]:
+    pairs = tuple(tuple(pair) if isinstance(pair, (list, tuple)) else (pair,) for pair in factors)
+    if not pairs or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
+        raise ValueError(f"factors must be pairs of block height and width, such as [[8, 8]], found {factors!r}")
+    return pairs

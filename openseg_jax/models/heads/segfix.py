@@ -1,0 +1,43 @@
+"""SegFix (Yuan, Xie, Chen, Wang, ECCV 2020, arXiv:2007.04269): where boundaries are, and which way leads off them."""
+
+from __future__ import annotations
+
+import jax
+from flax import nnx
+
+from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.heads.head import Head
+from openseg_jax.models.layers import Conv, ConvNormAct, FeatureMap
+
+
+class SegFixHead(Head):
+    """taps -> {"mask": (N, h, w, 2), "direction": (N, h, w, num_directions)} logits, at the size of the high tap.
+
+    mask: interior or boundary; direction: of the nearest interior pixel. channels: width of both branches.
+    """
+
+    full_size = False  # the original does not upsample these outputs
+    main_output = "mask"
+    needs_classes = False
+
+    def __init__(
+        self, taps: Taps, num_classes: int | None, norm, *, num_directions: int = 8, channels: int = 256
+    ):
+        del num_classes  # boundaries have no class
+        self.mask = BoundaryBranch(taps.high.channels, channels, 2, norm)
+        self.direction = BoundaryBranch(taps.high.channels, channels, num_directions, norm)
+
+    def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
+        del rngs  # no dropout
+        return {"mask": self.mask(taps.high, train=train), "direction": self.direction(taps.high, train=train)}
+
+
+class BoundaryBranch(nnx.Module):
+    """1x1 convolution, norm and activation, 1x1 convolution."""
+
+    def __init__(self, in_channels: int, channels: int, outputs: int, norm):
+        self.transform = ConvNormAct(in_channels, channels, 1, norm)
+        self.classify = Conv(channels, outputs, 1, bias=False)
+
+    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
+        return self.classify(self.transform(x, train=train))

@@ -1,0 +1,69 @@
+"""Pooling with torch's rules on feature maps. Windows that reach beyond the true border see padding there."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from openseg_jax.models.layers import FeatureMap
+
+
+def max_pool(x: FeatureMap, kernel: int, *, stride: int, padding: int = 0, ceil_mode: bool = False) -> FeatureMap:
+    """torch.nn.MaxPool2d. With ceil_mode a last, partial window counts if it starts inside the image or its padding."""
+    lowest = jnp.array(-jnp.inf, x.values.dtype)
+    y = _reduce_windows(x.filled_outside(lowest), lowest, jax.lax.max, kernel, stride, padding, ceil_mode)
+    return FeatureMap(y, _pooled(x.extent, kernel, stride, padding, ceil_mode)).zero_outside()
+
+
+def avg_pool(
+    x: FeatureMap,
+    kernel: int,
+    *,
+    stride: int,
+    padding: int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> FeatureMap:
+    """torch.nn.AvgPool2d. count_include_pad: divide by kernel^2 everywhere, or by the real positions in the window.
+
+    (torch's mixed rule for ceil_mode with count_include_pad and padding is not needed by any net here.)
+    """
+    if kernel == stride == 1:
+        return x
+    zero = jnp.zeros((), x.values.dtype)
+    total = _reduce_windows(x.values, zero, jax.lax.add, kernel, stride, padding, ceil_mode)
+    count = kernel**2
+    if not count_include_pad:
+        real = jnp.broadcast_to(x.inside, (*x.shape[:3], 1)).astype(x.values.dtype)
+        count = jnp.maximum(_reduce_windows(real, zero, jax.lax.add, kernel, stride, padding, ceil_mode), 1)
+    return FeatureMap(total / count, _pooled(x.extent, kernel, stride, padding, ceil_mode)).zero_outside()
+
+
+def global_avg_pool(x: FeatureMap) -> FeatureMap:
+    """Mean over the real positions of each image: (N, H, W, C) -> (N, 1, 1, C), without extents."""
+    count = x.shape[1] * x.shape[2] if x.extent is None else jnp.prod(x.extent, axis=1)[:, None, None, None]
+    total = jnp.sum(x.values, axis=(1, 2), keepdims=True, dtype=jnp.promote_types(x.values.dtype, jnp.float32))
+    return FeatureMap((total / count).astype(x.values.dtype))
+
+
+def _pooled(size, kernel, stride, padding, ceil_mode):
+    """The size after pooling, of a number or an array of numbers."""
+    if size is None:
+        return None
+    out = (size + 2 * padding - kernel + (stride - 1 if ceil_mode else 0)) // stride + 1
+    return out - ((out - 1) * stride >= size + padding) if ceil_mode else out
+
+
+def _reduce_windows(values, start, operation, kernel, stride, padding, ceil_mode):
+    def pads(size):
+        out = _pooled(size, kernel, stride, padding, ceil_mode)
+        return padding, max((out - 1) * stride + kernel - size - padding, 0)
+
+    return jax.lax.reduce_window(
+        values,
+        start,
+        operation,
+        window_dimensions=(1, kernel, kernel, 1),
+        window_strides=(1, stride, stride, 1),
+        padding=[(0, 0), pads(values.shape[1]), pads(values.shape[2]), (0, 0)],
+    )
