@@ -1,10 +1,13 @@
 """`python -m converters` from a shell."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 import converters
+from benchmarks.torch_reference import HRNetOCR
 from openseg_jax import checkpoints, models
 from tests import commands, tiny
 
@@ -36,7 +39,7 @@ def test_import_then_export_is_bitwise_equal(net, tmp_path, capsys):
     path, model, variables = net
     assert commands.call("converters", "import", path, "--out", tmp_path / "dir") == 0
     out = capsys.readouterr().out
-    assert "imported hrnet_w18_ocr (5 classes, norms inplace_abn and inplace_abn)" in out
+    assert "imported hrnet_w18_ocr (on hrnet18, 5 classes, norms inplace_abn and inplace_abn)" in out
     assert commands.call("converters", "export", tmp_path / "dir", "--out", tmp_path / "again.pth") == 0
     before = converters.export_state_dict(variables, model)
     after = converters.read_state_dict(tmp_path / "again.pth")
@@ -110,3 +113,97 @@ def test_wrong_requests(net, tmp_path, capsys):
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "file").touch()
     assert "exists and is not empty" in says()
+
+
+def test_what_no_key_tells_is_said_or_asked_for(tmp_path, capsys):
+    one, two = tiny.create("isanet", factors=[[8, 8]]), tiny.create("isanet")
+    for name, model in (("one", one), ("two", two)):
+        torch.save(converters.export_state_dict(tiny.random_variables(model), model), tmp_path / f"{name}.pth")
+    assert commands.call("converters", "import", tmp_path / "one.pth", "--out", tmp_path / "one") == 0
+    out = capsys.readouterr().out
+    assert "assumed, because no key tells:" in out
+    assert "factors=((8, 8),)" in out
+    arguments = ["converters", "import", tmp_path / "two.pth", "--out", tmp_path / "two"]
+    message = commands.fails_here(capsys, *arguments)
+    assert "is isanet with 2 factor pairs, whose numbers its keys do not tell" in message
+    assert commands.call(*arguments, "--option", "factors=[[3,4],[2,2]]") == 0
+    assert checkpoints.load(tmp_path / "two")[0].head.context.attend[0].factors == (3, 4)
+
+
+def test_config_of_the_original_is_read(tmp_path, capsys):
+    model = tiny.create("ideal_gather_ocrnet", backbone="deepbase_resnet101_dilated16")
+    network = {"model_name": "ideal_gather_ocrnet", "backbone": "deepbase_resnet101_dilated16", "multi_grid": [1, 2]}
+    state_dict = converters.export_state_dict(tiny.random_variables(model), model)
+    torch.save({"state_dict": state_dict, "config_dict": {"network": network}}, tmp_path / "net.pth")
+    assert commands.call("converters", "import", tmp_path / "net.pth", "--out", tmp_path / "dir") == 0
+    assert "assumed" not in capsys.readouterr().out
+    assert checkpoints.load(tmp_path / "dir")[0].spec == model.spec
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# verify
+
+
+@pytest.fixture(scope="module")
+def verified(tmp_path_factory):
+    """A PyTorch net, its checkpoint, the folder imported from it, and its activations as hooks would save them."""
+    folder = tmp_path_factory.mktemp("verify")
+    net = HRNetOCR(5, channels=16, key_channels=8, **tiny.BACKBONE).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(1.5)
+    torch.save({"state_dict": net.state_dict()}, folder / "net.pth")
+    assert commands.call("converters", "import", folder / "net.pth", "--out", folder / "dir") == 0
+    saved = {}
+
+    def keep(name):  # as docs/converting.md says: a copy, because the next layer may write over it
+        return lambda _, __, out: saved.update({name: out.clone().numpy()}) if torch.is_tensor(out) else None
+
+    for name, module in net.named_modules():
+        module.register_forward_hook(keep(name))
+    images = torch.randn(1, 3, 65, 97, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        net(images)
+    saved["input"] = images.numpy()
+    np.savez(folder / "taps.npz", **saved)
+    return folder, saved
+
+
+def test_verify(verified, capsys):
+    folder, _ = verified
+    capsys.readouterr()
+    arguments = ["converters", "verify", folder / "net.pth", folder / "dir", "--reference", folder / "taps.npz"]
+    assert commands.call(*arguments) == 0
+    out = capsys.readouterr().out
+    assert "bit for bit" in out
+    assert "layers agree" in out
+    report = json.loads((folder / "dir" / "verify.json").read_text())
+    assert report["norm"] == {"backbone": "batch_norm", "head": "batch_norm"}
+    assert set(report["outputs"]) == {"aux", "out"}
+    layers = {layer["name"]: layer for layer in report["layers"]}
+    assert {"backbone.conv1", "backbone.layer1.0.bn3", "aux_head.1", "aux_head.1.0", "cls_head"} <= layers.keys()
+    assert max(layer["difference"] / layer["largest"] for layer in layers.values()) < 1e-4
+
+
+def test_verify_names_the_first_layer_that_diverges(verified, tmp_path, capsys):
+    folder, arrays = verified
+    wrong = arrays | {"conv3x3.0": arrays["conv3x3.0"] + 1, "cls_head": arrays["cls_head"] * 2}
+    np.savez(tmp_path / "taps.npz", **wrong)
+    arguments = ["converters", "verify", folder / "net.pth", folder / "dir", "--reference", tmp_path / "taps.npz"]
+    capsys.readouterr()
+    assert commands.call(*arguments) == 1
+    assert "the first layer that diverges is conv3x3.0" in capsys.readouterr().out
+
+
+def test_verify_finds_another_checkpoint(verified, tmp_path, capsys):
+    folder, _ = verified
+    content = torch.load(folder / "net.pth", weights_only=True)["state_dict"]
+    content["cls_head.bias"] += 1
+    torch.save(content, tmp_path / "net.pth")
+    assert commands.call("converters", "verify", tmp_path / "net.pth", folder / "dir") == 1
+    assert "DIFFER from those of the file" in capsys.readouterr().out
+    (tmp_path / "taps.npz").write_text("text")
+    message = commands.fails_here(
+        capsys, "converters", "verify", folder / "net.pth", folder / "dir", "--reference", tmp_path / "taps.npz"
+    )
+    assert "is no readable .npz file" in message

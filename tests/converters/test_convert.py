@@ -19,27 +19,67 @@ def assert_bitwise_equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("suffix", tiny.HEADS)
-def test_export_then_import_is_bitwise_equal(suffix, norm):
-    model = tiny.create(suffix, norm=norm)
+ROUND_TRIPS = [
+    *((name, None, "batch_norm") for name in tiny.HEADS),
+    *((name, None, "inplace_abn") for name in tiny.HEADS),
+    *(("hrnet_w48" + suffix, None, ("inplace_abn", "batch_norm")) for suffix in ("", "_ocr", "_asp_ocr")),
+    *(("fcnet", backbone, norm) for backbone in tiny.BACKBONES for norm in ("batch_norm", "inplace_abn")),
+]
+
+
+@pytest.mark.parametrize(("name", "backbone", "norm"), ROUND_TRIPS)
+def test_export_then_import_is_bitwise_equal(name, backbone, norm):
+    model = tiny.create(name, backbone=backbone, norm=norm)
     variables = tiny.random_variables(model)
     state_dict = converters.export_state_dict(variables, model)
     assert_bitwise_equal(converters.import_state_dict(state_dict, model), variables)
     found = converters.recognise(state_dict)
-    assert models.create(**found.create_arguments()).spec.norm == model.spec.norm
-    assert_bitwise_equal(converters.import_state_dict(state_dict, models.create(**found.create_arguments())), variables)
+    assert found.norm == model.spec.norm
+    arguments = found.create_arguments()
+    if name == "isanet":
+        assert len(arguments.pop("factors")) == 2
+        arguments["factors"] = ((3, 4), (2, 2))
+    again = models.create(**arguments)
+    assert_bitwise_equal(converters.import_state_dict(state_dict, again), variables)
+
+
+def keys_of(model) -> dict:
+    """What its state dict looks like, without numbers."""
+    leaves = list(rules.leaves(model))
+    keys = {leaf.key: jax.ShapeDtypeStruct(leaf.shape, np.float32) for leaf in leaves}
+    return keys | {leaf.counter: jax.ShapeDtypeStruct((), np.int32) for leaf in leaves if leaf.counter}
+
+
+# These have the keys and shapes of another model, and are recognised as that one unless a config tells.
+LOOK_LIKE = {
+    "ideal_spatial_ocrnet": "spatial_ocrnet", "ideal_spatial_ocrnet_c": "spatial_ocrnet",
+    "ideal_gather_ocrnet": "spatial_ocrnet", "ideal_distribute_ocrnet": "spatial_ocrnet",
+    "ce2p_ideal_ocrnet": "ce2p_ocrnet",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_named_model_is_recognised(name):
-    leaves = list(rules.leaves(models.create(name, 7)))
-    keys = {leaf.key: jax.ShapeDtypeStruct(leaf.shape, np.float32) for leaf in leaves}
-    keys |= {leaf.counter: jax.ShapeDtypeStruct((), np.int32) for leaf in leaves if leaf.counter}
+    recipe = models.MODELS[name]
+    classes = 7 if recipe.head.build.needs_classes else None
+    keys = keys_of(models.create(name, classes))
     found = converters.recognise(keys)
-    assert (found.name, found.backbone, found.num_classes) == (name, models.MODELS[name].backbone, 7)
+    assert (found.name, found.backbone, found.num_classes) == (LOOK_LIKE.get(name, name), recipe.backbone, classes)
     assert found.norm == ("batch_norm", "batch_norm")
     assert found.options == {}
+    told = converters.recognise(keys, {"network": {"model_name": name, "backbone": recipe.backbone}})
+    assert told.name == name
+
+
+@pytest.mark.parametrize("backbone", models.BACKBONES)
+def test_every_backbone_is_recognised(backbone):
+    """Its stride, which changes no shape, is that of a config, or else 8."""
+    keys = keys_of(models.create(backbone))
+    told = converters.recognise(keys, {"network": {"backbone": backbone}})
+    assert (told.name, told.backbone, told.options) == (backbone, backbone, {})
+    found = converters.recognise({key.removeprefix("backbone."): value for key, value in keys.items()})
+    assert found.backbone == backbone.replace("dilated16", "dilated8") or found.backbone == f"{backbone}_dilated8"
+    assert ("output_stride" in found.untold) == ("resn" in backbone and "wide" not in backbone and "st" not in backbone)
 
 
 def reference_net():
@@ -97,6 +137,33 @@ def test_backbones_import_from_imagenet_files():
     assert converters.recognise(file).options["width"] == 4
 
 
+@pytest.mark.parametrize(
+    ("backbone", "norm"),
+    [
+        ("deepbase_resnet101_dilated8", "batch_norm"), ("resnext101_32x8d_dilated8", "batch_norm"),
+        ("deepbase_resnest50_dilated8", "batch_norm"), ("wide_resnet38_dilated8", "inplace_abn"),
+    ],
+)  # fmt: skip
+def test_imagenet_files_of_each_family(backbone, norm):
+    """Without "backbone.", a ResNet's stem without "resinit.", and with a classifier, as they are published."""
+    model = tiny.create(backbone, norm=norm)
+    variables = tiny.random_variables(model)
+    file = {
+        key.removeprefix("backbone.").removeprefix("resinit."): value
+        for key, value in converters.export_state_dict(variables, model).items()
+        if not key.endswith("num_batches_tracked")
+    }
+    if "resnest" not in backbone:  # which keeps its classifier
+        name = "classifier.fc" if "wide" in backbone else "fc"
+        file |= {f"{name}.weight": torch.zeros(1000, 64), f"{name}.bias": torch.zeros(1000)}
+    file = {f"module.{key}": value for key, value in file.items()}
+    assert_bitwise_equal(converters.import_state_dict(file, model), variables)
+    found = converters.recognise(converters.convert.normalise_keys(file))
+    assert found.backbone.split("_dilated")[0].rstrip("0123456789").startswith(backbone.rstrip("0123456789")[:8])
+    if "wide" in backbone:
+        assert "the norm of its backbone is inplace_abn, not batch_norm" in misfit(file, tiny.create(backbone))
+
+
 def test_backbones_import_from_segmentation_nets():
     model, bare = tiny.create(), models.create("hrnet48", **tiny.BACKBONE)
     variables = tiny.random_variables(model)
@@ -142,9 +209,37 @@ def test_likely_causes_are_named(pair):
         good, tiny.create(norm="inplace_abn")
     )
     assert "it is hrnet_w18_ocr, not hrnet_w48_asp_ocr" in misfit(good, tiny.create("hrnet_w48_asp_ocr"))
+    assert "its backbone is deepbase_resnet50_dilated8, not deepbase_resnet101" in misfit(
+        keys_as_zeros("spatial_ocrnet", backbone="deepbase_resnet50_dilated8"), models.create("spatial_ocrnet", 5)
+    )
+    assert "it is isanet, not spatial_ocrnet" in misfit(keys_as_zeros("isanet"), models.create("spatial_ocrnet", 5))
     net = models.create("hrnet_w18_ocr", 5)
     standard = converters.export_state_dict(models.init(net), net)
     assert "it is hrnet_w18_ocr, not hrnet_w32_ocr" in misfit(standard, models.create("hrnet_w32_ocr", 5))
+
+
+def keys_as_zeros(name, **options) -> dict:
+    return {key: np.zeros(x.shape, x.dtype) for key, x in keys_of(models.create(name, 5, **options)).items()}
+
+
+def test_what_changes_no_shape_is_compared_where_it_is_known():
+    """The original's checkpoints bring their config."""
+    model = tiny.create("isanet")  # factors (3, 4), (2, 2)
+    state_dict = converters.export_state_dict(tiny.random_variables(model), model)
+    network = {"model_name": "isanet", "backbone": "deepbase_resnet101_dilated8", "factors": [[3, 4], [2, 2]]}
+    found = converters.recognise(state_dict, {"network": network})
+    assert found.options["factors"] == ((3, 4), (2, 2))
+    assert converters.import_state_dict(state_dict, model, found)
+    for changes, says in (
+        ({"factors": [[8, 8], [4, 4]]}, "it is isanet with factors [[8, 8], [4, 4]], not [[3, 4], [2, 2]]"),
+        ({"backbone": "deepbase_resnet101_dilated16"}, "it is isanet with output_stride 16, not 8"),
+        ({"multi_grid": [1, 2]}, "it is isanet with multi_grid [1, 2], not None"),
+    ):
+        found = converters.recognise(state_dict, {"network": network | changes})
+        with pytest.raises(converters.ConversionError) as caught:
+            converters.import_state_dict(state_dict, model, found)
+        assert says in str(caught.value)
+    assert "it is isanet with 2 factor pairs, not [[8, 8]]" in misfit(state_dict, tiny.create("isanet", factors=[[8, 8]]))
 
 
 def test_a_checkpoint_of_another_norm_never_loads():

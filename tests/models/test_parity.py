@@ -19,7 +19,7 @@ def test_logits_equal_the_original(name):
     assert sum(x.size for x in jax.tree.leaves(variables["params"])) == manifest["num_params"]
     exported = converters.export_state_dict(variables, model)
     assert set(exported) == {key for key, _, _ in manifest["keys"]}
-    outputs = padded_outputs(model, variables, manifest)
+    outputs = padded_outputs(model, variables, manifest, arrays)
     errors = {tag: compare(manifest, arrays, tag, outputs[tag]) for tag in "AB"}
     assert max(max(of_tag.values()) for of_tag in errors.values()) <= 2e-4, errors
 
@@ -42,9 +42,15 @@ def test_training_step_equals_the_original(name):
     model, variables, manifest, arrays = imported(name)
     images = recipe.images(manifest["input"]["seed"], manifest["input"]["shape"])
     labels = arrays["label"].astype(np.int32)
+    told = labels if model.head.needs_labels else None
 
     def compute(params, batch_stats, images):
-        outputs, stats = models.apply(model, {"params": params, "batch_stats": batch_stats}, images, train=True)
+        variables = {"params": params, "batch_stats": batch_stats}
+        outputs, stats = models.apply(model, variables, images, train=True, labels=told)
+        if "mask" in outputs:
+            mask = jnp.where(labels < 0, -1, labels % 2)
+            losses = cross_entropy(outputs["mask"], mask, ignore=-1), cross_entropy(outputs["direction"], labels, ignore=-1)
+            return sum(losses), stats
         parts = {key: cross_entropy(x, labels, ignore=-1) for key, x in outputs.items()}
         return parts["out"] + 0.4 * parts.get("aux", 0), stats
 
@@ -57,6 +63,7 @@ def test_training_step_equals_the_original(name):
     np.testing.assert_allclose(loss, manifest["loss"], rtol=1e-5)
     norms = np.array([np.linalg.norm(found[key].double().numpy()) for key in manifest["params"]])
     np.testing.assert_allclose(norms, arrays["grad_l2"], rtol=1e-3, atol=1e-6)
+    assert not any(found[key].any() for key in manifest["without_gradient"])
     summaries = [(np.linalg.norm(x), x.mean()) for x in (found[key].double().numpy() for key in manifest["stats"])]
     np.testing.assert_allclose(summaries, arrays["stats_l2_mean"], rtol=1e-5, atol=1e-5)
     for key, expected in arrays.items():
