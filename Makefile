@@ -13,7 +13,7 @@ demo: .venv/.installed
 	@echo "Pictures (prediction beside the truth): $(DEMO)/report/overlay"
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

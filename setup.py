@@ -29,6 +29,6 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10,<0.12"],
         "torch": ["torch>=2.6"],
-        "test": ["pytest>=8.0", "ruff>=0.9"],
+        "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.9"],
     },
 )

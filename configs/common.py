@@ -85,9 +85,13 @@ def base(model: str) -> ConfigDict:
 
 def _model_options(model: str) -> dict:
     options = models.default_options(model)
-    return {name: config_dict.placeholder(int) if value is None else value for name, value in options.items()}
+    kinds = {"multi_grid": tuple}  # of options that are None unless given; the others are numbers
+    return {
+        name: config_dict.placeholder(kinds.get(name, int)) if value is None else value
+        for name, value in options.items()
+    }
 
 
 def loss_for(model: str) -> str:
-    """Nets with an auxiliary output are trained on both."""
-    return "aux_ce" if "ocr" in model else "ce"
+    """Nets with an auxiliary output, all but HRNet with an FCN head, are trained on both."""
+    return "ce" if model.startswith("hrnet_w") and "ocr" not in model else "aux_ce"

@@ -178,8 +178,8 @@ def _wanted(arguments, found: Recognised) -> dict:
     if UNKNOWN_FACTORS[0] in wanted.get("factors", ()):
         pairs = [[8, 8], [4, 4], [2, 2], [16, 16]][: len(wanted["factors"])]
         raise InputError(
-            f"{arguments.checkpoint} is {found.name} with {len(wanted['factors'])} factor pairs, whose numbers its keys "
-            f"do not tell: give them, such as --option factors={str(pairs).replace(' ', '')}"
+            f"{arguments.checkpoint} is {found.name} with {len(pairs)} factor pairs, whose numbers no key tells: "
+            f"give them, such as --option factors={str(pairs).replace(' ', '')}"
         )
     return wanted
 
@@ -218,8 +218,8 @@ def _print_report(report: dict, rows: list, tolerance: float) -> None:
     console = Console(width=110)
     spec = report["model"]
     console.print(
-        f"{spec['name']} on {spec['backbone']}, norms {' and '.join(spec['norm'])}, {report['parameters']:,} parameters, "
-        f"SHA-256 {report['source']['sha256'][:16]}…: variables "
+        f"{spec['name']} on {spec['backbone']}, norms {' and '.join(spec['norm'])}, "
+        f"{report['parameters']:,} parameters, SHA-256 {report['source']['sha256'][:16]}…: variables "
         + ("equal to those of the file, bit for bit" if report["variables_equal"] else "DIFFER from those of the file")
     )
     table = Table("map", "mean", "std", "min", "max", title="activations on the fixed input")

@@ -15,7 +15,6 @@ from openseg_jax.models.backbones.wide_resnet import WideResNet
 from openseg_jax.models.registry import BACKBONES, MODELS, as_tuples, default_options
 from openseg_jax.models.segmentor import ModelSpec
 
-
 UNKNOWN_FACTORS = ((0, 0),)  # of ISA: how many pairs there are can be seen, their numbers cannot
 
 
@@ -58,8 +57,11 @@ def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
     found = {option: value for option, value in (sizes | widths).items() if value is not None} | told
     options = {option: value for option, value in found.items() if value != known[option]}
     shapeless = {"output_stride": "backbone", "multi_grid": "multi_grid", "factors": "factors"}
-    untold = {option: found.get(option, known[option]) for option in shapeless.keys() & known.keys()
-              if shapeless[option] not in stated}  # fmt: skip
+    untold = {
+        option: found.get(option, known[option])
+        for option, where in shapeless.items()
+        if option in known and where not in stated
+    }
     return Recognised(name, backbone, _norms(shapes), num_classes, options, untold)
 
 
@@ -78,7 +80,12 @@ def _backbone_sizes(shapes: dict) -> tuple[type | None, dict]:
         if sign in shapes:
             try:
                 return family, read(shapes)
-            except KeyError:  # half of a backbone
+            except (
+                KeyError,
+                IndexError,
+                ValueError,
+                ZeroDivisionError,
+            ):  # half of a backbone, or shapes of something else
                 return None, {}
     return None, {}
 
@@ -158,26 +165,27 @@ def _matching_backbone(family: type, sizes: dict, preferred: list) -> str:
 
 def _head(shapes: dict) -> tuple[str | None, int | None, dict]:
     """Name of its kind, classes, and sizes in the words of its options."""
-    for kind, naming in HEADS.items():
-        if all(f"{sign}.weight" in shapes for sign in naming.signs):
-            break
-    else:
+    kind = next((k for k, n in HEADS.items() if all(f"{sign}.weight" in shapes for sign in n.signs)), None)
+    if kind is None:
         return None, None, {}
+    naming = HEADS[kind]
 
-    def outputs(module: str | None) -> int | None:
-        return shapes.get(f"{module}.weight", (None,))[0]
-
-    widths = {option: outputs(module) for option, module in naming.widths.items()}
+    widths = {option: _channels(shapes, module) for option, module in naming.widths.items()}
     if kind == "isanet" and (pairs := _count(shapes, r"isa_head\.2\.stages\.(\d+)\.")) != 1:
         widths["factors"] = UNKNOWN_FACTORS * pairs
     tapped = {"hrnet": "channels", "hrnet_ocr": "aux_channels"}.get(kind)
-    if tapped:  # as wide as its tap is the default there, None
-        out, into, *_ = shapes[f"{naming.widths[tapped]}.weight"]
-        widths[tapped] = None if out == into else out
-    if kind == "spatial_ocrnet":
-        fuse, pixels = shapes["spatial_ocr_head.conv_bn_dropout.0.weight"], shapes["conv_3x3.0.weight"]
-        kind = "ideal_spatial_ocrnet_b" if fuse[1] == 3 * pixels[0] else kind
-    return kind, outputs(naming.classes), widths
+    if tapped and widths[tapped] == _channels(shapes, naming.widths[tapped], 1):
+        widths[tapped] = None  # as wide as its tap: the default there
+    if kind == "spatial_ocrnet" and widths["channels"]:
+        joined = _channels(shapes, "spatial_ocr_head.conv_bn_dropout.0", 1)
+        kind = "ideal_spatial_ocrnet_b" if joined == 3 * widths["channels"] else kind
+    return kind, _channels(shapes, naming.classes), widths
+
+
+def _channels(shapes: dict, module: str | None, axis: int = 0) -> int | None:
+    """How many a convolution puts out (axis 0) or takes (axis 1)."""
+    shape = shapes.get(f"{module}.weight", ())
+    return shape[axis] if axis < len(shape) else None
 
 
 def _model_name(kind: str | None, backbone: str, widths: dict, stated: object) -> str:
@@ -221,15 +229,14 @@ def differences(found: Recognised, wanted: ModelSpec) -> list[str]:
     result = []
     if found.num_classes and wanted.num_classes and found.num_classes != wanted.num_classes:
         result.append(f"it has {found.num_classes} classes, not {wanted.num_classes}")
-    wants_head = wanted.name not in BACKBONES
+    wants_head, has_own_widths = wanted.name not in BACKBONES, bool(found.options or wanted.options)
     if wants_head and found.name and not same_keys(found.name, wanted.name):
         result.append(f"it is {found.name}, not {_own_name(wanted)}")
-    elif found.backbone and _without_stride(found.backbone) != _without_stride(wanted.backbone):
-        if not found.options and not wanted.options:  # else widths are not those of the name
-            theirs, ours = found.backbone, wanted.backbone
-            if wants_head and found.name.startswith("hrnet_w"):
-                theirs, ours = found.name, _own_name(wanted)
-            result.append(f"it is {theirs}, not {ours}" if theirs == found.name else f"its backbone is {theirs}, not {ours}")
+    elif wants_head and found.name and found.name.startswith("hrnet_w"):
+        if found.name != _own_name(wanted) and not has_own_widths:
+            result.append(f"it is {found.name}, not {_own_name(wanted)}")
+    elif found.backbone and _without_stride(found.backbone) != _without_stride(wanted.backbone) and not has_own_widths:
+        result.append(f"its backbone is {found.backbone}, not {wanted.backbone}")
     return result + silent_differences(found, wanted)
 
 

@@ -80,7 +80,9 @@ def compare(model: Segmentor, activations: dict, reference: dict[str, np.ndarray
         difference = np.abs(ours - theirs).max()
         rows.append(Layer(name, theirs.shape, float(np.abs(theirs).max()), float(difference)))
     if not rows:
-        raise InputError("the reference has no array named as a convolution or norm of this net, such as backbone.conv1")
+        raise InputError(
+            "the reference has no array named as a convolution or norm of this net, such as backbone.conv1"
+        )
     return rows
 
 

@@ -47,15 +47,15 @@ def predict_pictures(checkpoint: str, paths: list[Path], out: Path, batch_size: 
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"two of the pictures are called {twice}: their results would overwrite each other")
     model, variables, metadata = load(checkpoint)
-    if model.head is None:
-        raise InputError(f"{checkpoint} holds the backbone {model.spec.name} alone, which segments nothing")
-    classes = metadata.classes or ClassTable.from_dict(
-        {"classes": [{"name": f"class {i}"} for i in range(model.spec.num_classes)]}, checkpoint
-    )
+    if model.head is not None and model.head.needs_labels:
+        raise InputError(f"{model.spec.name} is told the labels, so it cannot predict pictures without")
     mesh = sharding.make_mesh()
     config = ConfigDict({"batch_size": batch_size or mesh.size, "max_buckets": 4, "min_side": min_side})
     source = PictureSource(paths)
     evaluator = Evaluator(model, config, source, metadata.normalization, mesh)
+    classes = metadata.classes or ClassTable.from_dict(
+        {"classes": [{"name": f"class {i}"} for i in range(model.spec.num_classes)]}, checkpoint
+    )
 
     def write(index: int, ids: np.ndarray) -> None:
         report.write_prediction(out, names[index], ids, classes, read_image(paths[index]))

@@ -9,7 +9,6 @@ import torch
 
 from tests.conftest import GOLDENS
 
-
 MODELS = GOLDENS / "models"
 
 

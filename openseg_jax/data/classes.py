@@ -7,6 +7,7 @@ import json
 from importlib import resources
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from openseg_jax.errors import InputError
@@ -71,6 +72,11 @@ class ClassTable:
             raise InputError(f"{where}: every id may stand for one class or for void only, found {every}")
         colors = tuple(tuple(row.get("color", _bit_color(position + 1))) for position, row in enumerate(rows))
         return cls(content.get("title", where), tuple(row["name"] for row in rows), colors, ids, void)
+
+
+def to_labels(train_ids):
+    """uint8 train ids, 255 for void -> int32 with -1 for void, as nets that are told labels want them."""
+    return jnp.where(train_ids == IGNORE, -1, train_ids.astype(jnp.int32))
 
 
 def load_classes(name_or_path: str) -> ClassTable:

@@ -12,7 +12,9 @@ from jax.sharding import Mesh
 
 from openseg_jax import models, sharding
 from openseg_jax.data import pipeline, transforms
+from openseg_jax.data.classes import to_labels
 from openseg_jax.data.normalize import Normalization, normalize
+from openseg_jax.errors import InputError
 from openseg_jax.evaluation.metrics import confusion_matrix
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
@@ -35,11 +37,21 @@ def predict(
     """
     corners = jnp.zeros_like(batch["size"])
     images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), normalization)
-    logits = models.apply(model, variables, images, sizes=batch["size"])["out"]
+    labels = to_labels(batch["label"]) if model.head.needs_labels else None
+    logits = models.apply(model, variables, images, sizes=batch["size"], labels=labels)[model.main_output]
     if resized:
         own_size = FeatureMap(batch["label"][..., None], batch["label_size"])
         logits = resize.cubic(FeatureMap(logits, batch["size"]), like=own_size).values
     return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+
+def _require_segmentation(model: models.Segmentor, config) -> None:
+    if model.head is None:
+        raise InputError(f"{model.spec.name} is a backbone alone, which segments nothing")
+    if not model.head.needs_classes:
+        raise InputError(f"{model.spec.name} predicts boundaries, not classes")
+    if model.head.needs_labels and config.min_side:
+        raise InputError(f"{model.spec.name} is told the labels, which eval.min_side does not resize; set it to 0")
 
 
 class Evaluator:
@@ -47,6 +59,7 @@ class Evaluator:
 
     def __init__(self, model, config, source, normalization: Normalization, mesh: Mesh):
         """config: the `eval` part of a config."""
+        _require_segmentation(model, config)
         sharding.check_batch(mesh, "eval.batch_size", config.batch_size)
         self._source, self._mesh, self._batch_size = source, mesh, config.batch_size
         self._input_size = input_size(config)

@@ -36,12 +36,12 @@ def _with_aux(main: Callable):
     return loss
 
 
-# name -> (function, outputs it needs; None takes whatever there is, with weight 1 each)
-LOSSES: dict[str, tuple[Callable, set[str] | None]] = {
-    "ce": (_ce, None),
-    "aux_ce": (_with_aux(_ce), {"aux", "out"}),
-    "ohem": (_ohem, {"out"}),
-    "aux_ohem": (_with_aux(_ohem), {"aux", "out"}),
+# name -> (function, the outputs that it takes, any of these sets)
+LOSSES: dict[str, tuple[Callable, tuple[set[str], ...]]] = {
+    "ce": (_ce, ({"out"}, {"aux", "out"})),
+    "aux_ce": (_with_aux(_ce), ({"aux", "out"},)),
+    "ohem": (_ohem, ({"out"},)),
+    "aux_ohem": (_with_aux(_ohem), ({"aux", "out"},)),
 }
 
 
@@ -49,7 +49,7 @@ def build(config) -> Callable[[Outputs, jax.Array], jax.Array]:
     """config: the `loss` part of a training config. Raises InputError on an unknown name."""
     if config.name not in LOSSES:
         raise InputError(f"unknown loss {config.name!r}; there are {', '.join(LOSSES)}")
-    function, needs = LOSSES[config.name]
+    function, takes = LOSSES[config.name]
     options = {
         "class_weights": config.class_weights or None,
         "aux_weight": config.aux_weight,
@@ -59,9 +59,9 @@ def build(config) -> Callable[[Outputs, jax.Array], jax.Array]:
     }
 
     def loss(outputs: Outputs, labels: jax.Array) -> jax.Array:
-        if needs is not None and set(outputs) != needs:
+        if set(outputs) not in takes:
             raise InputError(
-                f"loss {config.name!r} wants the outputs {', '.join(sorted(needs))}, this model has "
+                f"loss {config.name!r} wants the outputs {', '.join(sorted(takes[-1]))}, this model has "
                 f"{', '.join(sorted(outputs))}; nets without auxiliary output take 'ce' or 'ohem', others 'aux_...'"
             )
         return function(outputs, labels, **options)

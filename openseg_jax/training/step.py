@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from openseg_jax import models, sharding
+from openseg_jax.data.classes import to_labels
 from openseg_jax.data.normalize import Normalization, normalize
 
 
@@ -33,10 +34,11 @@ def make_train_step(
     def step(state: dict, batch: dict) -> tuple[dict, dict]:
         images = normalize(batch["image"], batch["box"], normalization)
         rng = jax.random.fold_in(jax.random.key(seed), state["step"])
+        told = to_labels(batch["label"]) if model.head.needs_labels else None
 
         def compute_loss(params):
             variables = {"params": params, "batch_stats": state["batch_stats"]}
-            outputs, batch_stats = models.apply(model, variables, images, train=True, rngs=rng)
+            outputs, batch_stats = models.apply(model, variables, images, train=True, rngs=rng, labels=told)
             return loss(outputs, batch["label"]), batch_stats
 
         (value, batch_stats), gradients = jax.value_and_grad(compute_loss, has_aux=True)(state["params"])

@@ -125,7 +125,7 @@ def test_what_no_key_tells_is_said_or_asked_for(tmp_path, capsys):
     assert "factors=((8, 8),)" in out
     arguments = ["converters", "import", tmp_path / "two.pth", "--out", tmp_path / "two"]
     message = commands.fails_here(capsys, *arguments)
-    assert "is isanet with 2 factor pairs, whose numbers its keys do not tell" in message
+    assert "is isanet with 2 factor pairs, whose numbers no key tells" in message
     assert commands.call(*arguments, "--option", "factors=[[3,4],[2,2]]") == 0
     assert checkpoints.load(tmp_path / "two")[0].head.context.attend[0].factors == (3, 4)
 

@@ -11,8 +11,9 @@ from openseg_jax import checkpoints, models, sharding
 from openseg_jax.data import FolderSource, load_classes
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.data.transforms import min_side_size, resize
+from openseg_jax.errors import InputError
 from openseg_jax.evaluation.evaluate import evaluate
-from openseg_jax.evaluation.inference import Evaluator
+from openseg_jax.evaluation.inference import Evaluator, predict
 from openseg_jax.evaluation.metrics import confusion_matrix
 from openseg_jax.models.layers import FeatureMap
 from openseg_jax.models.resize import cubic
@@ -118,3 +119,28 @@ def test_wrong_class_count(setting):
     config = runs.config()
     with pytest.raises(ValueError, match="holds a net of 3 classes, but synthetic textures has 6"):
         evaluate(config, str(setting[0] / "checkpoint"))
+
+
+def test_what_cannot_be_evaluated_says_why(setting):
+    source = setting[3]
+    for name, changes, says in (
+        ("segfix_hrnet", {}, "predicts boundaries, not classes"),
+        ("hrnet48", {}, "is a backbone alone, which segments nothing"),
+        ("ideal_gather_ocrnet", {"eval__min_side": 40}, "is told the labels, which eval.min_side does not resize"),
+    ):
+        config = runs.config(**changes).eval
+        with pytest.raises(InputError, match=says):
+            Evaluator(tiny.create(name), config, source, Normalization(), sharding.make_mesh())
+
+
+def test_ideal_nets_are_told_the_truth(setting):
+    """Both halves of a batch are the same picture, with other labels."""
+    model = tiny.create("ideal_spatial_ocrnet", num_classes=3)
+    labels = np.zeros((2, 33, 47), np.uint8)
+    labels[1, :, 20:] = 2
+    size = np.tile(np.array([[33, 47]], np.int32), (2, 1))
+    picture = np.random.default_rng(0).integers(0, 256, (1, 33, 47, 3)).astype(np.uint8)
+    batch = {"image": np.repeat(picture, 2, axis=0), "size": size, "label": labels, "label_size": size}
+    variables = tiny.random_variables(model)
+    ids = np.asarray(predict(model, variables, batch, Normalization(), resized=False))
+    assert (ids[0] != ids[1]).any()

@@ -46,6 +46,7 @@ def imported(name: str):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.pth")
         torch.save({"state_dict": {f"module.{key}": value for key, value in weights.items()}}, path)
+        del weights
         variables = converters.import_state_dict(converters.read_state_dict(path), model)
     return model, variables, manifest, arrays
 

@@ -60,16 +60,16 @@ def test_memory_stays_bounded():
 def test_isa_partitions_cover_every_position_once():
     x = FeatureMap(jnp.arange(2 * 6 * 12 * 1.0).reshape(2, 6, 12, 1))
     for make in (isa.long_range, isa.short_range):
-        partition = make((3, 4))(x)
+        partition = make(x, factors=(3, 4))
         np.testing.assert_array_equal(partition.join(partition.split(x.values)), x.values)
-    rows = isa.long_range((3, 4))(x).split(x.values)[..., 0]
+    rows = isa.long_range(x, factors=(3, 4)).split(x.values)[..., 0]
     assert rows[0].tolist() == [0, 4, 8, 36, 40, 44]  # place (0, 0) of each of the 2 x 3 blocks
-    assert isa.short_range((3, 4))(x).split(x.values)[0, :5, 0].tolist() == [0, 1, 2, 3, 12]
+    assert isa.short_range(x, factors=(3, 4)).split(x.values)[0, :5, 0].tolist() == [0, 1, 2, 3, 12]
 
 
 def test_pyramid_regions_take_the_rest_at_the_end():
     x = tiny.feature_map(np.arange(7 * 5.0).reshape(1, 7, 5, 1))
-    partition = ocnet.regions(3)(x)
+    partition = ocnet.regions(x, grid=3)
     groups, real = partition.split(x.values)[..., 0], np.asarray(partition.real)
     np.testing.assert_array_equal(partition.join(partition.split(x.values)), x.values)
     assert sorted(np.asarray(groups)[real]) == list(range(35)), "each position is in one region"

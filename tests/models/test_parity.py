@@ -1,5 +1,7 @@
 """Whole nets against the original: real .pth files, the real converter, the tolerances of the goldens."""
 
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,13 +14,21 @@ from tests import recipe
 from tests.models.parity import MODELS, TRAIN, compare, imported, padded_outputs
 
 
+@pytest.fixture(autouse=True)
+def _no_programs_kept():
+    """Compiled programs of large nets would add up to gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_equal_the_original(name):
     """All inputs of the golden, of two sizes, in one padded batch: each must come out as the original computed it."""
     model, variables, manifest, arrays = imported(name)
     assert sum(x.size for x in jax.tree.leaves(variables["params"])) == manifest["num_params"]
-    exported = converters.export_state_dict(variables, model)
-    assert set(exported) == {key for key, _, _ in manifest["keys"]}
+    exported = set(converters.export_state_dict(variables, model))
+    assert exported == {key for key, _, _ in manifest["keys"]}
     outputs = padded_outputs(model, variables, manifest, arrays)
     errors = {tag: compare(manifest, arrays, tag, outputs[tag]) for tag in "AB"}
     assert max(max(of_tag.values()) for of_tag in errors.values()) <= 2e-4, errors
@@ -49,7 +59,10 @@ def test_training_step_equals_the_original(name):
         outputs, stats = models.apply(model, variables, images, train=True, labels=told)
         if "mask" in outputs:
             mask = jnp.where(labels < 0, -1, labels % 2)
-            losses = cross_entropy(outputs["mask"], mask, ignore=-1), cross_entropy(outputs["direction"], labels, ignore=-1)
+            losses = (
+                cross_entropy(outputs["mask"], mask, ignore=-1),
+                cross_entropy(outputs["direction"], labels, ignore=-1),
+            )
             return sum(losses), stats
         parts = {key: cross_entropy(x, labels, ignore=-1) for key, x in outputs.items()}
         return parts["out"] + 0.4 * parts.get("aux", 0), stats

@@ -58,10 +58,10 @@ def batches(count, crop=(32, 48)):
         yield {"image": rng.integers(0, 256, (8, *crop, 3)).astype(np.uint8), "label": label, "box": box}
 
 
-def trained(mesh, crop=(32, 48), steps=3, **changes):
+def trained(mesh, crop=(32, 48), steps=3, model=None, **changes):
     """State, losses and compilations after some steps on fixed data."""
     config = runs.config(optimizer__learning_rate=0.01, **changes)
-    model = make_model(config, 5)
+    model = model or make_model(config, 5)
     optimizer = make_optimizer(config.optimizer, poly_schedule(0.01, 10, 0.9))
     state = sharding.put_replicated(mesh, make_state(models.init(model), optimizer))
     normalization = Normalization(**config.normalization)
@@ -92,6 +92,13 @@ def test_one_device_and_eight_agree(loss, crop):
 def test_a_step_compiles_once():
     _, _, step = trained(sharding.make_mesh(spatial=2), steps=4)
     assert step._cache_size() == 1
+
+
+def test_nets_that_are_told_labels_are_told_them():
+    model = tiny.create("ideal_spatial_ocrnet")
+    state, values, _ = trained(sharding.make_mesh(), crop=(32, 48), steps=2, model=model)
+    assert np.isfinite(values).all()
+    assert np.abs(state["params"]["head"]["context"]["attend"]["value"]["conv"]["kernel"]).max() > 0
 
 
 def test_a_step_equals_one_in_torch():

@@ -1,6 +1,6 @@
 """ResNeSt (Zhang et al. 2020, arXiv:2004.08955) at stride 8: a deep-stem ResNet-D whose 3x3 convolutions are split.
 
-    stem (1/2) -> max-pool (1/4) -> stage 1 -> stage 2 (1/8) -> stage 3 -> stage 4, the last two dilated
+stem (1/2) -> max-pool (1/4) -> stage 1 -> stage 2 (1/8) -> stage 3 -> stage 4, the last two dilated
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ import jax.numpy as jnp
 from flax import nnx
 
 from openseg_jax.models.backbones.dilation import place_blocks
+from openseg_jax.models.backbones.resnet import ResidualNet
 from openseg_jax.models.backbones.taps import Tap, Taps
 from openseg_jax.models.layers import Constant, Conv, ConvNorm, FeatureMap, declare, redraw_kernels, relu
-from openseg_jax.models.pooling import avg_pool, global_avg_pool, max_pool
+from openseg_jax.models.pooling import avg_pool, global_avg_pool
 
 
-class ResNeSt(nnx.Module):
+class ResNeSt(ResidualNet):
     """images (N, H, W, 3) -> Taps of six maps: stem, max-pool, and the four stages.
 
     blocks: of each stage. width: channels of the first stage. stem_width: of the stem, twice that at its end.
     """
+
+    ceil_pool = True
 
     def __init__(self, norm, *, blocks: tuple[int, int, int, int], width: int = 64, stem_width: int = 64):
         stem = [(3, stem_width, 2), (stem_width, stem_width, 1), (stem_width, 2 * stem_width, 1)]
@@ -47,18 +50,6 @@ class ResNeSt(nnx.Module):
         self.taps = Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
         redraw_kernels(self)
         self.fc = ImageNetClassifier(channels)
-
-    def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
-        x = images
-        for layer in self.stem:
-            x = relu(layer(x, train=train))
-        maps = [x, max_pool(x, 3, stride=2, padding=1, ceil_mode=True)]
-        for stage in self.stages:
-            x = maps[-1]
-            for block in stage:
-                x = block(x, train=train)
-            maps.append(x)
-        return Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
 
 
 class SplitBottleneck(nnx.Module):

@@ -17,7 +17,23 @@ from openseg_jax.models.layers import ConvNorm, FeatureMap, redraw_kernels, relu
 from openseg_jax.models.pooling import max_pool
 
 
-class ResNet(nnx.Module):
+class ResidualNet(nnx.Module):
+    """A stem, a max-pool, and four stages of residual blocks: self.stem, self.ceil_pool and self.stages."""
+
+    def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
+        x = images
+        for layer in self.stem:
+            x = relu(layer(x, train=train))
+        maps = [x, max_pool(x, 3, stride=2, padding=1, ceil_mode=self.ceil_pool)]
+        for stage in self.stages:
+            x = maps[-1]
+            for block in stage:
+                x = block(x, train=train)
+            maps.append(x)
+        return Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
+
+
+class ResNet(ResidualNet):
     """images (N, H, W, 3) -> Taps of six maps: stem, max-pool, and the four stages.
 
     blocks: residual blocks of each stage. bottleneck: three convolutions per block instead of two.
@@ -66,15 +82,3 @@ class ResNet(nnx.Module):
             maps.append(Tap(channels, maps[-1].stride * placements[0].stride))
         self.taps = Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
         redraw_kernels(self)
-
-    def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
-        x = images
-        for layer in self.stem:
-            x = relu(layer(x, train=train))
-        maps = [x, max_pool(x, 3, stride=2, padding=1, ceil_mode=self.ceil_pool)]
-        for stage in self.stages:
-            x = maps[-1]
-            for block in stage:
-                x = block(x, train=train)
-            maps.append(x)
-        return Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])

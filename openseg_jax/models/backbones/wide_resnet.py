@@ -68,7 +68,9 @@ class PreActivationBlock(nnx.Module):
         ins, kernels = (in_channels, *outs[:-1]), (3, 3) if len(outs) == 2 else (1, 3, 1)
         self.norms = nnx.List(norm(channels) for channels in ins)
         self.convs = nnx.List(
-            Conv(c_in, c_out, kernel, stride=stride if i == 0 else 1, dilation=dilation if kernel == 3 else 1, bias=False)
+            Conv(
+                c_in, c_out, kernel, stride=stride if i == 0 else 1, dilation=dilation if kernel == 3 else 1, bias=False
+            )
             for i, (c_in, c_out, kernel) in enumerate(zip(ins, outs, kernels, strict=True))
         )
         changes = stride != 1 or in_channels != outs[-1]

@@ -1,8 +1,8 @@
 """CE2P (Ruan et al., AAAI 2019, arXiv:1809.05996) for human parsing, with OCR in place of its pyramid pooling.
 
-    low -> seg_dsn (auxiliary logits) ---.
-    high -----------------------> object context -> decoder (with the first stage) -> seg_out1
-    stages 1, 2, 3 -> edges -> edge_out                              '---- fuse ----> seg_out2
+low -> seg_dsn (auxiliary logits) ---.
+high -----------------------> object context -> decoder (with the first stage) -> seg_out1
+stages 1, 2, 3 -> edges -> edge_out                              '---- fuse ----> seg_out2
 """
 
 from __future__ import annotations

@@ -64,45 +64,31 @@ def _moved(values: jax.Array, offset, size) -> jax.Array:
     return values
 
 
-def long_range(factors: tuple[int, int]):
+def long_range(x: FeatureMap, *, factors: tuple[int, int]) -> Partition:
     """The partition by place within the block: dh * dw groups."""
-
-    def partition(x: FeatureMap) -> Partition:
-        n, (rows, columns) = x.shape[0], _grid(x, factors)
-        shape = (n, rows, factors[0], columns, factors[1])
-        real = None
-        if x.extent is not None:
-            blocks = x.extent // jnp.asarray(factors)
-            inside = (jnp.arange(rows)[:, None] < blocks[:, 0, None, None]) & (
-                jnp.arange(columns) < blocks[:, 1, None, None]
-            )
-            real = jnp.repeat(inside.reshape(n, rows * columns), factors[0] * factors[1], axis=0)
-        return Partition(
-            split=lambda v: v.reshape(*shape, -1).transpose(0, 2, 4, 1, 3, 5).reshape(-1, rows * columns, v.shape[-1]),
-            join=lambda v: v.reshape(n, *factors, rows, columns, -1).transpose(0, 3, 1, 4, 2, 5).reshape(*x.shape[:3], -1),
-            real=real,
-        )
-
-    return partition
+    return _cut(x, factors, (0, 2, 4, 1, 3))
 
 
-def short_range(factors: tuple[int, int]):
+def short_range(x: FeatureMap, *, factors: tuple[int, int]) -> Partition:
     """The partition into blocks: as many groups as there are blocks."""
-
-    def partition(x: FeatureMap) -> Partition:
-        n, (rows, columns) = x.shape[0], _grid(x, factors)
-        shape = (n, rows, factors[0], columns, factors[1])
-        pixels = factors[0] * factors[1]
-        return Partition(
-            split=lambda v: v.reshape(*shape, -1).transpose(0, 1, 3, 2, 4, 5).reshape(-1, pixels, v.shape[-1]),
-            join=lambda v: v.reshape(n, rows, columns, *factors, -1).transpose(0, 1, 3, 2, 4, 5).reshape(*x.shape[:3], -1),
-        )
-
-    return partition
+    return _cut(x, factors, (0, 1, 3, 2, 4))
 
 
-def _grid(x: FeatureMap, factors) -> tuple[int, int]:
-    return x.shape[1] // factors[0], x.shape[2] // factors[1]
+def _cut(x: FeatureMap, factors: tuple[int, int], order: tuple[int, ...]) -> Partition:
+    """order: of the axes image, block row, row, block column and column; the last two make up a group."""
+    n, height, width, _ = x.shape
+    blocks = (n, height // factors[0], factors[0], width // factors[1], factors[1])
+    ordered = [blocks[axis] for axis in order]
+    back = np.argsort((*order, 5))
+
+    def split(values):
+        channels = values.shape[-1]
+        return values.reshape(*blocks, channels).transpose(*order, 5).reshape(-1, ordered[3] * ordered[4], channels)
+
+    def join(groups):
+        return groups.reshape(*ordered, -1).transpose(back).reshape(n, height, width, -1)
+
+    return Partition(split, join, real=None if x.extent is None else split(x.inside)[..., 0])
 
 
 class InterlacedAttention(nnx.Module):
@@ -116,8 +102,8 @@ class InterlacedAttention(nnx.Module):
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         y = pad_to_blocks(x, self.factors)
-        y = self.long_range(y, train=train, partition=long_range(self.factors))
-        y = self.short_range(y, train=train, partition=short_range(self.factors))
+        y = self.long_range(y, train=train, partition=functools.partial(long_range, factors=self.factors))
+        y = self.short_range(y, train=train, partition=functools.partial(short_range, factors=self.factors))
         return remove_padding(y, self.factors, like=x)
 
 

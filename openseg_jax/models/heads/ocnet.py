@@ -6,6 +6,8 @@ ASP (as one branch of an atrous spatial pyramid).
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -73,9 +75,7 @@ class BaseOC(nnx.Module):
 
 
 def _attention(channels, key_channels, out_channels, norm, pool=1) -> SelfAttention:
-    return SelfAttention(
-        channels, key_channels, key_channels, out_channels, norm, bias=True, norm_out=False, pool=pool
-    )
+    return SelfAttention(channels, key_channels, key_channels, out_channels, norm, bias=True, norm_out=False, pool=pool)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def _attention(channels, key_channels, out_channels, norm, pool=1) -> SelfAttent
 
 
 class ASPOCHead(OCNetHead):
-    """asp_ocnet. width: of each branch; key_channels: of its attention, half of that when None."""
+    """asp_ocnet. width: of each branch; key_channels: of the attention in one of them."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class ASPOCHead(OCNetHead):
         *,
         channels: int = 512,
         width: int = 256,
-        key_channels: int | None = None,
+        key_channels: int = 128,
         aux_channels: int = 512,
         dilations: tuple[int, ...] = (12, 24, 36),
         dropout: float = 0.1,
@@ -104,11 +104,11 @@ class ASPOCHead(OCNetHead):
 
 
 class ASPOC(nnx.Module):
-    """(N, h, w, C) -> (N, h, w, 2 width). Branches: object context at half the resolution, 1x1, and three dilated 3x3."""
+    """(N, h, w, C) -> (N, h, w, 2 width). Branches: object context at half the resolution, 1x1, three dilated 3x3."""
 
-    def __init__(self, channels: int, width: int, norm, *, key_channels: int | None, dilations, dropout: float):
+    def __init__(self, channels: int, width: int, norm, *, key_channels: int, dilations, dropout: float):
         self.pixels = ConvNormAct(channels, width, 3, norm, bias=True)
-        self.attend = _attention(width, key_channels or width // 2, width, norm, pool=2)
+        self.attend = _attention(width, key_channels, width, norm, pool=2)
         self.context_norm = norm(width)
         self.local = ConvNormAct(channels, width, 1, norm)
         self.atrous = nnx.List(ConvNormAct(channels, width, 3, norm, dilation=dilation) for dilation in dilations)
@@ -158,38 +158,33 @@ class PyramidOC(nnx.Module):
 
     def __call__(self, pixels: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
         contexts = [
-            attention(pixels, train=train, partition=regions(grid))
+            attention(pixels, train=train, partition=functools.partial(regions, grid=grid))
             for attention, grid in zip(self.attend, self.grids, strict=True)
         ]
         fused = self.fuse(concat([self.widen(pixels, train=train), *contexts]), train=train)
         return self.dropout(fused, train=train, rngs=rngs)
 
 
-def regions(grid: int):
+def regions(x: FeatureMap, *, grid: int) -> Partition:
     """The partition into grid x grid regions of floor(size / grid) positions per side; the last ones take the rest."""
+    n = x.shape[0]
+    size = jnp.asarray(x.shape[1:3])[None] if x.extent is None else x.extent
+    places = [_places(size[:, axis], x.shape[1 + axis], grid) for axis in (0, 1)]
+    (rows, row_real, row_back), (columns, column_real, column_back) = places
+    images, (height, width) = jnp.arange(n)[:, None, None], (rows.shape[2], columns.shape[2])  # of the largest region
 
-    def partition(x: FeatureMap) -> Partition:
-        n = x.shape[0]
-        size = jnp.asarray(x.shape[1:3])[None] if x.extent is None else x.extent
-        places = [_places(size[:, axis], x.shape[1 + axis], grid) for axis in (0, 1)]
-        (rows, row_real, row_back), (columns, column_real, column_back) = places
-        images = jnp.arange(n)[:, None, None]
+    def split(values):
+        y = values[images, rows.reshape(-1, grid * height, 1), columns.reshape(-1, 1, grid * width)]
+        y = y.reshape(n, grid, height, grid, width, -1).transpose(0, 1, 3, 2, 4, 5)
+        return y.reshape(n * grid**2, height * width, -1)
 
-        def split(values):  # (N, H, W, C) -> (N, grid * R, grid * S, C) -> (groups, R * S, C)
-            y = values[images, rows.reshape(rows.shape[0], -1, 1), columns.reshape(columns.shape[0], 1, -1)]
-            y = y.reshape(n, grid, rows.shape[2], grid, columns.shape[2], -1)
-            return y.transpose(0, 1, 3, 2, 4, 5).reshape(n * grid**2, -1, values.shape[-1])
+    def join(groups):
+        y = groups.reshape(n, grid, grid, height, width, -1).transpose(0, 1, 3, 2, 4, 5)
+        y = y.reshape(n, grid * height, grid * width, -1)
+        return y[images, row_back[..., None], column_back[:, None]]
 
-        def join(groups):
-            y = groups.reshape(n, grid, grid, rows.shape[2], columns.shape[2], -1).transpose(0, 1, 3, 2, 4, 5)
-            y = y.reshape(n, grid * rows.shape[2], grid * columns.shape[2], -1)
-            return y[images, row_back[..., None], column_back[:, None]]
-
-        real = row_real[:, :, None, :, None] & column_real[:, None, :, None, :]
-        real = jnp.broadcast_to(real, (n, *real.shape[1:])).reshape(n * grid**2, -1)
-        return Partition(split, join, real)
-
-    return partition
+    real = row_real[:, :, None, :, None] & column_real[:, None, :, None, :]
+    return Partition(split, join, jnp.broadcast_to(real, (n, *real.shape[1:])).reshape(n * grid**2, -1))
 
 
 def _places(size: jax.Array, canvas: int, grid: int):

@@ -83,4 +83,3 @@ class SelfAttention(nnx.Module):
         context = pooled.replace(groups.join(context)).zero_outside()
         context = self.project(context, train=train) if isinstance(self.project, ConvNormAct) else self.project(context)
         return resize.bilinear(context, like=x, align_corners=True) if self.pool > 1 else context
-
