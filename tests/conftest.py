@@ -10,8 +10,11 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
+import ctypes
+import gc
 import json
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
@@ -23,6 +26,17 @@ GOLDENS = Path(__file__).parent / "goldens"
 def parsed_flags():
     """grain's workers read absl flags, which only a command's main parses."""
     flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """Lets go of compiled programs where they have added up to more than 1.5 GB, also that of the C library."""
+    yield
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    if pages * os.sysconf("SC_PAGE_SIZE") > 1.5e9:
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def golden(name: str):

@@ -155,22 +155,29 @@ class Conv(nnx.Module):
             # The same sum as a matrix product: several times faster than XLA's convolution on CPU, above all backward.
             strided = x.values[:, :: self.stride, :: self.stride]
             y = jnp.einsum("nhwc,cd->nhwd", strided, kernel[0, 0])
+        elif 1 < self.groups <= 4:
+            # One by one: on CPU XLA's own groups take four times as long forward, and five to a hundred times backward.
+            parts = zip(jnp.split(x.values, self.groups, -1), jnp.split(kernel, self.groups, -1), strict=True)
+            y = jnp.concatenate([self._convolve(part, own, groups=1) for part, own in parts], axis=-1)
         else:
-            y = jax.lax.conv_general_dilated(
-                x.values,
-                kernel,
-                window_strides=(self.stride, self.stride),
-                padding=[(self.padding, self.padding)] * 2,
-                rhs_dilation=(self.dilation, self.dilation),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                feature_group_count=self.groups,
-            )
+            y = self._convolve(x.values, kernel, self.groups)
         if self.bias is not None:
             y = y + self.bias.get_value().astype(y.dtype)
         shrinks_by = self.dilation * (self.size - 1) - 2 * self.padding
         if x.extent is None or (self.stride == 1 and shrinks_by == 0):
             return x.replace(y).zero_outside()
         return FeatureMap(y, (x.extent - shrinks_by - 1) // self.stride + 1).zero_outside()
+
+    def _convolve(self, values: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            values,
+            kernel,
+            window_strides=(self.stride, self.stride),
+            padding=[(self.padding, self.padding)] * 2,
+            rhs_dilation=(self.dilation, self.dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
 
 
 def redraw_kernels(net: nnx.Module) -> None:

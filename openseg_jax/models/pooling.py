@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from openseg_jax.models.layers import FeatureMap
 
 
 def max_pool(x: FeatureMap, kernel: int, *, stride: int, padding: int = 0, ceil_mode: bool = False) -> FeatureMap:
     """torch.nn.MaxPool2d. With ceil_mode a last, partial window counts if it starts inside the image or its padding."""
-    lowest = jnp.array(-jnp.inf, x.values.dtype)
+    lowest = np.array(-np.inf, x.values.dtype)
     y = _reduce_windows(x.filled_outside(lowest), lowest, jax.lax.max, kernel, stride, padding, ceil_mode)
     return FeatureMap(y, _pooled(x.extent, kernel, stride, padding, ceil_mode)).zero_outside()
 
@@ -30,7 +31,7 @@ def avg_pool(
     """
     if kernel == stride == 1:
         return x
-    zero = jnp.zeros((), x.values.dtype)
+    zero = np.zeros((), x.values.dtype)
     total = _reduce_windows(x.values, zero, jax.lax.add, kernel, stride, padding, ceil_mode)
     count = kernel**2
     if not count_include_pad:
@@ -55,6 +56,8 @@ def _pooled(size, kernel, stride, padding, ceil_mode):
 
 
 def _reduce_windows(values, start, operation, kernel, stride, padding, ceil_mode):
+    """start: a number that JAX knows while it traces, or else there is no gradient."""
+
     def pads(size):
         out = _pooled(size, kernel, stride, padding, ceil_mode)
         return padding, max((out - 1) * stride + kernel - size - padding, 0)

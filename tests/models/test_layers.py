@@ -35,19 +35,21 @@ def from_torch(x):
         {"kernel": 1},
         {"kernel": 1, "stride": 2},
         {"kernel": 1, "groups": 4},
+        {"kernel": 3, "groups": 8},
         {"kernel": 3},
         {"kernel": 3, "bias": False},
         {"kernel": 3, "stride": 2},
         {"kernel": 3, "padding": 0},
         {"kernel": 3, "dilation": 4},
         {"kernel": 3, "groups": 2},
+        {"kernel": 3, "groups": 2, "stride": 2, "dilation": 2},
         {"kernel": 7, "stride": 2},
     ],
 )
 def test_conv_equals_torch(arguments):
     x = nhwc(2, 9, 12, 8)
-    conv = layers.Conv(8, 12, **arguments)
-    kernel, bias = nhwc(*conv.kernel.get_value().shape), nhwc(12)
+    conv = layers.Conv(8, 16, **arguments)
+    kernel, bias = nhwc(*conv.kernel.get_value().shape), nhwc(16)
     ours, _ = tiny.run_module(conv, {"kernel": kernel, "bias": bias}, tiny.feature_map(x))
     options = {key: arguments.get(key, default) for key, default in (("stride", 1), ("dilation", 1), ("groups", 1))}
     theirs = torch.nn.functional.conv2d(
@@ -132,6 +134,19 @@ def test_max_pool_equals_goldens():
         part = tiny.feature_map(x[:, : crop[0], : crop[1]])
         ours = pooling.max_pool(part, kernel, stride=2, padding=padding, ceil_mode=ceil)
         np.testing.assert_array_equal(ours.values.transpose(0, 3, 1, 2), UNITS[f"op.maxpool_{name}"])
+
+
+@pytest.mark.parametrize("pool", [pooling.max_pool, pooling.avg_pool])
+def test_gradient_of_pooling_equals_torchs(pool):
+    x = nhwc(1, 7, 9, 2)
+    options = (
+        {"stride": 2, "padding": 1, "ceil_mode": True} if pool is pooling.max_pool else {"stride": 2, "padding": 1}
+    )
+    ours = jax.jit(jax.grad(lambda x: jnp.sum(pool(FeatureMap(x), 3, **options).values ** 2)))(jnp.asarray(x))
+    source = to_torch(x).requires_grad_()
+    theirs = torch.nn.functional.max_pool2d if pool is pooling.max_pool else torch.nn.functional.avg_pool2d
+    (theirs(source, 3, **options) ** 2).sum().backward()
+    np.testing.assert_allclose(ours, from_torch(source.grad), atol=1e-6)
 
 
 AVERAGES = {

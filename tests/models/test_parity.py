@@ -1,7 +1,5 @@
 """Whole nets against the original: real .pth files, the real converter, the tolerances of the goldens."""
 
-import gc
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +10,6 @@ from openseg_jax import models
 from openseg_jax.losses import cross_entropy
 from tests import recipe
 from tests.models.parity import MODELS, TRAIN, compare, imported, padded_outputs
-
-
-@pytest.fixture(autouse=True)
-def _no_programs_kept():
-    """Compiled programs of large nets would add up to gigabytes."""
-    yield
-    jax.clear_caches()
-    gc.collect()
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -114,7 +114,10 @@ def _newest_step(workdir) -> int:
 
 
 def test_two_processes_agree_with_one(tmp_path):
-    """jax.distributed over gloo, each process with one device and half of every batch."""
+    """jax.distributed over gloo, each process with one device and half of every batch; the one process has two devices.
+
+    (What a second device changes is the subject of test_step.py.)
+    """
     changes = {"train__steps": 3, "train__batch_size": 4, "eval__batch_size": 2, "optimizer__learning_rate": 2e-3}
     arguments = [*TRAIN, *runs.flags(changes)]
     pair = [
@@ -126,7 +129,7 @@ def test_two_processes_agree_with_one(tmp_path):
     ]  # fmt: skip
     results = [process.communicate(timeout=600) for process in pair]
     assert [process.returncode for process in pair] == [0, 0], results
-    commands.run(*arguments, f"--workdir={tmp_path / 'one'}")
+    commands.run(*arguments, f"--workdir={tmp_path / 'one'}", devices=2)
     (two, metadata), (one, expected) = variables(tmp_path / "two"), variables(tmp_path / "one")
     for a, b in zip(jax.tree.leaves(two), jax.tree.leaves(one), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5 * max(1, float(np.abs(b).max())))
