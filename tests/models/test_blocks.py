@@ -1,5 +1,6 @@
 """Single blocks against the original's, in eval and in train mode, with both norms."""
 
+import functools
 import re
 
 import jax.numpy as jnp
@@ -170,13 +171,20 @@ def test_gather(norm):
     check(unit, "eval", [ideal_ocr.gather_labelled(pixels, labels(unit, 6)).values])
 
 
-def test_gather_weighs_the_real_pixels_only():
+@pytest.mark.parametrize("norm", NORMS)
+def test_pyramid_gather(norm):
+    unit = f"pyramid_gather__{norm}"
+    check(unit, "eval", [ocr.pyramid_gather(*inputs(unit), (1, 2, 4)).values])
+
+
+@pytest.mark.parametrize("gather", [ocr.gather, functools.partial(ocr.pyramid_gather, scales=(1, 2, 4))])
+def test_gather_weighs_the_real_pixels_only(gather):
     rng = np.random.default_rng(0)
     pixels, logits = rng.standard_normal((2, 6, 7, 4)), rng.standard_normal((2, 6, 7, 3))
     extent = jnp.array([[6, 7], [4, 5]])
     batch = [FeatureMap(jnp.asarray(x, jnp.float32), extent).zero_outside() for x in (pixels, logits)]
     alone = [tiny.feature_map(x[1:, :4, :5].astype(np.float32)) for x in (pixels, logits)]
-    np.testing.assert_allclose(ocr.gather(*batch).values[1], ocr.gather(*alone).values[0], atol=1e-6)
+    np.testing.assert_allclose(gather(*batch).values[1], gather(*alone).values[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from openseg_jax.models import resize
 from openseg_jax.models.backbones.taps import Taps, require_same_stride
 from openseg_jax.models.heads.fcn import PixelClassifier
 from openseg_jax.models.heads.head import Head
+from openseg_jax.models.heads.isa import long_range, pad_to_blocks
 from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
 from openseg_jax.models.pooling import max_pool
 
@@ -32,6 +33,26 @@ def gather(pixels: FeatureMap, logits: FeatureMap) -> FeatureMap:
     scores = logits.filled_outside(-jnp.inf).astype(jnp.promote_types(logits.values.dtype, jnp.float32))
     regions = jax.nn.softmax(scores, axis=(1, 2)).astype(pixels.values.dtype)
     return FeatureMap(jnp.einsum("nhwk,nhwc->nkc", regions, pixels.values)[:, :, None])
+
+
+def pyramid_gather(pixels: FeatureMap, logits: FeatureMap, scales: tuple[int, ...]) -> FeatureMap:
+    """Regions of the whole map, and of every s-th row and column of it, for each scale s and each place to begin.
+
+    (N, K * sum of s^2, 1, C): by scale, then place, then class. Part of the original's code that no named model uses;
+    as there, the zeros that make a map divisible by s take part.
+    """
+    regions = []
+    for scale in scales:
+        factors = (scale, scale)
+        padded = [pad_to_blocks(x, factors) for x in (pixels, logits)]
+        places = long_range(padded[0], factors=factors)
+        values, scores = (places.split(x.values) for x in padded)
+        if places.real is not None:
+            scores = jnp.where(places.real[..., None], scores, -jnp.inf)
+        weights = jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), axis=1)
+        gathered = jnp.einsum("glk,glc->gkc", weights.astype(values.dtype), values)
+        regions.append(gathered.reshape(pixels.shape[0], -1, pixels.shape[-1]))
+    return FeatureMap(jnp.concatenate(regions, axis=1)[:, :, None])
 
 
 class ObjectAttention(nnx.Module):
@@ -78,13 +99,25 @@ class ObjectAttention(nnx.Module):
 class ObjectContext(nnx.Module):
     """Gather, attend and fuse: pixels (N, h, w, C) and soft regions (N, h, w, K) -> (N, h, w, out_channels)."""
 
-    def __init__(self, channels: int, key_channels: int, out_channels: int, norm, *, dropout: float, pool: int = 1):
+    def __init__(
+        self,
+        channels: int,
+        key_channels: int,
+        out_channels: int,
+        norm,
+        *,
+        dropout: float,
+        pool: int = 1,
+        scales: tuple[int, ...] = (1,),
+    ):
+        self.scales = tuple(scales)
         self.attend = ObjectAttention(channels, key_channels, norm, pool=pool)
         self.fuse = ConvNormAct(2 * channels, out_channels, 1, norm, bias=True)
         self.dropout = ChannelDropout(dropout)
 
     def __call__(self, pixels: FeatureMap, logits: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
-        return self.augment(pixels, gather(pixels, logits), train=train, rngs=rngs)
+        regions = gather(pixels, logits) if self.scales == (1,) else pyramid_gather(pixels, logits, self.scales)
+        return self.augment(pixels, regions, train=train, rngs=rngs)
 
     def augment(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
         """Augmented representations (eq. 12): the pixels, joined with the context that these regions give them."""
@@ -120,7 +153,7 @@ class OCRHead(Head):
 
     channels: width of pixel and object representations; key_channels: width of the attention.
     aux_channels: width of the auxiliary classifier, that of the low tap when None.
-    pool: attend on maps max-pooled by this factor; it changes no checkpoint.
+    pool: attend on maps max-pooled by this factor; scales: see `pyramid_gather`. Neither changes a checkpoint.
     """
 
     def __init__(
@@ -135,11 +168,12 @@ class OCRHead(Head):
         dropout: float = 0.05,
         aux_dropout: float = 0.0,
         pool: int = 1,
+        scales: tuple[int, ...] = (1,),
     ):
         require_same_stride(taps, "OCR gathers pixels of the last stage by regions of the one before")
         self.aux = PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, dropout=aux_dropout)
         self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=True)
-        self.context = ObjectContext(channels, key_channels, channels, norm, dropout=dropout, pool=pool)
+        self.context = ObjectContext(channels, key_channels, channels, norm, dropout=dropout, pool=pool, scales=scales)
         self.classify = Conv(channels, num_classes, 1)
 
     def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
