@@ -58,8 +58,13 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, keep: int = 1):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self.folder = Path(folder).absolute()
+        # Two folders are written at the same time, so the barriers of several processes need names of their own:
+        # otherwise one process waits for the first folder where another waits for the second, forever.
+        barriers = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=self.folder.name)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, cleanup_tmp_directories=True, multiprocessing_options=barriers
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def latest_step(self) -> int | None:
