@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m openseg_jax.models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="MODEL", help="all if none is given, which takes two minutes")
+    parser.add_argument("names", nargs="*", metavar="MODEL", help="all if none is given, which takes a few minutes")
     parser.add_argument("--num-classes", type=int, default=19)
     parser.add_argument("--backbones", action="store_true", help="list backbones, with parameters and taps")
     parser.add_argument("--verbose", action="store_true", help="show tracebacks")

@@ -58,10 +58,12 @@ def test_training_step_equals_the_original(name):
         return parts["out"] + 0.4 * parts.get("aux", 0), stats
 
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
+        variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
         step = jax.jit(jax.value_and_grad(compute, has_aux=True))
-        (loss, stats), gradients = step(wide["params"], wide["batch_stats"], images.astype(np.float64))
+        (loss, stats), gradients = step(variables["params"], variables["batch_stats"], images.astype(np.float64))
+        del variables  # of the large nets half a gigabyte each
         found = converters.export_state_dict({"params": gradients, "batch_stats": stats}, model)
+        del gradients
 
     np.testing.assert_allclose(loss, manifest["loss"], rtol=1e-5)
     norms = np.array([np.linalg.norm(found[key].double().numpy()) for key in manifest["params"]])
