@@ -193,7 +193,7 @@ def assert_rows_equal(batch: FeatureMap, alone: list[FeatureMap], tolerance=1e-5
         assert tuple(np.asarray(batch.extent[i])) == single.shape[1:3]
         row = np.asarray(batch.values[i])
         height, width = single.shape[1:3]
-        np.testing.assert_allclose(row[:height, :width], single.values[0], atol=tolerance)
+        np.testing.assert_allclose(row[:height, :width], single.values[0], atol=tolerance, rtol=1e-6)
         assert not row[height:].any()
         assert not row[:, width:].any()
 
