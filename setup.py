@@ -23,6 +23,7 @@ setup(
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
         "pillow>=11.0",
+        "pyyaml>=6.0",
         "rich>=13.0",
         "tensorboardX>=2.6",
     ],

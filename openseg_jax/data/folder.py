@@ -36,10 +36,11 @@ class FolderSource:
         return len(self.names)
 
     def __getitem__(self, index: int) -> dict:
-        image, mask = read_image(self.images[index]), read_mask(self.masks[index])
-        if image.shape[:2] != mask.shape:
+        image = read_image(self.images[index])
+        mask = read_mask(self.masks[index], colors=self.classes.masks == "colors")
+        if image.shape[:2] != mask.shape[:2]:
             raise InputError(
-                f"{self.masks[index]} is {_by(mask.shape)} (height x width), its image is {_by(image.shape[:2])}: "
+                f"{self.masks[index]} is {_by(mask.shape[:2])} (height x width), its image is {_by(image.shape[:2])}: "
                 "masks must have the size of their image"
             )
         label = self.classes.encode(mask, str(self.masks[index]))

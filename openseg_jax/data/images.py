@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -16,40 +18,67 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """uint8 (H, W, 3), red green blue, upright (EXIF orientation applied)."""
-    try:
-        encoded = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB) if encoded.size else None
+    return decode_image(_bytes(path), str(path))
+
+
+def decode_image(encoded: bytes, where: str) -> np.ndarray:
+    """The same from the contents of a file; `where` names it in errors."""
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if encoded else None
     if image is None:
-        raise InputError(f"{path} is no readable image, or a damaged one ({encoded.size} bytes)")
+        raise InputError(f"{where} is no readable image, or a damaged one ({len(encoded)} bytes)")
     return image
 
 
-def read_mask(path: str | os.PathLike) -> np.ndarray:
-    """uint8 (H, W) of class ids. Palette PNGs are read as their indices, whatever colours they show."""
-    if Path(path).suffix.lower() in (".jpg", ".jpeg"):
-        raise InputError(f"{path} is a JPEG, whose compression invents class ids: masks must be PNG, BMP or TIFF")
+def read_mask(path: str | os.PathLike, colors: bool = False) -> np.ndarray:
+    """uint8 (H, W) of class ids. Palette PNGs are read as their indices, whatever colours they show.
+
+    colors: the mask is a picture in the colours of the classes instead; then uint8 (H, W, 3), red green blue.
+    """
+    return decode_mask(_bytes(path), str(path), colors)
+
+
+def decode_mask(encoded: bytes, where: str, colors: bool = False) -> np.ndarray:
+    """The same from the contents of a file; `where` names it in errors."""
     try:
-        with Image.open(path) as mask:
-            if mask.mode in ("L", "P", "1"):
+        with Image.open(io.BytesIO(encoded)) as mask:
+            if mask.format == "JPEG":
+                raise InputError(
+                    f"{where} is a JPEG, whose compression invents class ids: masks must be PNG, BMP or TIFF"
+                )
+            if colors and mask.mode in ("RGB", "RGBA", "P"):
+                return np.asarray(mask.convert("RGB"))
+            if not colors and mask.mode in ("L", "P", "1"):
                 return np.asarray(mask).astype(np.uint8)
             mode = mask.mode
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{path} is no readable mask, or a damaged one") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{where} is no readable mask, or a damaged one ({len(encoded)} bytes)") from error
+    if colors:
+        raise InputError(f"{where} is a {mode} picture, but the class table says that masks are pictures of colours")
     raise InputError(
-        f"{path} is a {mode} picture, not a mask of class ids: masks have one channel of 8 bits whose values are ids"
+        f"{where} is a {mode} picture, not a mask of class ids: masks have one channel of 8 bits whose values are ids"
+        + (
+            '; if its colours stand for classes, put "masks": "colors" and the colours into the class table'
+            if mode in ("RGB", "RGBA")
+            else ""
+        )
     )
 
 
-def read_size(path: str | os.PathLike) -> tuple[int, int]:
-    """(height, width) of an image as `read_image` returns it, from its header."""
+def _bytes(path: str | os.PathLike) -> bytes:
     try:
-        with Image.open(path) as image:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_size(file: str | os.PathLike | BinaryIO, where: str | None = None) -> tuple[int, int]:
+    """(height, width) of an image as `read_image` returns it, from its header. `where` names it in errors."""
+    try:
+        with Image.open(file) as image:
             width, height = image.size
             turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 exchange the sides
     except (OSError, SyntaxError) as error:
-        raise InputError(f"{path} is no readable image, or a damaged one") from error
+        raise InputError(f"{where or file} is no readable image, or a damaged one") from error
     return (width, height) if turned else (height, width)
 
 

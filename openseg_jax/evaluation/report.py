@@ -64,8 +64,9 @@ def write_prediction(
     The overlay shows the prediction, and beside it the truth where there is one.
     """
     palette = np.zeros((256, 3), np.uint8)
+    raw = classes.decode(ids)
     palette[list(classes.ids)] = classes.colors
-    write_mask(out / "label" / f"{name}.png", np.asarray(classes.ids, np.uint8)[ids], palette)
+    write_mask(out / "label" / f"{name}.png", raw, palette)
     pictures = [visualize.overlay(image, ids, classes)]
     if truth is not None:
         pictures.append(visualize.overlay(image, truth, classes))

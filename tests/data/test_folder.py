@@ -103,7 +103,7 @@ def test_palette_masks_are_indices(tmp_path):
 
 def test_damaged_files(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "mask.jpg")
-    assert "whose compression invents class ids" in refused(read_mask, tmp_path / "mask.jpg")
+    assert "whose compression invents ids" in refused(read_mask, tmp_path / "mask.jpg")
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n")
     for reader in (read_image, read_mask, read_size):
         assert "damaged" in refused(reader, tmp_path / "bad.png")
@@ -146,14 +146,14 @@ def test_class_tables_of_ones_own(tmp_path):
     for content, says in (
         ("{", "is not valid JSON"),
         ("{}", 'needs a list "classes"'),
-        ('{"classes": [{"id": 3}]}', 'needs a list "classes" of objects with a "name" each'),
+        ('{"classes": [{"id": 3}]}', 'needs a list "classes" of names, or of objects with a "name" each'),
         ('{"classes": [{"name": "a", "id": 300}]}', "ids are whole numbers from 0 to 255"),
         ('{"classes": [{"name": "a", "id": 1}, {"name": "b", "id": 1}]}', "every id may stand for one class"),
         ('{"classes": [{"name": "a", "id": 255}]}', "every id may stand for one class"),
     ):
         path.write_text(content)
         assert says in refused(load_classes, str(path))
-    assert "give a JSON file or one of camvid, cityscapes" in refused(load_classes, "kitti")
+    assert "give a JSON or YAML file, or one of " in refused(load_classes, "kitti")
 
 
 def test_synthetic_scenes_are_seeded_and_varied():
