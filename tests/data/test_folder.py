@@ -103,7 +103,7 @@ def test_palette_masks_are_indices(tmp_path):
 
 def test_damaged_files(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "mask.jpg")
-    assert "whose compression invents ids" in refused(read_mask, tmp_path / "mask.jpg")
+    assert "whose compression invents class ids" in refused(read_mask, tmp_path / "mask.jpg")
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n")
     for reader in (read_image, read_mask, read_size):
         assert "damaged" in refused(reader, tmp_path / "bad.png")
