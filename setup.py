@@ -14,6 +14,7 @@ setup(
     package_data={"openseg_jax.data": ["tables/*.json"]},
     install_requires=[
         "absl-py>=2.1",
+        "array_record>=0.8",
         "flax>=0.12,<0.13",
         "grain>=0.2.18",
         "jax>=0.10,<0.12",
@@ -25,7 +26,9 @@ setup(
         "pillow>=11.0",
         "pyyaml>=6.0",
         "rich>=13.0",
+        "scipy>=1.11",
         "tensorboardX>=2.6",
+        "tensorflow-datasets>=4.9.10",
     ],
     extras_require={
         "cuda": ["jax[cuda13]>=0.10,<0.12"],

@@ -28,7 +28,7 @@ def compete(contestants: dict[str, Callable], settings: dict, *, repeats: int) -
     workers = {}
     for name, contestant in contestants.items():
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(contestant, settings, theirs))
+        process = context.Process(target=_work, args=(contestant, settings, theirs), daemon=True)
         process.start()
         theirs.close()
         workers[name] = (process, ours, ours.recv())  # one after the other: preparing must not disturb a neighbour

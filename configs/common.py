@@ -29,9 +29,16 @@ def base(model: str) -> ConfigDict:
             "data": {
                 "source": "folder",  # ROOT/SPLIT/image and ROOT/SPLIT/label; or synthetic
                 "root": "",
-                "classes": "",  # a table of openseg_jax/data/tables, or a JSON file
+                "classes": "",  # a table of openseg_jax/data/tables, or a file; if empty, ROOT/classes.yaml or .json
                 "train_split": "train",
                 "val_split": "val",
+                "image_folder": "image",  # of each split
+                "label_folder": "label",
+                "maps": (),  # edge, offset: what else a sample has
+                "extra": (),  # more training data: dictionaries of root, split and classes, each as above if left out
+                "weights": (),  # of the training split and each extra; none joins them, and every sample counts alike
+                "cache": "",  # a folder for decoded pixels, 4 bytes each
+                "check": True,  # look at the data before the first step
                 "workers": 0,  # processes that load; 0 loads in threads
             },
             "normalization": {
@@ -41,12 +48,27 @@ def base(model: str) -> ConfigDict:
                 "std": (0.229, 0.224, 0.225),
             },
             "augment": {
-                "crop": (512, 1024),  # height, width
+                "chain": ("random_resize", "random_crop", "random_flip", "random_brightness"),
+                "resize": {"size": (), "min_side": 0, "bound": 0},  # one of the first two; bound: of the longer side
                 "scale": (0.5, 2.0),
                 "aspect": (0.9, 1.1),
+                "crop": (512, 1024),  # height, width
                 "flip": 0.5,
-                "flip_swap": (),  # pairs of class ids that exchange names in a mirror
                 "brightness": 10,
+                "contrast": (0.5, 1.5),
+                "saturation": (0.5, 1.5),
+                "hue": 18.0,  # degrees
+                "blur": (0.1, 2.0),  # sigma in pixels
+                "rotate": 10.0,  # degrees
+                "collate": {
+                    "mode": "fix_size",  # or multi_size
+                    "size": (),  # that of the crop
+                    "sizes": (),  # for multi_size
+                    "align": "only_pad",  # only_scale, scale_and_pad
+                    "place": "random",  # pad_right_down, pad_left_up, pad_center, pad_border
+                    "stride": 1,
+                },
+                "on_device": False,  # resample there; the host only decodes
             },
             "loss": {
                 "name": "aux_ce",  # ce, aux_ce, ohem, aux_ohem

@@ -1,9 +1,10 @@
 """Your own images and masks: ROOT/train/image, ROOT/train/label, ROOT/val/image, ROOT/val/label.
 
-    python train.py --config=configs/folder.py:hrnet_w18_ocr --workdir=DIR --config.data.root=ROOT \\
-        --config.data.classes=ROOT/classes.json
+    python -m openseg_jax.data check ROOT
+    python train.py --config=configs/folder.py:hrnet_w18_ocr --workdir=DIR --config.data.root=ROOT
 
-classes.json lists the classes: {"classes": [{"name": "road"}, {"name": "car", "id": 7, "color": [0, 0, 142]}]}.
+ROOT/classes.yaml or classes.json lists the classes; another file or a benchmark's table is given by
+--config.data.classes. docs/your-data.md goes through all of it.
 """
 
 from configs.common import base, loss_for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from unittest import mock
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -21,6 +22,22 @@ def define_config_flag():
     return config_flags.DEFINE_config_file(
         "config", None, "configs/FILE.py[:ARGUMENT]; change any field with --config.FIELD=VALUE.", lock_config=True
     )
+
+
+def load_config(file: str, changes: list[str]):
+    """The config of "configs/FILE.py[:ARGUMENT]" with changes such as --config.FIELD=VALUE, for other commands."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
+    arguments = ["", f"--config={file}", *changes]
+    try:
+        with mock.patch.object(sys, "argv", arguments):  # where ml_collections looks for changes
+            values(arguments)
+        values.config.lock()
+    except OSError as error:
+        raise InputError(f"the config cannot be loaded: {str(error).splitlines()[-1].strip()}") from error
+    except (flags.Error, AttributeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(_sentence(error)) from error
+    return values.config
 
 
 def require(name: str, value) -> None:

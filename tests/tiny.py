@@ -9,14 +9,14 @@ from openseg_jax import models
 from openseg_jax.models.layers import FeatureMap
 
 BACKBONE = {"width": 4, "blocks": 1, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 4}  # of HRNet
-_RESNET = {"blocks": (1, 1, 2, 2), "width": 8, "stem_width": 8}
+RESNET = {"blocks": (1, 1, 2, 2), "width": 8, "stem_width": 8}
 BACKBONES = {
     "hrnet48": BACKBONE,
     "hrnet2x20": {"width": 4, "blocks": 1, "modules": (1, 1, 1, 1), "stage1_width": 4},
-    "deepbase_resnet101_dilated8": _RESNET,
-    "deepbase_resnet101_dilated16": _RESNET | {"multi_grid": (1, 2)},
-    "resnet18": _RESNET,
-    "resnext101_32x8d_dilated8": _RESNET | {"groups": 4, "group_width": 16},
+    "deepbase_resnet101_dilated8": RESNET,
+    "deepbase_resnet101_dilated16": RESNET | {"multi_grid": (1, 2)},
+    "resnet18": RESNET,
+    "resnext101_32x8d_dilated8": RESNET | {"groups": 4, "group_width": 16},
     "wide_resnet38_dilated8": {"blocks": (1, 2, 1, 1, 1, 1), "width": 8},
     "deepbase_resnest50_dilated8": {"blocks": (1, 1, 2, 1), "width": 8, "stem_width": 8},
 }

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from openseg_jax.data.classes import ClassTable, load_classes
+from pathlib import Path
+
+from rich.progress import track
+
+from openseg_jax.data.cache import CachedSource
+from openseg_jax.data.check import quick_check
+from openseg_jax.data.classes import ClassTable, classes_beside, load_classes
 from openseg_jax.data.folder import FolderSource
+from openseg_jax.data.mixture import Mixture
+from openseg_jax.data.records import RecordSource, is_record_root
 from openseg_jax.data.synthetic import SYNTHETIC_CLASSES, SyntheticSource
 from openseg_jax.errors import InputError
 
-__all__ = ["ClassTable", "FolderSource", "SyntheticSource", "class_table", "load_classes", "make_source"]
+__all__ = [
+    "CachedSource",
+    "ClassTable",
+    "FolderSource",
+    "Mixture",
+    "RecordSource",
+    "SyntheticSource",
+    "check_before_training",
+    "class_table",
+    "load_classes",
+    "make_source",
+    "make_train_source",
+]
 
 
 def class_table(config) -> ClassTable:
-    """The classes of a data set. config: the `data` part of a config."""
-    return SYNTHETIC_CLASSES if config.source == "synthetic" else load_classes(config.classes)
+    """The classes of a data set. config: the `data` part of a config; without `classes`, a file ROOT/classes.*."""
+    if config.source == "synthetic":
+        return SYNTHETIC_CLASSES
+    if config.classes:
+        return load_classes(config.classes)
+    beside = classes_beside(Path(_root(config)).expanduser())
+    if beside is None:
+        raise InputError(
+            f"no class table: give --config.data.classes=NAME or FILE, or put a classes.yaml into {config.root}"
+        )
+    return load_classes(str(beside))
 
 
 def make_source(config, split: str):
@@ -20,9 +49,49 @@ def make_source(config, split: str):
     if config.source == "synthetic":
         return SyntheticSource(split, config.synthetic[f"{split}_count"], tuple(config.synthetic.size))
     if config.source == "folder":
-        if not config.root:
-            raise InputError(
-                "this data set needs a folder: give --config.data.root=PATH, holding SPLIT/image and SPLIT/label"
-            )
-        return FolderSource(config.root, split, class_table(config))
+        return _open(config, _root(config), split, class_table(config))
     raise InputError(f'data.source must be "folder" or "synthetic", found {config.source!r}')
+
+
+def make_train_source(config):
+    """The training split, and what `config.extra` adds to it."""
+    first = make_source(config, config.train_split)
+    if not config.extra:
+        return first
+    others = []
+    for entry in config.extra:
+        unknown = set(entry) - {"root", "split", "classes"}
+        if unknown:
+            raise InputError(f"data.extra has entries of root, split and classes, found {', '.join(sorted(unknown))}")
+        classes = load_classes(entry["classes"]) if "classes" in entry else first.classes
+        root, split = entry.get("root") or _root(config), entry.get("split", config.train_split)
+        others.append(_open(config, root, split, classes))
+    return Mixture([first, *others], tuple(config.weights) or None)
+
+
+def check_before_training(config, classes: ClassTable) -> None:
+    """The quick data check of a folder; records were checked when they were built. Raises InputError on a fault."""
+    if config.check and config.source == "folder" and not is_record_root(config.root):
+        folders = config.image_folder, config.label_folder
+        quick_check(Path(config.root), [config.train_split, config.val_split], classes, folders)
+
+
+def _open(config, root: str, split: str, classes: ClassTable):
+    """Records that `python -m openseg_jax.data build` wrote, or a folder of images and masks; cached if asked for."""
+    if is_record_root(root):
+        source = RecordSource(root, split, classes)
+    else:
+        folders = {"image_folder": config.image_folder, "label_folder": config.label_folder}
+        source = FolderSource(root, split, classes, **folders, maps=tuple(config.maps))
+    if not config.cache:
+        return source
+    folder = Path(config.cache) / f"{Path(root).expanduser().resolve().name}-{split}"
+    return CachedSource(source, folder, lambda items, count: track(items, f"decoding {split} into {folder}", count))
+
+
+def _root(config) -> str:
+    if not config.root:
+        raise InputError(
+            "this data set needs a folder: give --config.data.root=PATH, holding SPLIT/image and SPLIT/label"
+        )
+    return config.root

@@ -196,6 +196,19 @@ def load_about(name: str) -> About:
     return About(**{field.name: content[field.name] for field in dataclasses.fields(About)})
 
 
+def classes_beside(root: Path) -> Path | None:
+    """The class table that lies with the data: ROOT/classes.json, .yaml or .yml.
+
+    Raises InputError if there are several. An empty file is none: `check ROOT > ROOT/classes.yaml` makes one before
+    it starts.
+    """
+    candidates = [root / f"classes{suffix}" for suffix in SUFFIXES]
+    found = [path for path in candidates if path.is_file() and path.stat().st_size]
+    if len(found) > 1:
+        raise InputError(f"{root} holds {' and '.join(path.name for path in found)}: keep one class table")
+    return found[0] if found else None
+
+
 def _read(name_or_path: str) -> dict:
     path = Path(name_or_path).expanduser()
     if name_or_path in known_tables():

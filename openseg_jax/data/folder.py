@@ -6,6 +6,7 @@ from pathlib import Path
 
 from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image, read_mask, read_size
+from openseg_jax.data.maps import MAPS
 from openseg_jax.errors import InputError
 
 
@@ -13,16 +14,28 @@ class FolderSource:
     """Random access to the samples of one split, in the order of their names.
 
     source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str}.
+    image_folder, label_folder: other folders of the split than image/ and label/, such as label_edge_void/.
+    maps: what else a sample has: "edge", from SPLIT/edge/NAME.png, or "offset", which is "distance" and "angle" from
+    SPLIT/offset_gt/dt_offset/NAME.mat.
     Raises InputError when made, if a folder is missing, empty, or an image or mask lacks its partner; and when read,
     if a file is damaged, the sizes differ or a mask has ids the class table does not know.
     """
 
-    def __init__(self, root: str, split: str, classes: ClassTable):
+    def __init__(
+        self,
+        root: str,
+        split: str,
+        classes: ClassTable,
+        *,
+        image_folder: str = "image",
+        label_folder: str = "label",
+        maps: tuple[str, ...] = (),
+    ):
         self.classes = classes
         folder = Path(root).expanduser() / split
-        images, masks = _by_stem(folder / "image"), _by_stem(folder / "label")
-        for lonely, has, wants in ((images.keys() - masks.keys(), "image", "mask in label/"),
-                                   (masks.keys() - images.keys(), "mask", "image in image/")):  # fmt: skip
+        images, masks = _by_stem(folder / image_folder), _by_stem(folder / label_folder)
+        for lonely, has, wants in ((images.keys() - masks.keys(), "image", f"mask in {label_folder}/"),
+                                   (masks.keys() - images.keys(), "mask", f"image in {image_folder}/")):  # fmt: skip
             if lonely:
                 raise InputError(
                     f"{folder}: {len(lonely)} of {len(images | masks)} have an {has} but no {wants} of the same name, "
@@ -31,6 +44,10 @@ class FolderSource:
         self.names = sorted(images)
         self.images = [images[name] for name in self.names]
         self.masks = [masks[name] for name in self.names]
+        self.folder, self.maps = folder, tuple(maps)
+        for name in maps:
+            if name not in MAPS:
+                raise InputError(f"data.maps are {' or '.join(MAPS)}, found {name!r}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -44,7 +61,14 @@ class FolderSource:
                 "masks must have the size of their image"
             )
         label = self.classes.encode(mask, str(self.masks[index]))
-        return {"image": image, "label": label, "name": self.names[index]}
+        sample = {"image": image, "label": label, "name": self.names[index]}
+        for name in self.maps:
+            sample |= MAPS[name](self.folder, self.names[index], label.shape)
+        return sample
+
+    def stamps(self) -> list[list[int]]:
+        """Length and time of change of every file."""
+        return [[s.st_size, s.st_mtime_ns] for s in (file.stat() for file in (*self.images, *self.masks))]
 
     def size(self, index: int) -> tuple[int, int]:
         """(height, width) of a sample, from the file's header."""

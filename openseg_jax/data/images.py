@@ -14,6 +14,8 @@ from PIL import Image
 from openseg_jax.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+# What Pillow raises on files that are no pictures.
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -23,9 +25,19 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 def decode_image(encoded: bytes, where: str) -> np.ndarray:
     """The same from the contents of a file; `where` names it in errors."""
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB) if encoded else None
+    try:
+        if not encoded.startswith(b"\xff\xd8"):  # a JPEG, which may carry a preview but is one picture
+            with Image.open(io.BytesIO(encoded)) as picture:
+                _check_single(picture, where)
+                if (picture.format, picture.mode) == ("TIFF", "RGBA"):  # OpenCV multiplies its colours by alpha
+                    return np.asarray(picture.convert("RGB"))
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except InputError:
+        raise
+    except (*UNREADABLE, cv2.error):
+        image = None
     if image is None:
-        raise InputError(f"{where} is no readable image, or a damaged one ({len(encoded)} bytes)")
+        raise InputError(f"{where} is no readable image, or a damaged or far too large one ({len(encoded)} bytes)")
     return image
 
 
@@ -41,7 +53,8 @@ def decode_mask(encoded: bytes, where: str, colors: bool = False) -> np.ndarray:
     """The same from the contents of a file; `where` names it in errors."""
     try:
         with Image.open(io.BytesIO(encoded)) as mask:
-            if mask.format == "JPEG":
+            _check_single(mask, where)
+            if mask.format in ("JPEG", "MPO"):
                 raise InputError(
                     f"{where} is a JPEG, whose compression invents class ids: masks must be PNG, BMP or TIFF"
                 )
@@ -50,8 +63,12 @@ def decode_mask(encoded: bytes, where: str, colors: bool = False) -> np.ndarray:
             if not colors and mask.mode in ("L", "P", "1"):
                 return np.asarray(mask).astype(np.uint8)
             mode = mask.mode
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{where} is no readable mask, or a damaged one ({len(encoded)} bytes)") from error
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise InputError(
+            f"{where} is no readable mask, or a damaged or far too large one ({len(encoded)} bytes)"
+        ) from error
     if colors:
         raise InputError(f"{where} is a {mode} picture, but the class table says that masks are pictures of colours")
     raise InputError(
@@ -62,6 +79,13 @@ def decode_mask(encoded: bytes, where: str, colors: bool = False) -> np.ndarray:
             else ""
         )
     )
+
+
+def _check_single(picture: Image.Image, where: str) -> None:
+    """Refuses TIFFs of several pages and animated PNGs, of which readers take the first without a word."""
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != "MPO":
+        raise InputError(f"{where} holds {frames} pictures: save the one that is meant in a file of its own")
 
 
 def _bytes(path: str | os.PathLike) -> bytes:
@@ -76,9 +100,10 @@ def read_size(file: str | os.PathLike | BinaryIO, where: str | None = None) -> t
     try:
         with Image.open(file) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 exchange the sides
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{where or file} is no readable image, or a damaged one") from error
+            # EXIF orientations 5 to 8 exchange the sides; in TIFFs, Pillow has already done so.
+            turned = image.format != "TIFF" and image.getexif().get(0x0112, 1) >= 5
+    except UNREADABLE as error:
+        raise InputError(f"{where or file} is no readable image, or a damaged or far too large one") from error
     return (width, height) if turned else (height, width)
 
 

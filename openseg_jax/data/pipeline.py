@@ -6,6 +6,8 @@ A source has `len`, `source[i]` -> {"image", "label", "name"}, and `source.size(
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,28 +16,69 @@ import grain
 import numpy as np
 
 from openseg_jax.data import transforms
+from openseg_jax.data.collate import Collate
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Training
 
 
-def train_batches(
-    source,
-    transform: transforms.Compose,
-    *,
-    seed: int,
-    batch_size: int,
-    start_step: int = 0,
-    workers: int = 0,
-    process: tuple[int, int] = (0, 1),
-) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches {"image": uint8 (n, H, W, 3), "label": uint8 (n, H, W), "box": int32 (n, 4)}.
+@dataclasses.dataclass(frozen=True)
+class TrainSamples:
+    """The endless, shuffled and augmented sequence of training samples, of which a batch takes `batch_size` at a time.
 
-    Sample j of step s is a function of (seed, s, j) only: not of the workers, not of where the stream was resumed,
-    and not of the processes, of which number `process[0]` of `process[1]` gets its n consecutive rows of the batch.
+    Sample `position` is a function of (seed, position) alone.
+    """
+
+    source: object
+    chain: transforms.Transform
+    collate: Collate
+    seed: int
+    batch_size: int
+
+    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
+        sample = self.source[self.index(position)]
+        for step in self.steps(position, transforms.size_of(sample)):
+            sample = step(sample)
+        return {key: value for key, value in sample.items() if key != "name"}
+
+    def index(self, position: int) -> int:
+        """Which sample of the source."""
+        return int(self.order[position])
+
+    def steps(self, position: int, size: tuple[int, int]) -> list[transforms.Step]:
+        """What is done to it, given its (height, width): with `index`, all that is needed to make the sample again."""
+        rng = np.random.default_rng([self.seed, position])
+        steps = self.chain.draw(size, rng)
+        for step in steps:
+            size = step.size_after(size)
+        batch_rng = np.random.default_rng([self.seed, position // self.batch_size, 1])
+        (target,) = self.collate.targets([size], batch_rng)
+        return steps + self.collate.fit(target).draw(size, rng)
+
+    @functools.cached_property
+    def order(self) -> grain.MapDataset:
+        """From position to index: every epoch all samples, in an order of its own; or a mixture, by its weights."""
+        if getattr(self.source, "weights", None) is None:
+            return _shuffled(0, len(self.source), self.seed)
+        starts = self.source.starts
+        parts = [_shuffled(a, b, self.seed + i) for i, (a, b) in enumerate(itertools.pairwise(starts))]
+        return grain.MapDataset.mix(parts, self.source.weights)
+
+
+def _shuffled(start: int, stop: int, seed: int) -> grain.MapDataset:
+    return grain.MapDataset.range(start, stop).seed(seed).shuffle().repeat(None)
+
+
+def train_batches(
+    samples: TrainSamples, *, start_step: int = 0, workers: int = 0, process: tuple[int, int] = (0, 1)
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless batches of samples, {"image": uint8 (n, H, W, 3), "label": uint8 (n, H, W), "box": int32 (n, 4)}.
+
+    They do not depend on the workers, nor on where the stream was resumed, nor on the processes, of which number
+    `process[0]` of `process[1]` gets its n consecutive rows of each batch.
     workers: processes that load; 0 loads in threads of this process.
     """
-    rows = _Rows(source, transform, seed, batch_size, process)
+    rows = _Rows(samples, process)
     dataset = grain.MapDataset.source(rows).batch(rows.local)[start_step:]
     if workers == 0:
         return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
@@ -45,30 +88,19 @@ def train_batches(
 
 
 class _Rows:
-    """The rows of one process, out of the endless, shuffled and augmented sequence of samples."""
+    """The rows of one process, out of the sequence of all."""
 
-    def __init__(self, source, transform, seed: int, batch_size: int, process: tuple[int, int]):
+    def __init__(self, samples: TrainSamples, process: tuple[int, int]):
         index, count = process
-        self.batch_size, self.local = batch_size, batch_size // count
+        self.samples, self.local = samples, samples.batch_size // count
         self.first = index * self.local
-        augment = _Augment(transform)
-        self.samples = grain.MapDataset.source(source).seed(seed).shuffle().repeat(None).random_map(augment)
 
     def __len__(self) -> int:
-        return sys.maxsize // self.batch_size * self.local
+        return sys.maxsize // self.samples.batch_size * self.local
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         step, row = divmod(index, self.local)
-        return self.samples[step * self.batch_size + self.first + row]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Augment(grain.transforms.RandomMap):
-    transform: transforms.Compose
-
-    def random_map(self, sample, rng):
-        augmented = self.transform(sample, rng)
-        return {key: augmented[key] for key in ("image", "label", "box")}
+        return self.samples[step * self.samples.batch_size + self.first + row]
 
 
 def _quiet_worker(worker_index: int, worker_count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import signal
 from contextlib import closing
@@ -13,9 +14,10 @@ from ml_collections import ConfigDict
 
 from openseg_jax import data, losses, models, sharding
 from openseg_jax.checkpoints import Checkpoints, Metadata, load
-from openseg_jax.data import transforms
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.data.pipeline import train_batches
+from openseg_jax.data.on_device import RawSamples, augment, canvas_for
+from openseg_jax.data.pipeline import TrainSamples, train_batches
+from openseg_jax.data.transforms.recipes import make_chain, make_collate
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation.inference import Evaluator
 from openseg_jax.evaluation.metrics import scores
@@ -35,10 +37,12 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
     # --- what there is ---
     mesh = sharding.make_mesh(config.mesh.spatial)
     sharding.check_batch(mesh, "train.batch_size", config.train.batch_size, height=config.augment.crop[0])
-    train_source = data.make_source(config.data, config.data.train_split)
+    train_source = data.make_train_source(config.data)
     val_source = data.make_source(config.data, config.data.val_split)
     classes = data.class_table(config.data)
     normalization = Normalization(**config.normalization)
+    if Checkpoints(workdir / "latest").latest_step() is None and jax.process_index() == 0:
+        data.check_before_training(config.data, classes)
     model = make_model(config, len(classes))
     evaluator = Evaluator(model, config.eval, val_source, normalization, mesh)
     schedule = poly_schedule(config.optimizer.learning_rate, config.train.steps, config.optimizer.power)
@@ -50,11 +54,9 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
     first_step, steps = int(state["step"]), config.train.steps
 
     train_step = make_train_step(model, losses.build(config.loss), optimizer, normalization, mesh, config.seed)
+    samples, prepare = _samples(config, train_source, classes)
     batches = train_batches(
-        train_source,
-        transforms.cityscapes_recipe(config.augment),
-        seed=config.seed,
-        batch_size=config.train.batch_size,
+        samples,
         start_step=first_step,
         workers=config.data.workers,
         process=(jax.process_index(), jax.process_count()),
@@ -79,7 +81,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
     pending: list[tuple[int, dict[str, jax.Array]]] = []
     with closing(reporter), closing(best), closing(latest), _Sigterm() as sigterm:
         for step in range(first_step + 1, steps + 1):
-            state, metrics = train_step(state, sharding.put_batch(mesh, next(batches)))
+            state, metrics = train_step(state, prepare(sharding.put_batch(mesh, next(batches))))
             pending.append((step, metrics))
             ending = step == steps or sigterm.received
             validating = (step == steps or step % config.train.eval_every == 0) and not sigterm.received
@@ -120,6 +122,16 @@ def make_model(config: ConfigDict, num_classes: int) -> models.Segmentor:
         dtype=wanted.dtype,
         **options,
     )
+
+
+def _samples(config: ConfigDict, source, classes: data.ClassTable):
+    """The sequence of training samples, and what turns its batches, on the device, into those of a training step."""
+    chain, collate = make_chain(config.augment, classes), make_collate(config.augment)
+    samples = TrainSamples(source, chain, collate, config.seed, config.train.batch_size)
+    if not config.augment.on_device:
+        return samples, lambda batch: batch
+    raw = RawSamples(samples, canvas_for(config.augment))
+    return raw, functools.partial(augment, size=collate.size, swap=classes.flip_pairs)
 
 
 def with_pretrained(variables: dict, model: models.Segmentor, config: ConfigDict) -> dict:

@@ -1,23 +1,28 @@
 """The order and content of batches, and that an evaluation sees each image exactly once."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
-from openseg_jax.data import FolderSource, SyntheticSource, load_classes
-from openseg_jax.data.pipeline import eval_batches, make_buckets, train_batches
-from openseg_jax.data.transforms import Compose, RandomBrightness, RandomCrop, RandomFlip, RandomPad, RandomResize
+from openseg_jax.data import FolderSource, Mixture, SyntheticSource, load_classes
+from openseg_jax.data.collate import Collate
+from openseg_jax.data.pipeline import TrainSamples, eval_batches, make_buckets, train_batches
+from openseg_jax.data.transforms import Compose, RandomBrightness, RandomCrop, RandomFlip, RandomResize
 from openseg_jax.errors import InputError
 from tests.data import folders
 
-CHAIN = Compose((RandomResize(), RandomCrop(32, 40), RandomFlip(), RandomBrightness(), RandomPad(32, 40)))
+CHAIN = Compose((RandomResize(), RandomCrop(32, 40), RandomFlip(), RandomBrightness()))
 SOURCE = SyntheticSource("train", 10, (40, 48))
 
 
-def stream(count, *, start=0, **options):
-    arguments = {"seed": 5, "batch_size": 4, "start_step": start} | options
-    return list(itertools.islice(train_batches(SOURCE, CHAIN, **arguments), count))
+def samples(source=SOURCE, chain=CHAIN, collate=Collate(size=(32, 40)), seed=5, batch_size=4):  # noqa: B008
+    return TrainSamples(source, chain, collate, seed, batch_size)
+
+
+def stream(count, *, start=0, of=None, **options):
+    return list(itertools.islice(train_batches(of or samples(), start_step=start, **options), count))
 
 
 def assert_same(a, b):
@@ -40,7 +45,7 @@ def test_batches(uninterrupted):
         "box": ((4, 4), "int32"),
     }
     assert_same(stream(8), uninterrupted)
-    assert not np.array_equal(stream(1, seed=6)[0]["image"], batch["image"])
+    assert not np.array_equal(stream(1, of=samples(seed=6))[0]["image"], batch["image"])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -59,18 +64,77 @@ def test_processes_share_the_same_batch(uninterrupted):
     assert_same(joined, uninterrupted[:4])
 
 
+class Numbered:
+    """Whose samples show their number, and a second number."""
+
+    def __init__(self, count, of=0, classes=SOURCE.classes):
+        self.count, self.of, self.classes, self.names = count, of, classes, [str(i) for i in range(count)]
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return {"image": np.full((4, 4, 3), index, np.uint8), "label": np.full((4, 4), self.of, np.uint8)}
+
+    def size(self, index):
+        return 4, 4
+
+
+def numbers(source, count, batch_size=4):
+    """(number, second number) of so many samples of the stream."""
+    stream = samples(source, Compose(()), Collate(size=(4, 4)), seed=0, batch_size=batch_size)
+    batches = itertools.islice(train_batches(stream), count // batch_size)
+    return [(int(i), int(s)) for b in batches for i, s in zip(b["image"][:, 0, 0, 0], b["label"][:, 0, 0], strict=True)]
+
+
 def test_every_epoch_has_every_sample_in_another_order():
-    class Numbered:
-        def __len__(self):
-            return 12
-
-        def __getitem__(self, index):
-            return {"image": np.full((4, 4, 3), index, np.uint8), "label": np.zeros((4, 4), np.uint8)}
-
-    batches = itertools.islice(train_batches(Numbered(), Compose((RandomPad(4, 4),)), seed=0, batch_size=4), 9)
-    order = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches]).reshape(3, 12)
+    order = np.array([i for i, _ in numbers(Numbered(12), 36)]).reshape(3, 12)
     assert all(sorted(epoch) == list(range(12)) for epoch in order)
     assert len({tuple(epoch) for epoch in order}) == 3
+
+
+def test_a_joined_source_has_every_sample_once_per_epoch():
+    joined = Mixture([Numbered(3), Numbered(5, of=1)])
+    seen = numbers(joined, 16)
+    assert set(seen[:8]) == set(seen[8:]) == {*((i, 0) for i in range(3)), *((i, 1) for i in range(5))}
+    assert joined.size(7) == (4, 4)
+    assert joined.names[3:5] == ["0", "1"]
+
+
+def test_a_mixture_by_weight():
+    """With equal weights positions alternate, as in the original; a small part starts its next epoch meanwhile."""
+    alternating = numbers(Mixture([Numbered(3), Numbered(5, of=1)], (1, 1)), 40)
+    assert [of for _, of in alternating] == [0, 1] * 20
+    assert sorted(i for i, of in alternating[:10] if of) == list(range(5))
+    assert sorted(i for i, of in alternating[:6] if not of) == list(range(3))
+    thrice = numbers(Mixture([Numbered(3), Numbered(5, of=1)], (3, 1)), 40)
+    assert sum(of for _, of in thrice) == 10
+
+
+def test_what_cannot_be_mixed():
+    with pytest.raises(InputError, match="CamVid .11 classes. cannot be joined to synthetic textures .6 classes."):
+        Mixture([Numbered(3), Numbered(3, classes=load_classes("camvid"))])
+    with pytest.raises(InputError, match="as many weights above 0"):
+        Mixture([Numbered(3), Numbered(3)], (1, 0))
+
+
+def test_every_batch_has_one_of_several_sizes():
+    several = samples(collate=Collate("multi_size", sizes=((32, 40), (48, 40), (40, 64))))
+    shapes = [batch["image"].shape[1:3] for batch in stream(12, of=several)]
+    assert set(shapes) == {(32, 40), (48, 40), (40, 64)}
+    assert [b["image"].shape[1:3] for b in stream(4, start=8, of=several, process=(1, 2))] == shapes[8:]
+
+
+def test_a_sample_can_be_made_again():
+    """From its position in the stream: which sample, and the steps, as data."""
+    of = samples()
+    batch = stream(1, start=6, of=of)[0]
+    index, steps = of.index(26), of.steps(26, SOURCE.size(0))
+    sample = SOURCE[index]
+    for step in steps:
+        sample = step(sample)
+    np.testing.assert_array_equal(batch["image"][2], sample["image"])
+    assert json.dumps([step.to_dict() for step in steps])
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -79,7 +143,7 @@ def test_a_bad_sample_reaches_the_user_as_its_sentence(tmp_path, workers):
     folders.save(root / "train" / "label" / "scene4.png", np.full((33, 64), 42, np.uint8))
     source = FolderSource(str(root), "train", load_classes(str(root / "classes.json")))
     with pytest.raises(InputError, match="scene4.png contains the ids 42"):
-        list(itertools.islice(train_batches(source, CHAIN, seed=0, batch_size=3, workers=workers), 4))
+        stream(4, of=samples(source, batch_size=3), workers=workers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import converters
 from openseg_jax import models
 from openseg_jax.losses import cross_entropy
 from tests import recipe
+from tests.conftest import forget_programs
 from tests.models.parity import MODELS, TRAIN, compare, imported, padded_outputs
 
 
@@ -44,9 +45,10 @@ def test_training_step_equals_the_original(name):
     labels = arrays["label"].astype(np.int32)
     told = labels if model.head.needs_labels else None
 
-    def compute(params, batch_stats, images):
-        variables = {"params": params, "batch_stats": batch_stats}
-        outputs, stats = models.apply(model, variables, images, train=True, labels=told)
+    def compute(params):
+        outputs, stats = models.apply(
+            model, {"params": params, "batch_stats": batch_stats}, images, train=True, labels=told
+        )
         if "mask" in outputs:
             mask = jnp.where(labels < 0, -1, labels % 2)
             losses = (
@@ -58,10 +60,18 @@ def test_training_step_equals_the_original(name):
         return parts["out"] + 0.4 * parts.get("aux", 0), stats
 
     with jax.enable_x64(True):
-        variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
-        step = jax.jit(jax.value_and_grad(compute, has_aux=True))
-        (loss, stats), gradients = step(variables["params"], variables["batch_stats"], images.astype(np.float64))
-        del variables  # of the large nets half a gigabyte each
+        images = jnp.asarray(images, jnp.float64)
+        params, batch_stats = (
+            jax.tree.map(lambda x: x.astype(jnp.float64), variables.pop(part)) for part in ("params", "batch_stats")
+        )
+        # Operation by operation, of which those of the forward pass are forgotten in between: the large nets stay
+        # under 3 GB, where one program takes more.
+        loss, backward, stats = jax.vjp(compute, params, has_aux=True)
+        del params
+        forget_programs()
+        (gradients,) = backward(jnp.ones_like(loss))
+        del backward
+        forget_programs()
         found = converters.export_state_dict({"params": gradients, "batch_stats": stats}, model)
         del gradients
 

@@ -55,7 +55,13 @@ def test_what_a_run_leaves_behind(uninterrupted):
     assert {"loss", "learning_rate", "images_per_second"} <= lines[1].keys()
     assert "val/miou" in lines[-1]
     assert list((uninterrupted / "events").iterdir())
-    assert json.loads((uninterrupted / "config.json").read_text())["model"]["name"] == "hrnet_w18_ocr"
+    assert json.loads((uninterrupted / "config.json").read_text())["model"]["name"] == "spatial_ocrnet"
+
+
+def test_augmentation_on_the_device_trains_alike(uninterrupted, tmp_path):
+    loop.train(runs.config(augment__on_device=True, train__steps=1, eval__batch_size=8), tmp_path)
+    ours, theirs = metrics(tmp_path)[0], metrics(uninterrupted)[0]
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

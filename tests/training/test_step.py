@@ -59,9 +59,9 @@ def batches(count, crop=(32, 48)):
         yield {"image": rng.integers(0, 256, (8, *crop, 3)).astype(np.uint8), "label": label, "box": box}
 
 
-def trained(mesh, crop=(32, 48), steps=3, model=None, dtype=np.float32, **changes):
+def trained(mesh, crop=(32, 48), steps=3, name="spatial_ocrnet", model=None, dtype=np.float32, **changes):
     """State, losses and compilations after some steps on fixed data."""
-    config = runs.config(optimizer__learning_rate=0.01, **changes)
+    config = runs.config(name, optimizer__learning_rate=0.01, **changes)
     model = model or make_model(config, 5)
     optimizer = make_optimizer(config.optimizer, poly_schedule(0.01, 10, 0.9))
     variables = jax.tree.map(lambda x: np.asarray(x, dtype), models.init(model))
@@ -90,10 +90,13 @@ def test_one_device_and_eight_agree_exactly(monkeypatch):
             np.testing.assert_allclose(a, b, atol=1e-9 * max(1, float(np.abs(a).max())))
 
 
-@pytest.mark.parametrize(("loss", "crop"), [("aux_ce", (144, 32)), ("aux_ohem", (128, 32))])
-def test_one_device_and_eight_agree(loss, crop):
+@pytest.mark.parametrize(
+    ("name", "loss", "crop"),
+    [("hrnet_w18_ocr", "aux_ce", (144, 32)), ("spatial_ocrnet", "aux_ohem", (128, 32))],
+)
+def test_one_device_and_eight_agree(name, loss, crop):
     """In float32, the rows split over the spatial axis."""
-    changes = {"loss__name": loss, "loss__ohem_threshold": 0.3, "loss__ohem_min_kept": 2000}
+    changes = {"name": name, "loss__name": loss, "loss__ohem_threshold": 0.3, "loss__ohem_min_kept": 2000}
     one, one_losses, _ = trained(sharding.make_mesh(devices=jax.devices()[:1]), crop, **changes)
     mesh = sharding.make_mesh(spatial=2)
     assert dict(mesh.shape) == {"data": 4, "spatial": 2}
@@ -120,7 +123,7 @@ def test_nets_that_are_told_labels_are_told_them():
 
 def test_a_step_equals_one_in_torch():
     """Two steps of the whole thing: normalisation, net, auxiliary loss, SGD."""
-    config = runs.config(model__options__aux_channels=None, model__options__dropout=0.0)
+    config = runs.config("hrnet_w18_ocr", model__options__aux_channels=None, model__options__dropout=0.0)
     model = make_model(config, 5)
     optimizer = make_optimizer(config.optimizer, poly_schedule(0.01, 10, 0.9))
     mesh = sharding.make_mesh(devices=jax.devices()[:1])

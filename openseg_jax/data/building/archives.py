@@ -1,0 +1,171 @@
+"""Archives, read alike: a zip, a tar, a zip inside a zip, an unpacked folder and a single file are names and bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import gzip
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from openseg_jax.errors import InputError
+
+_JUNK = re.compile(r"(?:.*/)?(?:__MACOSX/.*|\._[^/]*)")  # what macOS adds to archives
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One file of an archive, or of a folder. Pickles as two names; each process opens its own handle, once.
+
+    archive: a zip, an uncompressed tar, or a folder. Reading raises InputError if the file is damaged or gone.
+    """
+
+    archive: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.name}"
+
+    def read(self) -> bytes:
+        with _explained(self):
+            if self.archive.is_dir():
+                return (self.archive / self.name).read_bytes()
+            return _handle(self.archive).read(self.name)
+
+
+class Archive:
+    """The members of one archive.
+
+    path: a file, or a folder, of which only what lies under `tops` belongs to it. scratch: a folder for copies of
+    what gives no random access as it is: a compressed tar, or a zip inside another archive.
+    fingerprint: its name and size, which tell one download from another.
+    """
+
+    def __init__(self, path: Path, scratch: Path, tops: tuple[str, ...] = ("",)):
+        self.path, self.scratch = path, scratch
+        size = path.stat().st_size
+        if path.is_dir():
+            sizes = {name: bytes_ for top in tops for name, bytes_ in _walk(path, path / top)}
+            names, size = sorted(sizes), sum(sizes.values())
+        elif path.name.endswith((".tar.gz", ".tgz")):
+            with _explained(path), gzip.open(path) as compressed:
+                path = self._copy(compressed, f"{path.name}.tar")
+            names = _handle(path).namelist()
+        elif path.suffix in (".zip", ".tar"):
+            names = _handle(path).namelist()
+        else:
+            path, names = path.parent, [path.name]
+        self.members = [Member(path, name) for name in names if not name.endswith("/") and not _JUNK.fullmatch(name)]
+        self.fingerprint = f"{self.path.name} ({len(self.members)} files, {size} bytes)"
+
+    def find(self, pattern: str, name: str = r"\1") -> dict[str, Member]:
+        """Members whose path ends in what the regular expression says, by `name`, into which its groups are filled in.
+
+        Looks into the zips inside the archive only where nothing else matches. Raises InputError on equal names.
+        """
+        expression = re.compile(rf"(?:.*/)?{pattern}")
+        matches: list = []
+        for members in (self.members, self._inner):
+            matches = [(match.expand(name), m) for m in members if (match := expression.fullmatch(m.name))]
+            if matches:
+                break
+        found = dict(matches)
+        if len(found) < len(matches):
+            twice, other = next((key, m) for key, m in matches if found[key] != m)
+            raise InputError(
+                f"{self.path} holds {twice} twice, {other.name} and {found[twice].name}: remove one of them"
+            )
+        return found
+
+    def lines(self, path: str) -> list[str]:
+        """The lines of a text file, whose path ends in `path`. Raises InputError if there is none."""
+        found = self.find(f"()({re.escape(path)})")
+        if not found:
+            raise InputError(f"{self.path} has no {path}, so it is not the archive that is needed, or not all of it")
+        return found[""].read().decode("utf-8").splitlines()
+
+    @functools.cached_property
+    def _inner(self) -> list[Member]:
+        """The members of the zips inside."""
+        found = []
+        for member in self.members if self.path.is_dir() or self.path.suffix in (".zip", ".tar") else ():
+            if member.name.endswith(".zip"):
+                path = member.archive / member.name
+                if not member.archive.is_dir():
+                    with _explained(member), _handle(member.archive).open(member.name) as packed:
+                        path = self._copy(packed, member.name)
+                inner = Archive(path, self.scratch)
+                found += inner.members + inner._inner
+        return found
+
+    def _copy(self, file, name: str) -> Path:
+        folder = self.scratch / self.path.name
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / name.replace("/", "_")
+        with target.open("wb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 24)
+        return target
+
+
+def close_all() -> None:
+    """Closes this process's handles."""
+    for handle in _handles.values():
+        handle.close()
+    _handles.clear()
+
+
+_handles: dict[Path, zipfile.ZipFile | _Tar] = {}
+
+
+def _handle(path: Path) -> zipfile.ZipFile | _Tar:
+    if path not in _handles:
+        with _explained(path):
+            _handles[path] = zipfile.ZipFile(path) if path.suffix == ".zip" else _Tar(path)
+    return _handles[path]
+
+
+class _Tar:
+    """A tar with the interface of ZipFile."""
+
+    def __init__(self, path: Path):
+        with tarfile.open(path, "r:") as tar:
+            self.members = {info.name: info for info in tar if info.isfile()}
+        self.tar = tarfile.open(path, "r:")  # noqa: SIM115 - stays open until close
+
+    def namelist(self) -> list[str]:
+        return list(self.members)
+
+    def open(self, name: str):
+        return self.tar.extractfile(self.members[name])
+
+    def read(self, name: str) -> bytes:
+        with self.open(name) as file:
+            return file.read()
+
+    def close(self) -> None:
+        self.tar.close()
+
+
+def _walk(root: Path, top: Path) -> Iterator[tuple[str, int]]:
+    """The path below root, and the size, of every file under top."""
+    for folder, _, files in os.walk(top, followlinks=True):
+        for file in files:
+            path = Path(folder, file)
+            yield path.relative_to(root).as_posix(), path.stat().st_size
+
+
+@contextlib.contextmanager
+def _explained(what: Path | Member) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{what} is damaged or truncated ({error}): download the archive again") from error
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise InputError(f"cannot read {what}: {error.strerror}") from error

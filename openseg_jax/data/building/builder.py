@@ -1,0 +1,202 @@
+"""What all builders share: a builder says which archives it wants and which of their members are images and labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from openseg_jax.data.building.archives import Archive, Member
+from openseg_jax.data.classes import About, ClassTable, load_about, load_classes
+from openseg_jax.data.images import decode_image, decode_mask
+from openseg_jax.errors import InputError
+
+Label = Member | bytes | Callable[[], np.ndarray]  # an encoded mask, or a function that gives uint8 (H, W) of raw ids
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One download. files: its names; unpacked: the folders that it becomes where it is already unpacked."""
+
+    key: str
+    files: tuple[str, ...]
+    unpacked: tuple[str, ...] = ()
+    optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images and labels by name. labels: None where they are not public. names: the official list, if there is one."""
+
+    name: str
+    images: Mapping[str, Member]
+    labels: Mapping[str, Label] | None
+    names: Iterable[str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    name: str
+    image: Member
+    label: Label | None
+
+    def example(self, classes: ClassTable, enlarge: bool) -> tuple[dict[str, bytes | str], tuple[int, int]]:
+        """What is stored, and (height, width). Decodes all of it, and raises InputError on whatever is wrong with it.
+
+        image: the file as it is. label: a PNG of raw ids in 8 bits, as it is where the official file is such a PNG;
+        empty without label. enlarge: a smaller label gets the size of its image by nearest neighbour.
+        """
+        image = self.image.read()
+        size = decode_image(image, str(self.image)).shape[:2]
+        label = b"" if self.label is None else self._label(size, classes, enlarge)
+        return {"image": image, "label": label, "name": self.name}, size
+
+    def _label(self, size: tuple[int, int], classes: ClassTable, enlarge: bool) -> bytes:
+        where = str(self.label) if isinstance(self.label, Member) else f"the label of {self.image}"
+        if callable(self.label):
+            encoded, mask = b"", self.label()
+        else:
+            encoded = self.label.read() if isinstance(self.label, Member) else self.label
+            mask = decode_mask(encoded, where)
+        classes.encode(mask, where)
+        if enlarge and mask.shape[0] < size[0]:
+            encoded, mask = b"", cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
+        if mask.shape != size:
+            raise InputError(
+                f"{where} is {mask.shape[0]}x{mask.shape[1]} (height x width), its image is {size[0]}x{size[1]}: "
+                "labels must have the size of their image"
+            )
+        # Bytes 24 and 25 of a PNG are its bits per channel, and its kind: 0 is grey, 3 has a palette.
+        return encoded if encoded[:4] == b"\x89PNG" and encoded[24:26] in (b"\x08\x00", b"\x08\x03") else png(mask)
+
+
+def png(mask: np.ndarray) -> bytes:
+    """uint8 (H, W) as a grey PNG."""
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, format="PNG")
+    return file.getvalue()
+
+
+class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A benchmark. Its subclasses give `name`, the class table, the downloads, and the splits in them.
+
+    Examples are {"image": encoded file, "label": PNG of raw ids or empty, "name": text}.
+    labels_are_smaller: labels are enlarged to the size of their image.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "The archives as the benchmark's home page gives them, in one folder."
+    url_infos = None  # no checksums, because tfds downloads nothing
+    table: str
+    parts: tuple[Part, ...]
+    labels_are_smaller = False
+
+    def __init_subclass__(cls, **arguments):
+        # Several of tfds' own data sets have the same names.
+        super().__init_subclass__(skip_registration=True, **arguments)
+
+    def find_splits(self, parts: Mapping[str, Archive]) -> Iterator[Split]:
+        """The splits in the archives, of which the optional ones may be missing."""
+        raise NotImplementedError
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The official number of samples of each split."""
+        return self.about.splits
+
+    @property
+    def about(self) -> About:
+        return load_about(self.table)
+
+    @property
+    def classes(self) -> ClassTable:
+        return load_classes(self.table)
+
+    def locate(self, folder: Path, scratch: Path) -> dict[str, Archive]:
+        """Opens the downloads. Raises InputError if one that is not optional is missing."""
+        found = {}
+        for part in self.parts:
+            files = [folder / file for file in part.files if (folder / file).is_file()]
+            stems = [folder / re.sub(r"\.(zip|tar|tgz|tar\.gz)$", "", file) for file in part.files]
+            if files:
+                found[part.key] = Archive(files[0], scratch)
+            elif any((folder / top).exists() for top in part.unpacked):
+                found[part.key] = Archive(folder, scratch, part.unpacked)
+            elif stem := next((stem for stem in stems if stem.is_dir()), None):
+                found[part.key] = Archive(stem, scratch)
+            elif not part.optional:
+                raise self.missing(folder, *part.files, *(f"{top}/" for top in part.unpacked))
+        return found
+
+    def missing(self, folder: Path, *names: str) -> InputError:
+        return InputError(
+            f"{folder} does not hold {' or '.join(names)}, which {self.name} needs: {self.about.download}"
+        )
+
+    def find_samples(self, splits: Iterable[Split]) -> tuple[dict[str, list[Sample]], list[str]]:
+        """The samples of each split in the order of their names, and a phrase on each thing that is missing."""
+        samples, missing = {}, []
+        for split in splits:
+            images = split.images if split.names is None else dict.fromkeys(split.names)
+            labels = images if split.labels is None else split.labels
+            lonely = {
+                "labels without an image": labels.keys() - split.images.keys() if split.names is None else (),
+                "images without a label": images.keys() - labels.keys(),
+                "of the official list without an image": images.keys() - split.images.keys(),
+            }
+            for what, names in lonely.items():
+                if names:
+                    missing.append(f"{split.name} has {len(names)} {what}, such as {min(names)}")
+            names = sorted(images.keys() & labels.keys() & split.images.keys())
+            wanted = self.counts.get(split.name, len(names))
+            if len(names) != wanted:
+                missing.append(f"{split.name} has {len(names)} of {wanted} samples")
+            label = dict.fromkeys(names) if split.labels is None else split.labels
+            if names:
+                samples[split.name] = [Sample(name, split.images[name], label[name]) for name in names]
+        return samples, missing
+
+    # What follows is for tfds, which can build these data sets too: in one process, and without keeping what is done.
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.Scalar(np.object_, doc="a PNG of raw ids in 8 bits, empty if there is no label"),
+            "name": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"{self.classes.title}, images and labels as published.",
+            features=tfds.features.FeaturesDict(features),
+            homepage=self.about.home,
+            license=self.about.licence,
+            citation=self.about.citation,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+        parts = self.locate(Path(dl_manager.manual_dir), Path(self.data_dir).parent / "unpacked")
+        samples, missing = self.find_samples(self.find_splits(parts))
+        if missing:
+            raise InputError(f"{self.name} is not complete: {'; '.join(missing)}")
+        return {split: self._generate_examples(found) for split, found in samples.items()}
+
+    def _generate_examples(self, samples: list[Sample]):
+        for sample in samples:
+            yield sample.name, sample.example(self.classes, self.labels_are_smaller)[0]
+
+
+def prepared_splits(archive: Archive) -> Iterator[Split]:
+    """The splits of a folder ROOT/SPLIT/image, ROOT/SPLIT/label; the test split may lack the latter."""
+    for name in sorted({member.name.split("/")[0] for member in archive.members if member.name.count("/") >= 2}):
+        folder = re.escape(name)
+        images = archive.find(rf"{folder}/images?/([^/]+)\.(?:jpg|jpeg|png)")  # the original's COCO-Stuff has images/
+        labels = archive.find(rf"{folder}/label/([^/]+)\.png")
+        if images or labels:
+            yield Split(name, images, None if name == "test" and not labels else labels)

@@ -1,0 +1,101 @@
+"""A data set decoded once: all pixels in one file, mapped into memory, of which a window is read without the rest."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from openseg_jax.errors import InputError
+
+
+class CachedSource:
+    """The samples of `source`, read from FOLDER/pixels, which is written on the first use.
+
+    The file holds image and label of one sample after the other, 4 bytes per pixel. It is complete or does not exist;
+    a cache of other data, or of masks read through another class table, is refused.
+    progress: wraps the iteration over samples while the file is written.
+    """
+
+    def __init__(self, source, folder: str | os.PathLike, progress: Callable[[Iterable, int], Iterable] | None = None):
+        self.classes, self.names, self.folder = source.classes, source.names, Path(folder).expanduser()
+        self.sizes = np.array([source.size(index) for index in range(len(source))], np.int64)
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes.prod(1) * 4)])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes on a machine, one writes and the others wait
+            fingerprint = self._fingerprint(source)
+            if not (self.folder / "cache.json").exists():
+                self._write(source, fingerprint, progress or (lambda items, count: items))
+            elif json.loads((self.folder / "cache.json").read_text())["fingerprint"] != fingerprint:
+                raise InputError(
+                    f"{self.folder} is the cache of other data, or of files that have changed: delete it, or take "
+                    "another folder for data.cache"
+                )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return tuple(map(int, self.sizes[index]))
+
+    def __getitem__(self, index: int) -> dict:
+        return self.window(index, 0, 0, *self.size(index))
+
+    def window(self, index: int, top: int, left: int, height: int, width: int) -> dict:
+        """A part of a sample; only its rows are read."""
+        h, w = self.size(index)
+        start = self.starts[index]
+        image = self._pixels[start : start + h * w * 3].reshape(h, w, 3)
+        label = self._pixels[start + h * w * 3 : self.starts[index + 1]].reshape(h, w)
+        part = slice(top, top + height), slice(left, left + width)
+        return {"image": np.array(image[part]), "label": np.array(label[part]), "name": self.names[index]}
+
+    @functools.cached_property
+    def _pixels(self) -> np.ndarray:
+        return np.memmap(self.folder / "pixels", np.uint8, mode="r")
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "_pixels"}
+
+    def _fingerprint(self, source) -> str:
+        content = [self.names, self.sizes.tolist(), self.classes.to_dict()]
+        if hasattr(source, "stamps"):
+            content.append(source.stamps())
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _write(self, source, fingerprint: str, progress) -> None:
+        temporary, written = self.folder / "pixels.tmp", False
+        try:
+            with open(temporary, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, int(self.starts[-1]))  # a disk that is too small says so now
+            pixels = np.memmap(temporary, np.uint8, mode="r+")
+
+            def write(index: int) -> None:
+                sample = source[index]
+                both = np.concatenate([sample["image"].ravel(), sample["label"].ravel()])
+                pixels[self.starts[index] : self.starts[index + 1]] = both
+
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for _ in progress(pool.map(write, range(len(source))), len(source)):
+                    pass
+            pixels.flush()
+            written = True
+        except OSError as error:
+            raise InputError(
+                f"cannot write the cache of {self.starts[-1] / 1e9:.1f} GB into {self.folder}: {error.strerror}"
+            ) from error
+        finally:
+            if not written:
+                temporary.unlink(missing_ok=True)
+        os.replace(temporary, self.folder / "pixels")
+        record = self.folder / "cache.json.tmp"
+        record.write_text(json.dumps({"fingerprint": fingerprint, "samples": len(source)}))
+        os.replace(record, self.folder / "cache.json")

@@ -1,0 +1,65 @@
+"""The data check: says, before a net is trained, what is wrong with a folder of images and masks, and what to do.
+
+`scan` reads every file once; each function of `files`, `ids`, `statistics` and `duplicates` finds one kind of fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from openseg_jax.data.check import duplicates, files, ids, statistics
+from openseg_jax.data.check.faults import ERROR, Fault
+from openseg_jax.data.check.report import Report
+from openseg_jax.data.check.scan import Scan, scan_folder
+from openseg_jax.data.classes import ClassTable, classes_beside, known_tables, load_classes
+from openseg_jax.errors import InputError
+
+__all__ = ["Fault", "Report", "check_folder", "quick_check"]
+
+
+def check_folder(
+    root: Path,
+    classes: ClassTable,
+    splits: Iterable[str],
+    *,
+    quick: bool = False,
+    console: Console | None = None,
+    folders: tuple[str, str] = ("image", "label"),
+) -> Report:
+    """Checks ROOT/SPLIT/image and ROOT/SPLIT/label of all splits, training first.
+
+    quick: the headers of all files, and the pixels of 32 samples per split. console: shows progress there. folders:
+    other names of image/ and label/.
+    Raises InputError if a split is not there.
+    """
+    scan = scan_folder(root, classes, splits, quick=quick, console=console, folders=folders)
+    faults = _find((*files.PARTNERS, *duplicates.FAULTS), scan)
+    meaning = _find((*files.KINDS, *ids.FAULTS), scan)
+    if all(fault.severity != ERROR for fault in meaning):  # statistics tell of classes only if the masks do
+        meaning += _find(statistics.FAULTS, scan)
+    return Report(scan, tuple(sorted(faults + meaning, key=lambda fault: fault.severity != ERROR)))
+
+
+def quick_check(root: Path, splits: Iterable[str], classes: ClassTable, folders=("image", "label")) -> None:
+    """What is to be done before the first step of a training run, in seconds. Raises InputError on the first error."""
+    root = Path(root).expanduser()
+    report = check_folder(root, classes, splits, quick=True, folders=folders)
+    if not report.ok:
+        fault = report.faults[0]
+        raise InputError(
+            f"{fault.count} {fault.message}, such as {fault.examples[0]}: {fault.fix}; all faults are listed by "
+            f"`python -m openseg_jax.data check {root}{_classes_flag(root, classes)}`"
+        )
+
+
+def _find(finders, scan: Scan) -> list[Fault]:
+    return [fault for find in finders for fault in find(scan)]
+
+
+def _classes_flag(root: Path, classes: ClassTable) -> str:
+    if classes_beside(root):
+        return ""
+    return f" --classes={next((name for name in known_tables() if load_classes(name) == classes), 'FILE')}"

@@ -1,0 +1,183 @@
+"""Faults of files: missing partners, names, damage, sizes, and kinds of picture that no mask can be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, as_text, of_files
+from openseg_jax.data.check.scan import DEEP_MODES, Sample, Scan, total
+from openseg_jax.data.images import IMAGE_SUFFIXES
+
+_CONVERT = (
+    "python -c 'import sys, numpy as np; from PIL import Image; "
+    "[Image.fromarray({}.astype(np.uint8)).save(f) for f in sys.argv[1:]]' SPLIT/label/*.png"
+)
+
+
+def empty_splits(scan: Scan) -> list[Fault]:
+    message = "the folder image/ holds no pictures"
+    fix = f"put the images there, as {', '.join(IMAGE_SUFFIXES)}"
+    empty = [split for split, samples in scan.splits.items() if not any(sample.images for sample in samples)]
+    examples = tuple(f"{split}/image" for split in empty)
+    return [Fault("empty_split", ERROR, message, fix, len(empty), examples, tuple(empty))] if empty else []
+
+
+def images_without_mask(scan: Scan) -> list[Fault]:
+    lonely = [s for s in scan.samples() if not s.masks and s.split not in scan.unlabelled]
+    fix = "add the masks, or move these images away"
+    masks = [s.masks[0].stem for s in scan.samples() if s.masks and not s.images]
+    endings = {m.removeprefix(s.images[0].stem) for s in lonely for m in masks if m.startswith(s.images[0].stem)}
+    if len(endings) == 1:  # such as the masks NAME_mask.png of images NAME.jpg
+        fix = f"rename the masks: without {endings.pop()!r} at the end they have the names of the images"
+    message = "images have no mask of the same name in label/"
+    return of_files(scan, "image_without_mask", message, fix, ((s, s.images[0]) for s in lonely))
+
+
+def masks_without_image(scan: Scan) -> list[Fault]:
+    message = "masks have no image of the same name in image/"
+    lonely = ((s, s.masks[0]) for s in scan.samples() if not s.images)
+    return of_files(scan, "mask_without_image", message, "add the images, or move these masks away", lonely)
+
+
+def same_names(scan: Scan) -> list[Fault]:
+    message = "files of one folder have the same name but for the ending, so it is not clear which one is meant"
+    twice = ((s, file) for s in scan.samples() for files in (s.images, s.masks) if len(files) > 1 for file in files)
+    return of_files(scan, "same_name", message, "keep one of each, or rename them", twice)
+
+
+def other_files(scan: Scan) -> list[Fault]:
+    message = "files are neither pictures that are read nor hidden, and are passed over"
+    fix = f"convert them if they belong to the data: {', '.join(IMAGE_SUFFIXES)} are read"
+    files = ((Sample(split, [], []), file) for split, found in scan.ignored.items() for file in found)
+    return of_files(scan, "other_file", message, fix, files, WARNING)
+
+
+def unreadable_images(scan: Scan) -> list[Fault]:
+    return _unreadable(scan, "image", [(s, s.images[0], s.image.error) for s in scan.samples() if s.image])
+
+
+def unreadable_masks(scan: Scan) -> list[Fault]:
+    return _unreadable(scan, "mask", [(s, s.masks[0], s.mask.error) for s in scan.samples() if s.mask])
+
+
+def _unreadable(scan: Scan, what: str, files: list[tuple[Sample, Path, str]]) -> list[Fault]:
+    bad = [(sample, path) for sample, path, error in files if error]
+    reason = next((error for _, _, error in files if error), "").replace(f"{scan.root}{os.sep}", "")
+    message = f"{what}s cannot be read: {reason}"
+    return of_files(scan, f"unreadable_{what}", message, "copy or export them again, or move the sample away", bad)
+
+
+def sizes_differ(scan: Scan) -> list[Fault]:
+    message = "masks do not have the size of their image"
+    fix = "export the masks at the size of the images; if you resize them, by nearest neighbour"
+    return of_files(scan, "size_differs", message, fix, ((s, s.masks[0]) for s in _unequal(scan) if not _turned(s)))
+
+
+def sizes_turned(scan: Scan) -> list[Fault]:
+    message = (
+        "masks have the sides of their image exchanged: the image carries an EXIF orientation, is read upright as "
+        "viewers show it, and the mask was drawn on the pixels as they are stored"
+    )
+    fix = "turn the masks as the images are; or, if the image is wrong, remove its EXIF orientation"
+    return of_files(scan, "exif_turned", message, fix, ((s, s.masks[0]) for s in _unequal(scan) if _turned(s)))
+
+
+def _unequal(scan: Scan) -> Iterator[Sample]:
+    for s in scan.samples():
+        if s.image and s.mask and s.image.size and s.mask.size and s.image.size != s.mask.size:
+            yield s
+
+
+def _turned(sample: Sample) -> bool:
+    return sample.image.turned and sample.image.size == sample.mask.size[::-1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Kinds of picture
+
+
+def jpeg_masks(scan: Scan) -> list[Fault]:
+    message = "masks are JPEG, whose compression changes the values, so they mean no classes any more"
+    fix = "export the masks again from the annotations, as PNG; converting the JPEG to PNG does not bring them back"
+    jpeg = ((s, s.masks[0]) for s in scan.samples() if s.mask and s.mask.format in ("JPEG", "MPO"))
+    return of_files(scan, "jpeg_mask", message, fix, jpeg)
+
+
+def deep_masks(scan: Scan) -> list[Fault]:
+    files = list(_of_mode(scan, DEEP_MODES))
+    highest = max((s.mask.highest for s, _ in files), default=0)
+    message = "masks have 16 bits or more per pixel, but ids are numbers from 0 to 255"
+    fix, snippet = "save them with 8 bits, which loses nothing", _CONVERT.format("np.asarray(Image.open(f))")
+    if highest > 255:
+        fix, snippet = f"their values, up to {highest}, may number the instances: export the classes alone", ""
+    return of_files(scan, "deep_mask", message, fix, files, snippet=snippet)
+
+
+def color_masks(scan: Scan) -> list[Fault]:
+    """RGB where ids are wanted."""
+    if scan.classes.masks == "colors":
+        return []
+    files = list(_of_mode(scan, ("RGB", "RGBA")))
+    colors = total(s.mask.colors for s, _ in files)
+    message = "masks are pictures in colours, but the class table says that the values of masks are ids"
+    if colors and all(red == green == blue for red, green, blue in colors):
+        message = "masks have three equal channels or more, where ids are one channel"
+        fix, snippet = "save one channel", _CONVERT.format("np.asarray(Image.open(f))[..., 0]")
+    elif colors and set(colors) <= {*scan.classes.colors, *scan.classes.void_colors}:
+        fix, snippet = "say so in the class table, which already has these colours", '"masks": "colors"'
+    else:
+        fix = "say so in the class table, and give every class its colour and every other colour to void_colors; "
+        fix += "the most frequent colours stand below"
+        top = [{"name": f"class {i}", "color": list(color)} for i, (color, _) in enumerate(colors.most_common(16))]
+        snippet = as_text({"masks": "colors", "classes": top}) if top else ""
+    return of_files(scan, "color_mask", message, fix, files, snippet=snippet)
+
+
+def id_masks(scan: Scan) -> list[Fault]:
+    """Ids where colours are wanted."""
+    if scan.classes.masks != "colors":
+        return []
+    ids = {i for i in (*scan.classes.ids, *scan.classes.void, *sum(scan.classes.aliases, ())) if i is not None}
+    files = [
+        (s, s.masks[0])
+        for s in scan.samples()
+        if s.mask and (s.mask.mode in ("L", "1") or (s.mask.unknown_colors and s.mask.ids and set(s.mask.ids) <= ids))
+    ]
+    message = "masks hold ids, as grey values or as indices into a palette that does not show the classes' colours, "
+    message += 'but the class table says "masks": "colors"'
+    return of_files(scan, "id_mask", message, "change the class table", files, snippet='"masks": "ids"')
+
+
+def other_modes(scan: Scan) -> list[Fault]:
+    known = {"", "1", "L", "P", "RGB", "RGBA", *DEEP_MODES}
+    modes = {s.mask.mode for s in scan.samples() if s.mask} - known
+    message = f"masks are pictures of the kind {', '.join(sorted(modes))}, which holds neither ids nor colours alone"
+    return of_files(scan, "other_mode", message, "save them without alpha channel", _of_mode(scan, modes))
+
+
+def _of_mode(scan: Scan, modes) -> Iterator[tuple[Sample, Path]]:
+    for s in scan.samples():
+        if s.mask and s.mask.mode in modes and s.mask.format not in ("JPEG", "MPO"):
+            yield s, s.masks[0]
+
+
+PARTNERS = (
+    empty_splits,
+    images_without_mask,
+    masks_without_image,
+    same_names,
+    other_files,
+    unreadable_images,
+    unreadable_masks,
+    sizes_differ,
+    sizes_turned,
+)
+KINDS = (
+    jpeg_masks,
+    deep_masks,
+    color_masks,
+    id_masks,
+    other_modes,
+)

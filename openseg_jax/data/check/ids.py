@@ -1,0 +1,227 @@
+"""Faults of what masks say: ids and colours that the class table does not have, and what most likely lies behind them.
+
+Each explanation looks at the ids of a whole split; the first that fits is the fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import Counter
+
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, of_files, table_with
+from openseg_jax.data.check.scan import Sample, Scan, total
+from openseg_jax.data.classes import IGNORE, ClassTable, bit_color, known_tables, load_classes
+
+_ENOUGH_MASKS = 5  # of a split, to explain its ids apart from those of the others
+_SURE_CLASSES = 10  # if so many classes occur, it is no chance that the missing one is the first or the last
+
+
+@dataclasses.dataclass(frozen=True)
+class _Explanation:
+    """telling: the ids by which the files concerned are known."""
+
+    kind: str
+    message: str
+    fix: str
+    telling: set[int]
+    snippet: str = ""
+    severity: str = ERROR
+
+
+def wrong_ids(scan: Scan) -> list[Fault]:
+    if scan.classes.masks == "colors":
+        return []
+    parts = [
+        [s for s in samples if s.mask and s.mask.ids and not _disagrees(s, scan.classes)]
+        for samples in scan.splits.values()
+    ]
+    whole = [s for part in parts for s in part]
+    for samples in (whole, *(part for part in parts if len(part) >= _ENOUGH_MASKS)):
+        if found := _explain(samples, scan.classes, (_two_values, _spread, _train_ids, _raw_ids, _shifted)):
+            return _fault(scan, samples, found)
+    found = _explain(whole, scan.classes, (_unknown,))
+    return _fault(scan, whole, found) if found else []
+
+
+def _explain(samples: list[Sample], classes: ClassTable, explanations) -> _Explanation | None:
+    used = total(s.mask.ids for s in samples)
+    return next((found for explain in explanations if used and (found := explain(used, classes))), None)
+
+
+def _fault(scan: Scan, samples: list[Sample], found: _Explanation) -> list[Fault]:
+    files = [(s, s.masks[0]) for s in samples if found.telling & s.mask.ids.keys()]
+    return of_files(scan, found.kind, found.message, found.fix, files, found.severity, found.snippet)
+
+
+def _class_ids(classes: ClassTable) -> set[int]:
+    return {i for i in (*classes.ids, *sum(classes.aliases, ())) if i is not None}
+
+
+def _illegal(used: Counter, classes: ClassTable) -> set[int]:
+    return used.keys() - _class_ids(classes) - set(classes.void)
+
+
+def _two_values(used: Counter, classes: ClassTable) -> _Explanation | None:
+    """Masks of 0 and 255. Where 255 is void, no error would ever be raised, and one class would never occur."""
+    if used.keys() != {0, 255} or len(classes) < 2 or 255 in _class_ids(classes):
+        return None
+    message = "masks have the values 0 and 255 only: a mask of two classes saved as black and white"
+    if len(classes) > 2:
+        return _Explanation("binary_mask", message, f"export all {len(classes)} classes as ids", {255})
+    fix = "give the second class the id 255 in the class table, and leave void empty"
+    return _Explanation("binary_mask", message, fix, {255}, table_with(classes, (0, 255), ()))
+
+
+def _spread(used: Counter, classes: ClassTable) -> _Explanation | None:
+    """Ids multiplied so that they can be seen: 0, 85, 170."""
+    values = [i for i in used if 0 < i < 255]
+    step = math.gcd(*values)
+    if len(values) < 2 or step < 8 or max(values) // step >= len(classes) or not _illegal(used, classes):
+        return None
+    message = f"masks have the values 0, {step}, {2 * step} and so on: ids spread over the grey values to be visible"
+    fix = "divide the masks by this step, or give the classes the ids that the masks have"
+    ids = [step * i for i in range(len(classes))]
+    return _Explanation("spread_ids", message, fix, set(values), table_with(classes, ids, {IGNORE} - set(ids)))
+
+
+def _train_ids(used: Counter, classes: ClassTable) -> _Explanation | None:
+    """Positions in the list of classes, where the table has other ids."""
+    count = len(classes)
+    high = [i for i in _class_ids(classes) if i >= count]
+    plain = used.keys() - {IGNORE}
+    if len(high) < max(2, count / 3) or not plain <= set(range(count)):
+        return None
+    if len(plain) < max(2, count / 2) and plain & _class_ids(classes):
+        return None  # a set of few classes, whose ids are low
+    message = f"masks have the ids {_list(plain)}, the positions of the classes (train ids), where {classes.title} has "
+    message += f"the ids {_list(_class_ids(classes))}"
+    fix = "take the masks with the original ids (such as *_labelIds.png of Cityscapes), or a class table with these ids"
+    return _Explanation("train_ids", message, fix, plain, table_with(classes, range(count), [IGNORE]))
+
+
+def _raw_ids(used: Counter, classes: ClassTable) -> _Explanation | None:
+    """The ids of a benchmark, where the table lists its classes with others."""
+    if not _illegal(used, classes):
+        return None
+    for name in known_tables():
+        known = load_classes(name)
+        ids = dict(zip(map(str.casefold, known.names), known.ids, strict=True))
+        same_names = ids.keys() == set(map(str.casefold, classes.names))
+        if same_names and None not in known.ids and not _illegal(used, known) and not _near(known, classes):
+            message = f"masks have the ids {_list(used)}, which are those of {name}, and not the class table's"
+            fix = f"use the table that comes along, --config.data.classes={name}, or these ids"
+            mine = [ids[n.casefold()] for n in classes.names]
+            return _Explanation("raw_ids", message, fix, set(used), table_with(classes, mine, known.void))
+    return None
+
+
+def _near(known: ClassTable, classes: ClassTable) -> bool:
+    """The same ids, or all shifted by one: then it is `_shifted` that knows more."""
+    return any(_class_ids(known) == {i + step for i in _class_ids(classes)} for step in (-1, 0, 1))
+
+
+def _shifted(used: Counter, classes: ClassTable) -> _Explanation | None:
+    """All ids one too high or one too low."""
+    ids, illegal = _class_ids(classes), _illegal(used, classes)
+    for step in (1, -1):
+        expected = {i + step for i in ids}
+        beyond, gone = (expected - ids) & used.keys(), ids - expected
+        zero_is_void = step == 1 and {0} <= ids & used.keys() and IGNORE not in used and bool(beyond & illegal)
+        gone -= {0} if zero_is_void else set()
+        if not beyond or gone & used.keys() or not used.keys() <= expected | {0, IGNORE, *classes.void}:
+            continue
+        present = len(expected & used.keys()) / len(expected)
+        certain = bool(illegal) or (IGNORE in used and len(ids) >= _SURE_CLASSES)
+        if present < 0.8 or (not illegal - {0, IGNORE} and (present < 1 or len(ids) < 3)):
+            continue  # a class at the end that happens not to occur
+        message = f"masks have the ids {_list(used)}, where {classes.title} has {_list(ids)}: all are one too "
+        message += "high" if step == 1 else "low"
+        fix = "give the classes the ids that the masks have"
+        if zero_is_void:
+            message += ", if 0 stands for unlabelled pixels"
+            fix += "; if 0 is a class, the highest id is missing in the table"
+        mine = [None if i is None else i + step for i in classes.ids]
+        void = [0, IGNORE] if step == 1 and 0 in ids else [IGNORE]
+        severity = ERROR if certain else WARNING
+        return _Explanation("off_by_one", message, fix, set(used), table_with(classes, mine, void), severity)
+    return None
+
+
+def _unknown(used: Counter, classes: ClassTable) -> _Explanation | None:
+    illegal = _illegal(used, classes)
+    if not illegal:
+        return None
+    pixels = 100 * sum(used[i] for i in illegal) / used.total()
+    message = f"masks have the ids {_list(illegal)} ({pixels:.2g} % of the pixels), which {classes.title} does not have"
+    fix = "add them to the classes, as an id or in the aliases of one, or to void to ignore them"
+    snippet = f'"void": {json.dumps(sorted(illegal | set(classes.void)))}'
+    return _Explanation("unknown_id", message, fix, illegal, snippet)
+
+
+def _list(ids) -> str:
+    """3, 4, 5, 9 -> "3-5, 9"."""
+    ids = sorted(ids)
+    starts = [i for i in ids if i - 1 not in ids]
+    ends = [i for i in ids if i + 1 not in ids]
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Colours
+
+
+def unknown_colors(scan: Scan) -> list[Fault]:
+    ids = _class_ids(scan.classes) | set(scan.classes.void)
+    files = [
+        s for s in scan.samples() if s.mask and s.mask.unknown_colors and not (s.mask.ids and s.mask.ids.keys() <= ids)
+    ]
+    colors = total(s.mask.unknown_colors for s in files)
+    top = [list(color) for color, _ in colors.most_common(8)]
+    message = f"masks have colours that {scan.classes.title} does not have, such as {', '.join(map(str, top[:3]))}"
+    fix = "give them to classes, or to void_colors to ignore them"
+    if len(colors) > 20:
+        message += ", and so many that they look blended"
+        fix = "export the masks again without smoothing; if you resize them, by nearest neighbour"
+    snippet = f'"void_colors": {json.dumps(top + list(map(list, scan.classes.void_colors)))}'
+    return of_files(scan, "unknown_color", message, fix, ((s, s.masks[0]) for s in files), snippet=snippet)
+
+
+def palettes_disagree(scan: Scan) -> list[Fault]:
+    """Colour masks that some tool saved with a palette: the indices are in the order of the tool."""
+    if scan.classes.masks == "colors":
+        return []
+    files = [(s, s.masks[0]) for s in scan.samples() if _disagrees(s, scan.classes)]
+    message = "palette masks show the colours of other classes than their indices stand for"
+    fix = "if the colours are right, read these; if the indices are right, correct the colours of the class table"
+    return of_files(scan, "palette_disagrees", message, fix, files, snippet='"masks": "colors"')
+
+
+def _disagrees(s: Sample, classes: ClassTable) -> bool:
+    chosen = [c for i, c in enumerate(classes.colors) if c != bit_color(i + 1)]  # the others nobody has chosen
+    position = {color: classes.colors.index(color) for color in chosen if chosen.count(color) == 1}
+    shown = {i: c for i, c in (s.mask.index_colors if s.mask else {}).items() if i not in classes.void}
+    matched = [i for i, color in shown.items() if color in position]
+    wrong = [i for i in matched if position[shown[i]] != classes.lookup[i]]
+    return len(wrong) >= 2 and len(wrong) > len(matched) / 2 and len(matched) >= 0.8 * len(shown)
+
+
+def palettes_vary(scan: Scan) -> list[Fault]:
+    """The same, where the class table does not tell the colours."""
+    if scan.classes.masks == "colors" or palettes_disagree(scan):
+        return []
+    shown = [(s, s.mask.index_colors) for s in scan.samples() if s.mask and s.mask.index_colors]
+    shown = [(s, colors) for s, colors in shown if len(set(colors.values())) == len(colors)]
+    indices: dict[tuple, set[int]] = {}
+    for _, colors in shown:
+        for index, color in colors.items():
+            indices.setdefault(color, set()).add(index)
+    moving = {color for color, found in indices.items() if len(found) > 1}
+    files = [(s, s.masks[0]) for s, colors in shown if len(moving) >= 2 and moving & set(colors.values())]
+    message = "palette masks have the same colours at other indices from file to file, so their indices may be no ids"
+    fix = 'if their colours stand for the classes, put "masks": "colors" and the colours into the class table'
+    return of_files(scan, "palettes_vary", message, fix, files, WARNING, '"masks": "colors"')
+
+
+FAULTS = (wrong_ids, unknown_colors, palettes_disagree, palettes_vary)

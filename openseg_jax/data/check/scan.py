@@ -1,0 +1,259 @@
+"""One pass over the files of a data set: what each image and each mask is, and what its pixels say."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from openseg_jax.data.classes import IGNORE, ClassTable
+from openseg_jax.data.images import IMAGE_SUFFIXES, UNREADABLE, read_image, read_mask, read_size
+from openseg_jax.errors import InputError
+
+QUICK_SAMPLES = 32  # of a split whose pixels a quick scan reads
+_ID_MODES = ("L", "P", "1")
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's, of more than 8 bits
+_FEW = 32  # distinct colours that are remembered of one mask
+_GRID = 128  # longest side of what the statistics of the classes are taken from
+
+
+@dataclasses.dataclass
+class ImageFacts:
+    """size: (height, width) upright, None if unreadable, for which error is the sentence. turned: EXIF swaps its sides.
+
+    digest: of its pixels. thumbnail: uint8 (32, 32), grey. Both None where the pixels were not read.
+    """
+
+    size: tuple[int, int] | None = None
+    error: str = ""
+    turned: bool = False
+    digest: bytes | None = None
+    thumbnail: np.ndarray | None = None
+
+
+@dataclasses.dataclass
+class MaskFacts:
+    """size, error: as for images. format, mode: Pillow's words for what the file holds.
+
+    ids: pixels per value, of masks with one channel of 8 bits. highest: value, of deeper ones.
+    colors: pixels per colour, the most frequent ones, of RGB masks, and of palettes where masks are colours.
+    unknown_colors: the part of colors that no class has. index_colors: the palette's colour of every id there.
+    labels: pixels per train id, where the class table gives one.
+    """
+
+    size: tuple[int, int] | None = None
+    error: str = ""
+    format: str = ""
+    mode: str = ""
+    highest: int = 0
+    ids: dict[int, int] = dataclasses.field(default_factory=dict)
+    colors: dict[tuple, int] = dataclasses.field(default_factory=dict)
+    unknown_colors: dict[tuple, int] = dataclasses.field(default_factory=dict)
+    labels: dict[int, int] = dataclasses.field(default_factory=dict)
+    index_colors: dict[int, tuple] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Sample:
+    """What one name of a split stands for. features: float (7,) per train id, see `_features`."""
+
+    split: str
+    images: list[Path]
+    masks: list[Path]
+    image: ImageFacts | None = None
+    mask: MaskFacts | None = None
+    features: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Scan:
+    """Facts of all files. splits: in the order given, training first. unlabelled: splits without masks, rightly."""
+
+    root: Path
+    classes: ClassTable | None
+    quick: bool
+    splits: dict[str, list[Sample]]
+    ignored: dict[str, list[Path]]
+    unlabelled: set[str]
+
+    def samples(self) -> Iterable[Sample]:
+        return (sample for samples in self.splits.values() for sample in samples)
+
+    def short(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def scan_folder(
+    root: Path,
+    classes: ClassTable | None,
+    splits: Iterable[str],
+    *,
+    quick: bool = False,
+    console: Console | None = None,
+    folders: tuple[str, str] = ("image", "label"),
+) -> Scan:
+    """Reads the headers of all files, and the pixels of all or, if quick, of 32 evenly spaced samples per split.
+
+    classes: None reads ids and colours without saying what they mean. console: shows progress there. folders: of
+    images and of masks in each split.
+    Raises InputError if a split has no folder of images.
+    """
+    scan = Scan(root, classes, quick, {}, {}, set())
+    work = []
+    for split in dict.fromkeys(splits):
+        images, masks = (root / split / folder for folder in folders)
+        if not images.is_dir():
+            raise InputError(f"there is no folder {images}: a data set is ROOT/SPLIT/image and ROOT/SPLIT/label")
+        by_image, by_mask = _by_stem(images), _by_stem(masks)
+        names = sorted(by_image | by_mask)
+        samples = [Sample(split, by_image.get(name, []), by_mask.get(name, [])) for name in names]
+        scan.splits[split] = samples
+        scan.ignored[split] = [file for folder in (images, masks) for file in _files(folder) if not _is_picture(file)]
+        if split == "test" and not masks.is_dir():
+            scan.unlabelled.add(split)
+        count = min(QUICK_SAMPLES, len(samples)) if quick else len(samples)
+        read = set(np.linspace(0, len(samples) - 1, count).round().astype(int).tolist())
+        work += [(sample, index in read) for index, sample in enumerate(samples)]
+
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    progress = Progress(console=console, transient=True, disable=console is None)
+    with warnings.catch_warnings(), progress:
+        warnings.simplefilter("ignore")  # Pillow's, on odd metadata and large pictures: what counts is the result
+        try:
+            done = pool.map(lambda item: _look(*item, classes, quick), work)
+            list(progress.track(done, len(work), description=f"reading {root}"))
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupted check ends at once
+    return scan
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.is_file() and f.name[0] != ".") if folder.is_dir() else []
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for file in filter(_is_picture, _files(folder)):
+        found.setdefault(file.stem, []).append(file)
+    return found
+
+
+def _look(sample: Sample, pixels: bool, classes: ClassTable | None, quick: bool) -> None:
+    """Fills in the facts of one sample."""
+    image = label = None
+    if sample.images:
+        sample.image, image = _look_at_image(sample.images[0], pixels)
+    if sample.masks:
+        sample.mask, label = _look_at_mask(sample.masks[0], pixels, classes)
+    if image is not None and label is not None and image.shape[:2] == label.shape and not quick:
+        sample.features = _features(image, label, len(classes))
+
+
+def _look_at_image(path: Path, pixels: bool) -> tuple[ImageFacts, np.ndarray | None]:
+    facts = ImageFacts()
+    try:
+        facts.size = read_size(path)
+        with Image.open(path) as header:
+            facts.turned = header.getexif().get(0x0112, 1) >= 5
+        if not pixels:
+            return facts, None
+        image = read_image(path)
+    except InputError as error:
+        return ImageFacts(error=str(error)), None
+    facts.size = image.shape[:2]
+    facts.digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+    facts.thumbnail = cv2.cvtColor(cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return facts, image
+
+
+def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple[MaskFacts, np.ndarray | None]:
+    """Also the mask in train ids, uint8 (H, W), 255 where it is void or means nothing; None where it has none."""
+    facts = MaskFacts()
+    try:
+        with Image.open(path) as header:
+            facts.format, facts.mode, facts.size = header.format, header.mode, header.size[::-1]
+        if not pixels or facts.format in ("JPEG", "MPO"):
+            return facts, None
+        label = None
+        if facts.mode in DEEP_MODES:
+            with Image.open(path) as mask:
+                facts.highest = int(np.asarray(mask).max())
+        if facts.mode in _ID_MODES:
+            mask = read_mask(path)
+            counts = np.bincount(mask.ravel(), minlength=256)
+            facts.ids = {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
+            facts.size = mask.shape
+            if classes and classes.masks == "ids":
+                label = np.where(classes.lookup[mask] < len(classes), classes.lookup[mask], IGNORE)
+        if facts.mode == "P":
+            with Image.open(path) as header:
+                palette = np.reshape(header.getpalette() or [], (-1, 3)).tolist()
+            facts.index_colors = {i: tuple(palette[i]) for i in facts.ids if i < len(palette)}
+        colors = classes is not None and classes.masks == "colors"
+        if facts.mode in ("RGB", "RGBA") or (facts.mode == "P" and colors):
+            label = _look_at_colors(facts, read_mask(path, colors=True), classes if colors else None)
+    except InputError as error:
+        return MaskFacts(error=str(error)), None
+    except UNREADABLE:
+        return MaskFacts(error=f"{path} is no readable mask, or a damaged one"), None
+    if label is not None:
+        counts = np.bincount(label.ravel(), minlength=256)
+        facts.labels = {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
+    return facts, label
+
+
+def _look_at_colors(facts: MaskFacts, mask: np.ndarray, classes: ClassTable | None) -> np.ndarray | None:
+    """uint8 (H, W, 3) -> train ids, if there is a class table of colours and it has all of these."""
+    codes, counts = np.unique(mask.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32), return_counts=True)
+    order = counts.argsort()[::-1][:4096]  # more than all classes have: there are unknown ones among so many
+    colors = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in codes[order]]
+    found = dict(zip(colors, counts[order].tolist(), strict=True))
+    facts.colors = dict(list(found.items())[:_FEW])
+    if classes is None:
+        return None
+    known = {*classes.colors, *classes.void_colors}
+    facts.unknown_colors = dict([item for item in found.items() if item[0] not in known][:_FEW])
+    return None if facts.unknown_colors else classes.encode(mask, "")
+
+
+def _features(image: np.ndarray, label: np.ndarray, num_classes: int) -> dict[int, np.ndarray]:
+    """Per class that covers a few cells of a coarse grid: mean red, green, blue, height in the picture, distance from
+    its middle column, contrast, and logarithm of its share."""
+    scale = min(1.0, _GRID / max(label.shape))
+    size = [max(1, round(side * scale)) for side in label.shape[::-1]]
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST).ravel()
+    contrast = np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
+    rows, columns = np.mgrid[0 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j]
+    count = np.bincount(label, minlength=256)[:num_classes]
+    sums = [
+        np.bincount(label, weights=values.ravel(), minlength=256)[:num_classes]
+        for values in (*np.moveaxis(image, -1, 0), rows, np.abs(columns), contrast)
+    ]
+    return {
+        int(c): np.array([*(s[c] / count[c] for s in sums), np.log(count[c] / label.size)])
+        for c in np.flatnonzero(count >= 8)
+    }
+
+
+def total(counts: Iterable[dict]) -> Counter:
+    """The sum of histograms."""
+    result: Counter = Counter()
+    for each in counts:
+        result.update(each)
+    return result

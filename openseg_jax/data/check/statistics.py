@@ -1,0 +1,157 @@
+"""Faults of the classes as a whole: empty ones, rare ones, and an order that is not that of the class table."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, table_with
+from openseg_jax.data.check.scan import Sample, Scan, total
+from openseg_jax.data.classes import IGNORE, ClassTable, known_tables, load_classes
+
+TINY = 1e-4  # share of the labelled pixels below which a class is rare
+_CLAIM = 0.8  # of the regions of a class that look like another class
+_ENOUGH_REGIONS = 8  # of a class and split, to compare how it looks
+
+
+def pixels(scan: Scan) -> dict[str, Counter]:
+    """Per split with masks: labelled pixels per train id."""
+    found = {split: total(s.mask.labels for s in samples if s.mask) for split, samples in scan.splits.items()}
+    return {split: Counter({i: n for i, n in each.items() if i != IGNORE}) for split, each in found.items() if each}
+
+
+def _labelled(scan: Scan) -> set[int]:
+    """Classes that this data set can have at all."""
+    return {i for i, raw in enumerate(scan.classes.ids) if raw is not None or scan.classes.masks == "colors"}
+
+
+def _of_classes(scan: Scan, kind: str, severity: str, message: str, fix: str, classes, splits) -> list[Fault]:
+    names = tuple(scan.classes.names[i] for i in sorted(classes))
+    return [Fault(kind, severity, message, fix, len(names), names[:8], tuple(splits))] if names else []
+
+
+def empty_classes(scan: Scan) -> list[Fault]:
+    found = pixels(scan)
+    if scan.quick or not found:
+        return []
+    train = next(iter(found))
+    seen = set().union(*found.values())
+    never = _of_classes(
+        scan, "empty_class", WARNING, "classes occur in no mask at all",
+        "leave them out of the class table if the net need not know them; their outputs learn nothing",
+        _labelled(scan) - seen, found,
+    )  # fmt: skip
+    only_elsewhere = _of_classes(
+        scan, "class_not_in_train", ERROR, f"classes do not occur in {train}, but elsewhere, so no net can learn them",
+        "move samples with these classes between the splits, or put their ids into void",
+        seen - found[train].keys(), [split for split in found if split != train],
+    )  # fmt: skip
+    only_train = _of_classes(
+        scan, "class_only_in_train", WARNING, f"classes occur in {train} only, so the mIoU does not tell of them",
+        "move samples with these classes between the splits",
+        found[train].keys() - set().union(*(found[s] for s in found if s != train)), [train],
+    )  # fmt: skip
+    return never + only_elsewhere + (only_train if len(found) > 1 else [])
+
+
+def tiny_classes(scan: Scan) -> list[Fault]:
+    found = pixels(scan)
+    if scan.quick or not found:
+        return []
+    split, counts = next(iter(found.items()))
+    tiny = [i for i, n in counts.items() if 0 < n < TINY * counts.total()]
+    message = f"classes cover less than {100 * TINY:g} % of the labelled pixels of {split}"
+    fix = "see whether they are meant; class weights or more samples with them help the net"
+    return _of_classes(scan, "tiny_class", WARNING, message, fix, tiny, [split])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Order
+
+
+def names_in_another_order(scan: Scan) -> list[Fault]:
+    """The names and ids of a benchmark, but not each name with its id."""
+    classes = scan.classes
+    mine = _ids_by_name(classes)
+    tables = {name: _ids_by_name(load_classes(name)) for name in known_tables()}
+    for name, theirs in tables.items():
+        if mine in tables.values():
+            break
+        if mine.keys() == theirs.keys() and set(mine.values()) == set(theirs.values()):
+            differ = [i for i, n in enumerate(classes.names) if mine[n.casefold()] != theirs[n.casefold()]]
+            message = f"classes have the names and ids of {name}, but not each name the id that it has there"
+            fix = f"if the masks are those of {name}, use its ids"
+            names = tuple(classes.names[i] for i in differ)
+            snippet = table_with(classes, [theirs[n.casefold()] for n in classes.names], classes.void)
+            return [Fault("class_order", WARNING, message, fix, len(names), names[:8], tuple(scan.splits), snippet)]
+    return []
+
+
+def _ids_by_name(classes: ClassTable) -> dict[str, int | None]:
+    return dict(zip(map(str.casefold, classes.names), classes.ids, strict=True))
+
+
+def looks_permuted(scan: Scan) -> list[Fault]:
+    """Splits whose classes look like other classes of the training split, one for one."""
+    faults = []
+    splits = [split for split, samples in scan.splits.items() if any(s.features for s in samples)]
+    train = next(iter(splits), "")
+    for split in splits[1:]:
+        moved, certain = _moved(_regions(scan.splits[train]), _regions(scan.splits[split]), len(scan.classes))
+        pairs = tuple(f"{scan.classes.names[a]} looks like {scan.classes.names[b]}" for a, b in moved)
+        message = f"classes of {split} look like other classes of {train}, by colour, place, contrast and size"
+        fix = (
+            f"look at the overlays of {split} (--out writes them); if they are wrong, give its masks the ids of {train}"
+        )
+        if moved:
+            severity = ERROR if certain else WARNING
+            faults.append(Fault("class_order", severity, message, fix, len(moved), pairs[:8], (split,)))
+    return faults
+
+
+def _regions(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, 7) and train ids (n,) of all regions: what one class covers in one image."""
+    found = [(values, i) for s in samples for i, values in s.features.items()]
+    return np.array([values for values, _ in found]), np.array([i for _, i in found])
+
+
+def _moved(train: tuple, val: tuple, num_classes: int) -> tuple[list[tuple[int, int]], bool]:
+    """Pairs (class in val, class of train that it looks like), and whether they are too many for a coincidence.
+
+    A Gaussian per class of train tells which class each region of val looks like. In splits that merely differ,
+    some classes are mistaken for a common one. So pairs count only where classes are exchanged in a circle, or
+    where half of all classes are claimed by another each, whose own regions in turn look like neither.
+    """
+    (features, ids), (val_features, val_ids) = train, val
+    distance = np.full((len(val_ids), num_classes), np.inf)
+    for c in range(num_classes):
+        own = features[ids == c]
+        if len(own) >= _ENOUGH_REGIONS:
+            covariance = np.cov(own.T) + np.diag(0.01 * features.var(0) + 1e-6)
+            off = val_features - own.mean(0)
+            distance[:, c] = np.einsum("ni,ij,nj->n", off, np.linalg.inv(covariance), off)
+            distance[:, c] += np.linalg.slogdet(covariance)[1]
+    if not np.isfinite(distance).any():
+        return [], False
+    share = np.zeros((num_classes, num_classes))
+    np.add.at(share, (val_ids, distance.argmin(1)), 1)
+    count = share.sum(1, keepdims=True)
+    share /= np.maximum(count, 1)
+    comparable = (count[:, 0] >= _ENOUGH_REGIONS) & np.isfinite(distance).any(0)
+    claimed = {int(c): int(share[c].argmax()) for c in np.flatnonzero(comparable) if share[c].max() >= _CLAIM}
+
+    def circle(c: int) -> bool:
+        path = [c]
+        while path[-1] in claimed and claimed[path[-1]] not in path:
+            path.append(claimed[path[-1]])
+        return len(path) > 1 and claimed.get(path[-1]) == c
+
+    circles = [(a, b) for a, b in claimed.items() if circle(a)]
+    lost = np.diag(share) <= 1 - _CLAIM
+    arrows = [(a, b) for a, b in claimed.items() if a != b and comparable[b] and lost[b]]
+    arrows = [(a, b) for a, b in arrows if sum(b == other for _, other in arrows) == 1]
+    return (arrows, True) if len(arrows) >= max(3, comparable.sum() / 2) else (circles, False)
+
+
+FAULTS = (empty_classes, tiny_classes, names_in_another_order, looks_permuted)

@@ -1,0 +1,97 @@
+"""Bringing the samples of a batch to common sizes, as the original's collate function does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from openseg_jax.data.transforms import functions
+from openseg_jax.data.transforms.functions import Sample, size_of
+from openseg_jax.data.transforms.random_transforms import Size, Step, Transform
+from openseg_jax.errors import InputError
+
+MODES = ("fix_size", "multi_size", "max_size", "diverse_size")
+ALIGNMENTS = ("only_pad", "only_scale", "scale_and_pad")
+PLACES = ("random", "pad_right_down", "pad_left_up", "pad_center", "pad_border")
+
+
+@dataclasses.dataclass(frozen=True)
+class Collate:
+    """Decides on the size of each sample of a batch, and how it gets there.
+
+    mode: "fix_size" is `size`; "multi_size" one of `sizes` for the whole batch; "max_size" the largest height and width
+    in the batch; "diverse_size" each sample's own. stride: sizes are rounded up to a multiple of it.
+    """
+
+    mode: str = "fix_size"
+    size: Size | None = None
+    sizes: tuple[Size, ...] = ()
+    align: str = "only_pad"
+    place: str = "random"
+    stride: int = 1
+
+    def __post_init__(self):
+        for field, allowed in (("mode", MODES), ("align", ALIGNMENTS), ("place", PLACES)):
+            if getattr(self, field) not in allowed:
+                raise InputError(f"collate.{field} must be one of {', '.join(allowed)}, found {getattr(self, field)!r}")
+        if (self.mode == "fix_size" and not self.size) or (self.mode == "multi_size" and not self.sizes):
+            raise InputError(f"collate.mode={self.mode} needs collate.size{'s' if self.mode == 'multi_size' else ''}")
+
+    def targets(self, sizes: Sequence[Size], rng: np.random.Generator) -> list[Size]:
+        """The size that each sample gets."""
+        if self.mode == "fix_size":
+            found = [self.size] * len(sizes)
+        elif self.mode == "multi_size":
+            found = [self.sizes[int(rng.integers(0, len(self.sizes) - 1, endpoint=True))]] * len(sizes)
+        elif self.mode == "max_size":
+            found = [tuple(map(max, zip(*sizes, strict=True)))] * len(sizes)
+        else:
+            found = sizes
+        return [tuple(-(-side // self.stride) * self.stride for side in size) for size in found]
+
+    def fit(self, target: Size) -> Fit:
+        return Fit(target, self.align, self.place)
+
+    def __call__(self, samples: Sequence[Sample], rng: np.random.Generator) -> list[Sample]:
+        """Samples of the chosen sizes, each with its "box"; all of one size but for "diverse_size"."""
+        targets = self.targets([size_of(sample) for sample in samples], rng)
+        return [self.fit(target)(sample, rng) for sample, target in zip(samples, targets, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit(Transform):
+    """Brings one sample to a size, by scaling, padding or both, and adds its "box"."""
+
+    target: Size
+    align: str = "only_pad"
+    place: str = "random"
+
+    def draw(self, size, rng):
+        steps = []
+        if size != self.target and self.align != "only_pad":
+            ratios = [wanted / found for wanted, found in zip(self.target, size, strict=True)]
+            if self.align == "scale_and_pad":
+                ratios = [min(ratios)] * 2
+            size = tuple(round(side * ratio) for side, ratio in zip(size, ratios, strict=True))
+            steps.append(Step(functions.scale, {"height": size[0], "width": size[1]}))
+        free = self.target[0] - size[0], self.target[1] - size[1]
+        if min(free) < 0:
+            raise InputError(
+                f"a sample of {size[0]}x{size[1]} (height x width) does not fit into a batch of "
+                f"{self.target[0]}x{self.target[1]}: crop it first, or let collate.align scale it"
+            )
+        top, left = self._place(free, rng) if any(free) else (0, 0)
+        canvas = {"top": top, "left": left, "height": self.target[0], "width": self.target[1]}
+        return [*steps, Step(functions.pad, canvas)]
+
+    def _place(self, free: Size, rng: np.random.Generator) -> Size:
+        if self.place == "random":
+            left = int(rng.integers(0, free[1], endpoint=True))
+            return int(rng.integers(0, free[0], endpoint=True)), left
+        if self.place == "pad_center":
+            return free[0] // 2, free[1] // 2
+        if self.place == "pad_border":
+            return (0, 0) if rng.integers(0, 1, endpoint=True) else free
+        return free if self.place == "pad_left_up" else (0, 0)

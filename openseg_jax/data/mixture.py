@@ -1,0 +1,48 @@
+"""Several sources as one: joined one after the other, or mixed by weight."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Sequence
+
+from openseg_jax.errors import InputError
+
+
+class Mixture:
+    """The samples of all parts, in their order; a source itself.
+
+    Each part reads its masks through a class table of its own, and all tables have the same classes.
+    weights: how often training takes a sample of each part; None joins the parts, so that every sample is taken as
+    often as any other.
+    """
+
+    def __init__(self, parts: Sequence, weights: Sequence[float] | None = None):
+        first, *others = [part.classes for part in parts]
+        for other in others:
+            if other.names != first.names:
+                raise InputError(
+                    f"{other.title} ({len(other)} classes) cannot be joined to {first.title} ({len(first)} classes): "
+                    "all parts of a mixture need the same classes in the same order, through a table such as "
+                    "mapillary_as_cityscapes"
+                )
+        if weights is not None and (len(weights) != len(parts) or min(weights) <= 0):
+            raise InputError(f"a mixture of {len(parts)} sources needs as many weights above 0, found {list(weights)}")
+        self.classes, self.parts, self.weights = first, list(parts), weights
+        self.starts = [0, *itertools.accumulate(len(part) for part in parts)]
+        self.names = [name for part in parts for name in part.names]
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, index: int) -> dict:
+        part, place = self._place(index)
+        return part[place]
+
+    def size(self, index: int) -> tuple[int, int]:
+        part, place = self._place(index)
+        return part.size(place)
+
+    def _place(self, index: int):
+        part = bisect.bisect_right(self.starts, index) - 1
+        return self.parts[part], index - self.starts[part]

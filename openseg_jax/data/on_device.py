@@ -1,0 +1,197 @@
+"""Augmentation on the device: the host only decodes, and sends the part of a picture that the crop needs.
+
+The draws are those of the host (`TrainSamples.steps`), so both give the same samples: images to within a grey level,
+as OpenCV computes in fixed point, and labels but for pixels whose source lies exactly between two. Two resizes in a
+chain become one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from openseg_jax.data.classes import IGNORE
+from openseg_jax.data.pipeline import TrainSamples
+from openseg_jax.data.transforms import functions
+from openseg_jax.data.transforms.random_transforms import Size, Step
+from openseg_jax.errors import InputError
+from openseg_jax.models.resize import cubic_taps, interpolate
+
+FUNCTIONS = (functions.resize, functions.crop, functions.flip, functions.brightness, functions.pad)
+
+
+@dataclasses.dataclass
+class Axis:
+    """How the pixels of one axis of the result come from the source.
+
+    The source has n pixels and is resized to m; the result shows `count` of these from `start` on, at `place`.
+    """
+
+    n: int
+    m: int
+    start: int
+    count: int
+    place: int = 0
+
+    @classmethod
+    def whole(cls, n: int) -> Axis:
+        return cls(n, n, 0, n)
+
+    def resized(self, m: int) -> Axis:
+        return Axis.whole(self.n).cropped(0, m, m)
+
+    def cropped(self, start: int, count: int, m: int | None = None) -> Axis:
+        return dataclasses.replace(self, start=self.start + start, count=count, m=m or self.m)
+
+    def window(self) -> tuple[int, int]:
+        """First and last + 1 of the source's pixels that the result needs, for the four taps of cubic interpolation."""
+        first = int((self.start + 0.5) * self.n / self.m - 0.5) - 2
+        last = int((self.start + self.count - 0.5) * self.n / self.m - 0.5) + 4
+        return max(first, 0), min(last, self.n)
+
+    def numbers(self) -> list[int]:
+        return [self.n, self.m, self.start, self.count, self.place, self.window()[0]]
+
+
+@dataclasses.dataclass
+class Plan:
+    """All steps of a sample as one resampling."""
+
+    rows: Axis
+    columns: Axis
+    mirrored: bool = False
+    shift: int = 0
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], size: Size) -> Plan:
+        plan = cls(Axis.whole(size[0]), Axis.whole(size[1]))
+        for step in steps:
+            plan._add(step)
+        return plan
+
+    def _add(self, step: Step) -> None:
+        a = step.arguments
+        if step.function is functions.resize:
+            if (self.rows.count, self.columns.count) != (self.rows.m, self.columns.m):
+                raise InputError("a crop cannot be resized on the device: put resizing first in augment.chain")
+            self.rows, self.columns = self.rows.resized(a["height"]), self.columns.resized(a["width"])
+        elif step.function is functions.crop:
+            left = self.columns.count - a["left"] - a["width"] if self.mirrored else a["left"]
+            self.rows = self.rows.cropped(a["top"], a["height"])
+            self.columns = self.columns.cropped(left, a["width"])
+        elif step.function is functions.flip:
+            self.mirrored = not self.mirrored
+        elif step.function is functions.brightness:
+            self.shift = a["shift"]
+        elif step.function is functions.pad:
+            self.rows.place, self.columns.place = a["top"], a["left"]
+        else:
+            names = ", ".join(function.__name__ for function in FUNCTIONS)
+            raise InputError(
+                f"{step.function.__name__} does not run on the device, only {names} do: take it out of augment.chain, "
+                "or leave augment.on_device off"
+            )
+
+    def numbers(self) -> np.ndarray:
+        """int32 (14,), which travels to the device."""
+        return np.array([*self.rows.numbers(), *self.columns.numbers(), self.mirrored, self.shift], np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class RawSamples:
+    """The same sequence of samples as `samples`, before augmentation: windows of the sources on a canvas, and plans.
+
+    A window that is larger than the canvas (height, width) is augmented here instead; that changes nothing but speed.
+    """
+
+    samples: TrainSamples
+    canvas: Size
+
+    @property
+    def batch_size(self) -> int:
+        return self.samples.batch_size
+
+    def __getitem__(self, position: int) -> dict[str, np.ndarray]:
+        source, index = self.samples.source, self.samples.index(position)
+        size = source.size(index)
+        steps = self.samples.steps(position, size)
+        plan = Plan.of(steps, size)
+        (top, bottom), (left, right) = plan.rows.window(), plan.columns.window()
+        if bottom - top > self.canvas[0] or right - left > self.canvas[1]:
+            sample = source[index]
+            for step in steps[:-1]:
+                sample = step(sample)
+            plan = Plan.of(steps[-1:], functions.size_of(sample))
+        elif hasattr(source, "window"):
+            sample = source.window(index, top, left, bottom - top, right - left)
+        else:
+            sample = functions.crop(source[index], top, left, bottom - top, right - left)
+        on_canvas = functions.pad(sample, 0, 0, *self.canvas)
+        return {"image": on_canvas["image"], "label": on_canvas["label"], "plan": plan.numbers()}
+
+
+def canvas_for(config) -> Size:
+    """The canvas that holds the window of a crop from a picture scaled as little as can be.
+
+    config: the `augment` part of a config.
+    """
+    stretch = min(config.aspect[0], 1 / config.aspect[1]) ** 0.5
+    sides = (side / (config.scale[0] * stretch) + 8 for side in config.crop)
+    return tuple(-(-int(side) // 64) * 64 for side in sides)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "swap"))
+def augment(batch: dict[str, jax.Array], *, size: Size, swap: tuple[tuple[int, int], ...] = ()) -> dict[str, jax.Array]:
+    """A batch of RawSamples -> what TrainSamples gives: image uint8 (N, *size, 3), label uint8 (N, *size), box (N, 4).
+
+    swap: pairs of classes that exchange names in a mirror.
+    """
+    plan = batch["plan"]
+    mirrored, shift = plan[:, 12], plan[:, 13]
+    rows = _Positions(plan[:, :6], size[0], jnp.zeros_like(mirrored), batch["image"].shape[1])
+    columns = _Positions(plan[:, 6:12], size[1], mirrored, batch["image"].shape[2])
+
+    image = batch["image"].astype(jnp.float32)
+    for axis, positions in ((1, rows), (2, columns)):
+        image = interpolate(image, *positions.cubic(), axis)
+    image = jnp.clip(jnp.rint(image), 0, 255) + shift[:, None, None, None]
+
+    exchanged = np.arange(256, dtype=np.uint8)
+    for a, b in swap:
+        exchanged[[a, b]] = exchanged[[b, a]]
+    label = jnp.take_along_axis(batch["label"], rows.nearest()[:, :, None], axis=1)
+    label = jnp.take_along_axis(label, columns.nearest()[:, None, :], axis=2)
+    label = jnp.where(mirrored[:, None, None] == 1, jnp.asarray(exchanged)[label], label)
+    inside = rows.inside[:, :, None] & columns.inside[:, None, :]
+    return {
+        "image": jnp.where(inside[..., None], jnp.clip(image, 0, 255), 0).astype(jnp.uint8),
+        "label": jnp.where(inside, label, IGNORE).astype(jnp.uint8),
+        "box": jnp.stack([rows.place, columns.place, rows.count, columns.count], axis=1),
+    }
+
+
+class _Positions:
+    """Where each of `length` result pixels of an axis lies in the source, for each of N samples."""
+
+    def __init__(self, numbers: jax.Array, length: int, mirrored: jax.Array, limit: int):
+        self.n, self.m, start, count, place, self.origin = (numbers[:, i, None] for i in range(6))
+        self.place, self.count, self.limit = place[:, 0], count[:, 0], limit
+        here = jnp.arange(length)[None] - place
+        self.inside = (here >= 0) & (here < count)
+        here = jnp.where(mirrored[:, None] == 1, count - 1 - here, here)
+        self.resized = start + jnp.clip(here, 0, count - 1)
+
+    def cubic(self) -> tuple[jax.Array, jax.Array]:
+        indices, weights = cubic_taps(self.resized, self.n, self.m)
+        return self._in_window(indices), weights
+
+    def nearest(self) -> jax.Array:
+        return self._in_window(self.resized * self.n // self.m)
+
+    def _in_window(self, indices: jax.Array) -> jax.Array:
+        return jnp.clip(indices - self.origin, 0, self.limit - 1)

@@ -1,0 +1,37 @@
+"""Transforms of samples: pure functions, random transforms that draw their arguments, and chains of them."""
+
+from openseg_jax.data.transforms.functions import (
+    blur,
+    brightness,
+    contrast,
+    crop,
+    flip,
+    hue,
+    max_side_size,
+    min_side_size,
+    pad,
+    permute,
+    resize,
+    rotate,
+    saturation,
+    scale,
+    size_of,
+)
+from openseg_jax.data.transforms.random_transforms import (
+    CenterCrop,
+    Compose,
+    Pad,
+    RandomBlur,
+    RandomBrightness,
+    RandomContrast,
+    RandomCrop,
+    RandomFlip,
+    RandomHue,
+    RandomPermute,
+    RandomResize,
+    RandomRotate,
+    RandomSaturation,
+    Resize,
+    Step,
+    Transform,
+)

@@ -1,0 +1,207 @@
+"""Augmentation as pure functions on one sample, equal to the original's where that is right.
+
+A sample is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, ...}; it may lack the label. More maps of
+the size of the label travel along: "edge" uint8, "distance" int32 (pixels to the boundary), "angle" float64 (degrees,
+-180..180: the direction (sin, cos) = (down, right)). Sizes are (height, width) everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from openseg_jax.data.classes import IGNORE
+
+Sample = dict
+
+# What is put where a map has no pixels.
+FILLS = {"label": IGNORE, "edge": 0, "distance": 255, "angle": 0.0}
+
+PERMUTATIONS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+
+
+def size_of(sample: Sample) -> tuple[int, int]:
+    """(height, width)."""
+    return sample["image"].shape[:2]
+
+
+def _on_maps(sample: Sample, function) -> Sample:
+    """function(array, name) for each map of the sample."""
+    return {name: function(sample[name], name) for name in FILLS if name in sample}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Geometry
+
+
+def resize(sample: Sample, height: int, width: int) -> Sample:
+    """OpenCV cubic for the image, nearest for the maps; maps keep their values."""
+    resized = cv2.resize(sample["image"], (width, height), interpolation=cv2.INTER_CUBIC)
+    return sample | _nearest(sample, height, width) | {"image": resized}
+
+
+def scale(sample: Sample, height: int, width: int) -> Sample:
+    """torch's bilinear with aligned corners for the image, nearest for the maps: how a collate function scales."""
+    image = sample["image"]
+    for axis, (n_in, n_out) in enumerate(zip(size_of(sample), (height, width), strict=True)):
+        source = np.arange(n_out, dtype=np.float32) * np.float32((n_in - 1) / (n_out - 1) if n_out > 1 else 0)
+        low = np.minimum(source.astype(int), n_in - 1)
+        share = (source - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        below, above = image.take(low, axis), image.take(np.minimum(low + 1, n_in - 1), axis)
+        image = below * (1 - share) + above * share
+    if sample["image"].dtype == np.uint8:
+        image = np.rint(image)
+    return sample | _nearest(sample, height, width) | {"image": image.astype(sample["image"].dtype)}
+
+
+def _nearest(sample: Sample, height: int, width: int) -> Sample:
+    return _on_maps(
+        sample, lambda x, name: cv2.resize(x, (width, height), interpolation=cv2.INTER_NEAREST).astype(x.dtype)
+    )
+
+
+def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """A window that lies within the sample."""
+    window = slice(top, top + height), slice(left, left + width)
+    return sample | _on_maps(sample, lambda x, name: x[window]) | {"image": sample["image"][window]}
+
+
+def pad(sample: Sample, top: int, left: int, height: int, width: int, edge: int = FILLS["edge"], color=(0, 0, 0)):
+    """Places the sample on a canvas of another size; negative top and left, or a small canvas, cut off.
+
+    Adds "box", int32 (top, left, height, width): the part of the canvas that is real. Around it the label is 255,
+    edge, distance and angle are `edge`, 255 and 0, and the image is `color` for now: `normalize` writes the mean.
+    """
+    h, w = size_of(sample)
+    first = max(top, 0), max(left, 0)
+    last = min(top + h, height), min(left + w, width)
+    target = slice(first[0], last[0]), slice(first[1], last[1])
+    window = slice(first[0] - top, last[0] - top), slice(first[1] - left, last[1] - left)
+    fills = FILLS | {"edge": edge}
+
+    def place(x: np.ndarray, name: str) -> np.ndarray:
+        canvas = np.empty((height, width, *x.shape[2:]), x.dtype)
+        canvas[...] = np.asarray(color).astype(x.dtype) if name == "image" else fills[name]
+        canvas[target] = x[window]
+        return canvas
+
+    box = np.array([*first, last[0] - first[0], last[1] - first[1]], np.int32)
+    return sample | _on_maps(sample, place) | {"image": place(sample["image"], "image"), "box": box}
+
+
+def flip(sample: Sample, swap: Sequence[tuple[int, int]] = (), legacy_angle: bool = False) -> Sample:
+    """Mirrors left and right. swap: pairs of classes that exchange names then, such as left arm and right arm.
+
+    Directions are mirrored too. legacy_angle: as in the original, which leaves 0 and 180 degrees as they are.
+    """
+    exchanged = np.arange(256, dtype=np.uint8)
+    for a, b in swap:
+        exchanged[[a, b]] = exchanged[[b, a]]
+
+    def mirror(x: np.ndarray, name: str) -> np.ndarray:
+        x = x[:, ::-1]
+        if name == "label" and swap:
+            return exchanged[x]
+        return _mirror_angle(x, legacy_angle) if name == "angle" else x
+
+    return sample | _on_maps(sample, mirror) | {"image": sample["image"][:, ::-1]}
+
+
+def _mirror_angle(angle: np.ndarray, legacy: bool) -> np.ndarray:
+    mirrored = np.where(angle < 0, -180 - angle, 180 - angle)
+    return np.where((angle == 0) | (abs(angle) == 180), angle, mirrored) if legacy else mirrored
+
+
+def rotate(sample: Sample, degrees: float, height: int, width: int, color=(0, 0, 0)) -> Sample:
+    """Turns counter-clockwise about the centre, onto a canvas of (height, width), as `rotated_size` gives it.
+
+    Linear for the image, nearest for the maps; the corners are `color` and what `pad` puts there.
+    """
+    h, w = size_of(sample)
+    matrix = cv2.getRotationMatrix2D((w / 2, h / 2), degrees, 1)
+    matrix[:, 2] += (width - w) / 2, (height - h) / 2
+
+    def turn(x: np.ndarray, name: str) -> np.ndarray:
+        # OpenCV wants the fill as a scalar, and warps integers of 16 bits at most
+        narrow = x.astype(np.int16) if name == "distance" else x
+        turned = cv2.warpAffine(narrow, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=FILLS[name])
+        if name == "angle":
+            turned = (turned - degrees + 180) % 360 - 180
+        return turned.astype(x.dtype)
+
+    image = cv2.warpAffine(
+        sample["image"], matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=[float(c) for c in color]
+    )
+    return sample | _on_maps(sample, turn) | {"image": image}
+
+
+def rotated_size(height: int, width: int, degrees: float) -> tuple[int, int]:
+    """The canvas that holds all of a turned picture."""
+    sin, cos = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
+    return int(height * cos + width * sin), int(height * sin + width * cos)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Colour
+
+
+def brightness(sample: Sample, shift: int) -> Sample:
+    """Adds one number to all channels, within 0..255."""
+    return sample | {"image": np.clip(sample["image"].astype(np.int16) + shift, 0, 255).astype(np.uint8)}
+
+
+def contrast(sample: Sample, factor: float) -> Sample:
+    """Multiplies all channels, within 0..255, rounding down."""
+    image = sample["image"].astype(np.float32) * np.float32(factor)
+    return sample | {"image": np.clip(image, 0, 255).astype(np.uint8)}
+
+
+def saturation(sample: Sample, factor: float) -> Sample:
+    """Multiplies the saturation, rounding down."""
+    hsv = cv2.cvtColor(sample["image"].astype(np.float32), cv2.COLOR_RGB2HSV)
+    hsv[..., 1] *= np.float32(factor)
+    return sample | {"image": _from_hsv(hsv)}
+
+
+def hue(sample: Sample, degrees: float) -> Sample:
+    """Turns the hue, rounding down."""
+    hsv = cv2.cvtColor(sample["image"].astype(np.float32), cv2.COLOR_RGB2HSV)
+    hsv[..., 0] += np.float32(degrees)
+    hsv[..., 0][hsv[..., 0] > 360] -= 360
+    hsv[..., 0][hsv[..., 0] < 0] += 360
+    return sample | {"image": _from_hsv(hsv)}
+
+
+def _from_hsv(hsv: np.ndarray) -> np.ndarray:
+    return np.clip(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), 0, 255).astype(np.uint8)
+
+
+def permute(sample: Sample, order: tuple[int, int, int]) -> Sample:
+    """Puts the colour channels into another order."""
+    return sample | {"image": sample["image"][..., list(order)]}
+
+
+def blur(sample: Sample, sigma: float) -> Sample:
+    """Gaussian blur; sigma in pixels."""
+    return sample | {"image": cv2.GaussianBlur(sample["image"], (0, 0), sigma)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sizes
+
+
+def min_side_size(height: int, width: int, min_side: int) -> tuple[int, int]:
+    """The size whose shorter side is `min_side`; rounded half to even, as Python rounds."""
+    return _scaled(height, width, min_side / min(height, width))
+
+
+def max_side_size(height: int, width: int, max_side: int) -> tuple[int, int]:
+    """The size whose longer side is `max_side`."""
+    return _scaled(height, width, max_side / max(height, width))
+
+
+def _scaled(height: int, width: int, ratio: float) -> tuple[int, int]:
+    return round(height * ratio), round(width * ratio)

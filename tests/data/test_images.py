@@ -1,0 +1,237 @@
+"""Kinds of picture files: each is read right, or refused with one sentence."""
+
+import io
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from openseg_jax.data.images import decode_image, decode_mask, read_size
+from openseg_jax.errors import InputError
+
+
+def encode(picture: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def encode_16_bits(array: np.ndarray, suffix: str) -> bytes:
+    return cv2.imencode(suffix, array[..., ::-1] if array.ndim == 3 else array)[1].tobytes()
+
+
+def pillow(encoded: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def refused(function, *arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    assert "FILE" in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def colors() -> np.ndarray:
+    """uint8 (24, 40, 3), smooth, so that JPEG changes it little; no two directions look the same."""
+    noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    return cv2.resize(noise, (40, 24), interpolation=cv2.INTER_LINEAR)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Images
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_orientation(colors, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = encode(Image.fromarray(colors), kind, exif=exif)
+    image = decode_image(encoded, "FILE")
+    np.testing.assert_allclose(image.astype(int), pillow(encoded).astype(int), atol=2)
+    assert image.shape == ((24, 40, 3) if orientation < 5 else (40, 24, 3))
+    assert read_size(io.BytesIO(encoded)) == image.shape[:2]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk(colors, kind):
+    encoded = encode(Image.fromarray(colors).convert("CMYK"), kind, **({"quality": 95} if kind == "JPEG" else {}))
+    np.testing.assert_allclose(decode_image(encoded, "FILE").astype(int), pillow(encoded).astype(int), atol=3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "JPEG"])
+def test_grey(colors, kind):
+    encoded = encode(Image.fromarray(colors).convert("L"), kind)
+    image = decode_image(encoded, "FILE")
+    assert image.shape == (24, 40, 3)
+    np.testing.assert_array_equal(image, pillow(encoded))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "1"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_alpha_palettes_and_bits(colors, mode, kind):
+    """Alpha is dropped, not mixed with a background."""
+    picture = Image.fromarray(colors)
+    picture = picture.quantize(32) if mode == "P" else picture.convert(mode)
+    if mode in ("LA", "RGBA"):
+        picture.putalpha(Image.fromarray(np.arange(960, dtype=np.uint16).reshape(24, 40).astype(np.uint8)))
+    encoded = encode(picture, kind)
+    expected = np.asarray(picture.convert("L").convert("RGB")) if mode == "LA" else pillow(encoded)
+    np.testing.assert_array_equal(decode_image(encoded, "FILE"), expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits(colors, suffix, channels):
+    """The upper 8 bits count."""
+    deep = colors.astype(np.uint16) * 256 + 100
+    encoded = encode_16_bits(deep if channels == 3 else deep[..., 0], suffix)
+    expected = colors if channels == 3 else np.repeat(colors[..., :1], 3, axis=-1)
+    np.testing.assert_allclose(decode_image(encoded, "FILE").astype(int), expected, atol=1)
+
+
+def test_floating_point_is_refused(colors, capfd):
+    encoded = cv2.imencode(".tif", colors.astype(np.float32) / 255)[1].tobytes()
+    assert "is no readable image" in refused(decode_image, encoded, "FILE")
+    capfd.readouterr()  # OpenCV's own remarks
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "JPEG"])
+def test_one_pixel(kind):
+    encoded = encode(Image.new("RGB", (1, 1), (200, 100, 50)), kind)
+    np.testing.assert_allclose(decode_image(encoded, "FILE").astype(int), [[[200, 100, 50]]], atol=2)
+    assert read_size(io.BytesIO(encoded)) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_several_pictures_in_one_file(colors, kind):
+    picture = Image.fromarray(colors)
+    encoded = encode(picture, kind, save_all=True, append_images=[ImageOps.mirror(picture)])
+    assert "FILE holds 2 pictures" in refused(decode_image, encoded, "FILE")
+    masks = encode(picture.convert("L"), kind, save_all=True, append_images=[ImageOps.mirror(picture.convert("L"))])
+    assert "FILE holds 2 pictures" in refused(decode_mask, masks, "FILE")
+
+
+def test_jpeg_with_a_preview_is_one_picture(colors):
+    picture = Image.fromarray(colors)
+    encoded = encode(picture, "MPO", save_all=True, append_images=[picture.resize((8, 4))])
+    assert decode_image(encoded, "FILE").shape == (24, 40, 3)
+    assert "is a JPEG" in refused(decode_mask, encoded, "FILE", True)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
+@pytest.mark.parametrize("part", [0, 0.1, 0.6, 0.95])
+def test_truncated(colors, kind, part, capfd):
+    """Nothing is read in part: the missing rows would be grey."""
+    encoded = encode(Image.fromarray(colors), kind)
+    encoded = encoded[: int(part * len(encoded))]
+    assert "is no readable image" in refused(decode_image, encoded, "FILE")
+    if part < 0.9 and kind != "JPEG":
+        assert "is no readable mask" in refused(decode_mask, encoded, "FILE", True)
+    capfd.readouterr()
+
+
+def test_damaged_and_absurd_headers(colors, capfd):
+    encoded = bytearray(encode(Image.fromarray(colors), "PNG"))
+    encoded[18] = 255  # a width of 65320 and more
+    encoded[22] = 255
+    header = encoded[12:29]
+    encoded[29:33] = np.array([zlib.crc32(header)], ">u4").tobytes()
+    for read in (decode_image, decode_mask):
+        assert "far too large" in refused(read, bytes(encoded), "FILE")
+    assert "far too large" in refused(read_size, io.BytesIO(bytes(encoded)), "FILE")
+    capfd.readouterr()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Masks
+
+
+@pytest.fixture(scope="module")
+def ids() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 200, (9, 13)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_grey_masks(ids, kind):
+    mask = decode_mask(encode(Image.fromarray(ids), kind), "FILE")
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, ids)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}])
+def test_compressed_tiff_masks(ids, options):
+    np.testing.assert_array_equal(decode_mask(encode(Image.fromarray(ids), "TIFF", **options), "FILE"), ids)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_palette_masks_are_indices_or_their_colors(ids, kind):
+    palette = np.random.default_rng(2).integers(0, 256, (256, 3)).astype(np.uint8)
+    picture = Image.fromarray(ids)
+    picture.putpalette(palette.tobytes())
+    encoded = encode(picture, kind)
+    np.testing.assert_array_equal(decode_mask(encoded, "FILE"), ids)
+    np.testing.assert_array_equal(decode_mask(encoded, "FILE", colors=True), palette[ids])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_palette_masks_of_few_bits(ids, bits):
+    few = ids % (1 << bits)
+    picture = Image.fromarray(few)
+    picture.putpalette(bytes(range(1 << bits)) * 3)
+    np.testing.assert_array_equal(decode_mask(encode(picture, "PNG", bits=bits), "FILE"), few)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_one_bit_masks_are_0_and_1(ids, kind):
+    mask = decode_mask(encode(Image.fromarray(ids > 100), kind), "FILE")
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, ids > 100)
+
+
+def test_transparency_of_a_palette_changes_nothing(ids):
+    picture = Image.fromarray(ids)
+    picture.putpalette(bytes(range(256)) * 3)
+    np.testing.assert_array_equal(decode_mask(encode(picture, "PNG", transparency=0), "FILE"), ids)
+
+
+def test_one_pixel_mask():
+    np.testing.assert_array_equal(decode_mask(encode(Image.new("L", (1, 1), 7), "PNG"), "FILE"), [[7]])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_color_masks(colors, mode):
+    encoded = encode(Image.fromarray(colors).convert(mode), "PNG")
+    np.testing.assert_array_equal(decode_mask(encoded, "FILE", colors=True), colors)
+    assert f"is a {mode} picture, not a mask of class ids" in refused(decode_mask, encoded, "FILE")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_masks_are_refused(ids, suffix):
+    encoded = encode_16_bits(ids.astype(np.uint16), suffix)
+    assert "is a I;16 picture" in refused(decode_mask, encoded, "FILE")
+    assert "is a I;16 picture" in refused(decode_mask, encoded, "FILE", True)
+
+
+@pytest.mark.parametrize("mode", ["LA", "F", "CMYK"])
+@pytest.mark.parametrize("colors", [False, True])
+def test_other_masks_are_refused(ids, mode, colors):
+    encoded = encode(Image.fromarray(ids).convert(mode), "TIFF")
+    assert f"is a {mode} picture" in refused(decode_mask, encoded, "FILE", colors)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("colors", [False, True])
+def test_jpeg_masks_are_refused_whatever_their_name(ids, mode, colors):
+    encoded = encode(Image.fromarray(ids).convert(mode), "JPEG")
+    assert "is a JPEG, whose compression invents class ids" in refused(decode_mask, encoded, "FILE", colors)
+
+
+def test_grey_is_no_color_mask(ids):
+    encoded = encode(Image.fromarray(ids), "PNG")
+    assert "the class table says that masks are pictures of colours" in refused(decode_mask, encoded, "FILE", True)
