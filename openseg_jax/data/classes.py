@@ -8,6 +8,7 @@ import json
 from importlib import resources
 from pathlib import Path
 
+import cv2
 import jax.numpy as jnp
 import numpy as np
 import yaml
@@ -51,8 +52,8 @@ class ClassTable:
         """
         if self.masks == "colors":
             return self._encode_colors(mask, where)
-        train_ids = self.lookup[mask]
-        if (train_ids == _ILLEGAL).any():
+        train_ids = cv2.LUT(mask, self.lookup)
+        if cv2.countNonZero(cv2.inRange(train_ids, _ILLEGAL, _ILLEGAL)):
             found = ", ".join(str(i) for i in np.unique(mask[train_ids == _ILLEGAL])[:8])
             ids = [i for i in (*self.ids, *sum(self.aliases, ())) if i is not None]
             raise InputError(

@@ -101,10 +101,24 @@ def read_size(file: str | os.PathLike | BinaryIO, where: str | None = None) -> t
         with Image.open(file) as image:
             width, height = image.size
             # EXIF orientations 5 to 8 exchange the sides; in TIFFs, Pillow has already done so.
-            turned = image.format != "TIFF" and image.getexif().get(0x0112, 1) >= 5
+            exif = _png_exif(image.fp) if image.format == "PNG" else image.getexif()
+            turned = image.format != "TIFF" and exif.get(0x0112, 1) >= 5
     except UNREADABLE as error:
         raise InputError(f"{where or file} is no readable image, or a damaged or far too large one") from error
     return (width, height) if turned else (height, width)
+
+
+def _png_exif(file: BinaryIO) -> Image.Exif:
+    """The EXIF data of a PNG, wherever they stand in it. Pillow decodes the whole picture to look for them."""
+    exif = Image.Exif()
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        length = int.from_bytes(head[:4])
+        if head[4:] == b"eXIf":
+            exif.load(file.read(length))
+            break
+        file.seek(length + 4, os.SEEK_CUR)
+    return exif
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:

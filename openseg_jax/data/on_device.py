@@ -118,21 +118,24 @@ class RawSamples:
 
     def __getitem__(self, position: int) -> dict[str, np.ndarray]:
         source, index = self.samples.source, self.samples.index(position)
-        size = source.size(index)
+        sample = None if hasattr(source, "window") else source[index]
+        size = functions.size_of(sample) if sample else source.size(index)
         steps = self.samples.steps(position, size)
         plan = Plan.of(steps, size)
         (top, bottom), (left, right) = plan.rows.window(), plan.columns.window()
         if bottom - top > self.canvas[0] or right - left > self.canvas[1]:
-            sample = source[index]
+            sample = sample or source[index]
             for step in steps[:-1]:
                 sample = step(sample)
             plan = Plan.of(steps[-1:], functions.size_of(sample))
-        elif hasattr(source, "window"):
-            sample = source.window(index, top, left, bottom - top, right - left)
+        elif sample:
+            sample = functions.crop(sample, top, left, bottom - top, right - left)
         else:
-            sample = functions.crop(source[index], top, left, bottom - top, right - left)
-        on_canvas = functions.pad(sample, 0, 0, *self.canvas)
-        return {"image": on_canvas["image"], "label": on_canvas["label"], "plan": plan.numbers()}
+            sample = source.window(index, top, left, bottom - top, right - left)
+        height, width = functions.size_of(sample)
+        image, label = np.zeros((*self.canvas, 3), np.uint8), np.zeros(self.canvas, np.uint8)
+        image[:height, :width], label[:height, :width] = sample["image"], sample["label"]
+        return {"image": image, "label": label, "plan": plan.numbers()}
 
 
 def canvas_for(config) -> Size:

@@ -56,17 +56,34 @@ class TrainSamples:
         return steps + self.collate.fit(target).draw(size, rng)
 
     @functools.cached_property
-    def order(self) -> grain.MapDataset:
+    def order(self):
         """From position to index: every epoch all samples, in an order of its own; or a mixture, by its weights."""
         if getattr(self.source, "weights", None) is None:
-            return _shuffled(0, len(self.source), self.seed)
+            return _Shuffled(0, len(self.source), self.seed)
         starts = self.source.starts
-        parts = [_shuffled(a, b, self.seed + i) for i, (a, b) in enumerate(itertools.pairwise(starts))]
-        return grain.MapDataset.mix(parts, self.source.weights)
+        parts = [_Shuffled(a, b, self.seed + i) for i, (a, b) in enumerate(itertools.pairwise(starts))]
+        return grain.MapDataset.mix([grain.MapDataset.source(part) for part in parts], self.source.weights)
 
 
-def _shuffled(start: int, stop: int, seed: int) -> grain.MapDataset:
-    return grain.MapDataset.range(start, stop).seed(seed).shuffle().repeat(None)
+@dataclasses.dataclass(frozen=True)
+class _Shuffled:
+    """The numbers from start to stop, again and again, in another order each time."""
+
+    start: int
+    stop: int
+    seed: int
+
+    def __len__(self) -> int:
+        return sys.maxsize // 2**20  # "endless", so that several fit into a mixture
+
+    def __getitem__(self, position: int) -> int:
+        epoch, place = divmod(position, self.stop - self.start)
+        return self.start + int(_permutation(self.stop - self.start, self.seed, epoch)[place])
+
+
+@functools.lru_cache(maxsize=16)
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def train_batches(

@@ -83,6 +83,8 @@ def pad(sample: Sample, top: int, left: int, height: int, width: int, edge: int 
     fills = FILLS | {"edge": edge}
 
     def place(x: np.ndarray, name: str) -> np.ndarray:
+        if (top, left, height, width) == (0, 0, h, w):
+            return x
         canvas = np.empty((height, width, *x.shape[2:]), x.dtype)
         canvas[...] = np.asarray(color).astype(x.dtype) if name == "image" else fills[name]
         canvas[target] = x[window]
@@ -150,13 +152,17 @@ def rotated_size(height: int, width: int, degrees: float) -> tuple[int, int]:
 
 def brightness(sample: Sample, shift: int) -> Sample:
     """Adds one number to all channels, within 0..255."""
-    return sample | {"image": np.clip(sample["image"].astype(np.int16) + shift, 0, 255).astype(np.uint8)}
+    return _through_table(sample, np.arange(256) + shift)
 
 
 def contrast(sample: Sample, factor: float) -> Sample:
     """Multiplies all channels, within 0..255, rounding down."""
-    image = sample["image"].astype(np.float32) * np.float32(factor)
-    return sample | {"image": np.clip(image, 0, 255).astype(np.uint8)}
+    return _through_table(sample, np.arange(256, dtype=np.float32) * np.float32(factor))
+
+
+def _through_table(sample: Sample, table: np.ndarray) -> Sample:
+    """Replaces each of the 256 values, by numbers that are cut off at 0 and 255."""
+    return sample | {"image": cv2.LUT(np.ascontiguousarray(sample["image"]), np.clip(table, 0, 255).astype(np.uint8))}
 
 
 def saturation(sample: Sample, factor: float) -> Sample:
