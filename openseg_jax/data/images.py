@@ -100,12 +100,16 @@ def read_size(file: str | os.PathLike | BinaryIO, where: str | None = None) -> t
     try:
         with Image.open(file) as image:
             width, height = image.size
-            # EXIF orientations 5 to 8 exchange the sides; in TIFFs, Pillow has already done so.
-            exif = _png_exif(image.fp) if image.format == "PNG" else image.getexif()
-            turned = image.format != "TIFF" and exif.get(0x0112, 1) >= 5
+            turned = image.format != "TIFF" and is_turned(image)  # in TIFFs, Pillow has turned the size already
     except UNREADABLE as error:
         raise InputError(f"{where or file} is no readable image, or a damaged or far too large one") from error
     return (width, height) if turned else (height, width)
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether the EXIF orientation of an opened image exchanges its sides: 5 to 8 do."""
+    exif = _png_exif(image.fp) if image.format == "PNG" else image.getexif()
+    return exif.get(0x0112, 1) >= 5
 
 
 def _png_exif(file: BinaryIO) -> Image.Exif:

@@ -92,7 +92,7 @@ def test_one_device_and_eight_agree_exactly(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "loss", "crop"),
-    [("hrnet_w18_ocr", "aux_ce", (144, 32)), ("spatial_ocrnet", "aux_ohem", (128, 32))],
+    [("hrnet_w18_ocr", "aux_ce", (144, 32)), ("hrnet_w18_ocr", "aux_ohem", (128, 32))],
 )
 def test_one_device_and_eight_agree(name, loss, crop):
     """In float32, the rows split over the spatial axis."""

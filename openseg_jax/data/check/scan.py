@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from openseg_jax.data.classes import IGNORE, ClassTable
-from openseg_jax.data.images import IMAGE_SUFFIXES, UNREADABLE, read_image, read_mask, read_size
+from openseg_jax.data.images import IMAGE_SUFFIXES, UNREADABLE, is_turned, read_image, read_mask, read_size
 from openseg_jax.errors import InputError
 
 QUICK_SAMPLES = 32  # of a split whose pixels a quick scan reads
@@ -169,7 +169,7 @@ def _look_at_image(path: Path, pixels: bool) -> tuple[ImageFacts, np.ndarray | N
     try:
         facts.size = read_size(path)
         with Image.open(path) as header:
-            facts.turned = header.getexif().get(0x0112, 1) >= 5
+            facts.turned = is_turned(header)
         if not pixels:
             return facts, None
         image = read_image(path)
