@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tests import commands
@@ -73,6 +74,11 @@ def test_broken_data_is_reported_by_training(tmp_path):
         f"--config.data.classes={root / 'classes.json'}",
     ]  # fmt: skip
     assert "have an image but no mask" in commands.fails(*arguments)
+    folders.save(root / "train" / "label" / "scene2.png", np.full((48, 48), 42, np.uint8))
+    message = commands.fails(*arguments)
+    assert "42" in message
+    assert "python -m openseg_jax.data check" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_diverging_run_ends_with_code_one(tmp_path):

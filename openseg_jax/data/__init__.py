@@ -71,7 +71,7 @@ def make_train_source(config):
 
 def check_before_training(config, classes: ClassTable) -> None:
     """The quick data check of a folder; records were checked when they were built. Raises InputError on a fault."""
-    if config.check and config.source == "folder" and not is_record_root(config.root):
+    if config.check and config.source == "folder" and not is_record_root(_root(config)):
         folders = config.image_folder, config.label_folder
         quick_check(Path(config.root), [config.train_split, config.val_split], classes, folders)
 

@@ -18,6 +18,7 @@ from openseg_jax.errors import InputError
 IGNORE = 255  # the train id of pixels that do not count
 _ILLEGAL = 254  # in lookup tables: a value that the mask must not contain
 SUFFIXES = (".json", ".yaml", ".yml")
+COLOR_PLACES = np.array([1 << 16, 1 << 8, 1], np.uint32)  # pixels @ COLOR_PLACES is one number for each colour
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +85,10 @@ class ClassTable:
         return table
 
     def _encode_colors(self, mask: np.ndarray, where: str) -> np.ndarray:
-        colors = np.array([*self.colors, *self.void_colors], np.uint32) @ _COLOR_PLACES
+        colors = np.array([*self.colors, *self.void_colors], np.uint32) @ COLOR_PLACES
         train_ids = np.array([*range(len(self)), *[IGNORE] * len(self.void_colors)], np.uint8)
         order = np.argsort(colors)
-        found = mask.astype(np.uint32) @ _COLOR_PLACES
+        found = mask.astype(np.uint32) @ COLOR_PLACES
         places = order[np.searchsorted(colors, found, sorter=order).clip(max=len(colors) - 1)]
         unknown = colors[places] != found
         if unknown.any():
@@ -233,9 +234,6 @@ def _read(name_or_path: str) -> dict:
 
 def _tables():
     return resources.files(__package__).joinpath("tables")
-
-
-_COLOR_PLACES = np.array([1 << 16, 1 << 8, 1], np.uint32)
 
 
 def bit_color(index: int) -> tuple[int, int, int]:

@@ -144,7 +144,8 @@ def canvas_for(config) -> Size:
     config: the `augment` part of a config.
     """
     stretch = min(config.aspect[0], 1 / config.aspect[1]) ** 0.5
-    sides = (side / (config.scale[0] * stretch) + 8 for side in config.crop)
+    # never smaller than the crop, which a sample that the host augments has
+    sides = (side / min(config.scale[0] * stretch, 1) + 8 for side in config.crop)
     return tuple(-(-int(side) // 64) * 64 for side in sides)
 
 

@@ -40,9 +40,9 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
     train_source = data.make_train_source(config.data)
     val_source = data.make_source(config.data, config.data.val_split)
     classes = data.class_table(config.data)
+    data.check_before_training(config.data, classes)
+    samples, prepare = _samples(config, train_source, classes)
     normalization = Normalization(**config.normalization)
-    if Checkpoints(workdir / "latest").latest_step() is None and jax.process_index() == 0:
-        data.check_before_training(config.data, classes)
     model = make_model(config, len(classes))
     evaluator = Evaluator(model, config.eval, val_source, normalization, mesh)
     schedule = poly_schedule(config.optimizer.learning_rate, config.train.steps, config.optimizer.power)
@@ -54,7 +54,6 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
     first_step, steps = int(state["step"]), config.train.steps
 
     train_step = make_train_step(model, losses.build(config.loss), optimizer, normalization, mesh, config.seed)
-    samples, prepare = _samples(config, train_source, classes)
     batches = train_batches(
         samples,
         start_step=first_step,
@@ -130,6 +129,8 @@ def _samples(config: ConfigDict, source, classes: data.ClassTable):
     samples = TrainSamples(source, chain, collate, config.seed, config.train.batch_size)
     if not config.augment.on_device:
         return samples, lambda batch: batch
+    if collate.mode != "fix_size":
+        raise InputError("augment.on_device gives batches of one size: leave augment.collate.mode at fix_size")
     raw = RawSamples(samples, canvas_for(config.augment))
     return raw, functools.partial(augment, size=collate.size, swap=classes.flip_pairs)
 

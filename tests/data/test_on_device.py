@@ -69,6 +69,10 @@ def test_canvas_holds_the_windows():
         plan = Plan.of(samples.steps(position, (1024, 2048)), (1024, 2048))
         assert plan.rows.window()[1] - plan.rows.window()[0] <= height
         assert plan.columns.window()[1] - plan.columns.window()[0] <= width
+    config.scale = (2.0, 3.0)
+    enlarged = canvas_for(config)
+    assert enlarged[0] >= 512, "a sample that the host augments must fit, too"
+    assert enlarged[1] >= 1024
 
 
 # ---------------------------------------------------------------------------------------------------------------------

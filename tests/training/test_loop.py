@@ -62,6 +62,13 @@ def test_augmentation_on_the_device_trains_alike(uninterrupted, tmp_path):
     loop.train(runs.config(augment__on_device=True, train__steps=1, eval__batch_size=8), tmp_path)
     ours, theirs = metrics(tmp_path)[0], metrics(uninterrupted)[0]
     assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+    several = {
+        "augment__on_device": True,
+        "augment__collate__mode": "multi_size",
+        "augment__collate__sizes": ((32, 48),),
+    }
+    with pytest.raises(InputError, match="on_device gives batches of one size"):
+        loop.train(runs.config(**several), tmp_path / "several")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import io
 import re
@@ -102,9 +103,9 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         # Several of tfds' own data sets have the same names.
         super().__init_subclass__(skip_registration=True, **arguments)
 
+    @abc.abstractmethod
     def find_splits(self, parts: Mapping[str, Archive]) -> Iterator[Split]:
         """The splits in the archives, of which the optional ones may be missing."""
-        raise NotImplementedError
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from openseg_jax.data.classes import IGNORE, ClassTable
+from openseg_jax.data.classes import COLOR_PLACES, IGNORE, ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, UNREADABLE, is_turned, read_image, read_mask, read_size
 from openseg_jax.errors import InputError
 
@@ -219,7 +219,7 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
 
 def _look_at_colors(facts: MaskFacts, mask: np.ndarray, classes: ClassTable | None) -> np.ndarray | None:
     """uint8 (H, W, 3) -> train ids, if there is a class table of colours and it has all of these."""
-    codes, counts = np.unique(mask.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32), return_counts=True)
+    codes, counts = np.unique(mask.astype(np.uint32) @ COLOR_PLACES, return_counts=True)
     order = counts.argsort()[::-1][:4096]  # more than all classes have: there are unknown ones among so many
     colors = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in codes[order]]
     found = dict(zip(colors, counts[order].tolist(), strict=True))

@@ -7,6 +7,7 @@ they give the original's samples.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable
@@ -36,12 +37,12 @@ class Step:
         return {"transform": self.function.__name__, **self.arguments}
 
 
-class Transform:
+class Transform(abc.ABC):
     """Something that decides on steps. Called with a sample and a Generator, it takes them too."""
 
+    @abc.abstractmethod
     def draw(self, size: Size, rng: np.random.Generator) -> list[Step]:
         """The steps for a sample of this (height, width); none leaves the sample as it is."""
-        raise NotImplementedError
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         for step in self.draw(size_of(sample), rng):
@@ -220,79 +221,80 @@ class Pad(Transform):
 # Colour
 
 
+class ColorTransform(Transform):
+    """Decides whether first, and how then; what decides on places does it the other way round, as in the original."""
+
+    probability: float
+
+    @abc.abstractmethod
+    def choose(self, rng: np.random.Generator) -> Step:
+        """The step, if there is to be one."""
+
+    def draw(self, size, rng):
+        return [] if rng.random() > self.probability else [self.choose(rng)]
+
+
 @dataclasses.dataclass(frozen=True)
-class RandomBrightness(Transform):
+class RandomBrightness(ColorTransform):
     """Shifts all channels by one random whole number within +-shift."""
 
     shift: int = 10
     probability: float = 1.0
 
-    def draw(self, size, rng):
-        if rng.random() > self.probability:
-            return []
-        return [Step(functions.brightness, {"shift": int(rng.integers(-self.shift, self.shift, endpoint=True))})]
+    def choose(self, rng):
+        return Step(functions.brightness, {"shift": int(rng.integers(-self.shift, self.shift, endpoint=True))})
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomContrast(Transform):
+class RandomContrast(ColorTransform):
     """Multiplies all channels by one random factor."""
 
     factor: tuple[float, float] = (0.5, 1.5)
     probability: float = 1.0
 
-    def draw(self, size, rng):
-        if rng.random() > self.probability:
-            return []
-        return [Step(functions.contrast, {"factor": rng.uniform(*self.factor)})]
+    def choose(self, rng):
+        return Step(functions.contrast, {"factor": rng.uniform(*self.factor)})
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomSaturation(Transform):
+class RandomSaturation(ColorTransform):
     """Multiplies the saturation by a random factor."""
 
     factor: tuple[float, float] = (0.5, 1.5)
     probability: float = 1.0
 
-    def draw(self, size, rng):
-        if rng.random() > self.probability:
-            return []
-        return [Step(functions.saturation, {"factor": rng.uniform(*self.factor)})]
+    def choose(self, rng):
+        return Step(functions.saturation, {"factor": rng.uniform(*self.factor)})
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomHue(Transform):
+class RandomHue(ColorTransform):
     """Turns the hue by at most `degrees`."""
 
     degrees: float = 18
     probability: float = 1.0
 
-    def draw(self, size, rng):
-        if rng.random() > self.probability:
-            return []
-        return [Step(functions.hue, {"degrees": rng.uniform(-self.degrees, self.degrees)})]
+    def choose(self, rng):
+        return Step(functions.hue, {"degrees": rng.uniform(-self.degrees, self.degrees)})
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomPermute(Transform):
+class RandomPermute(ColorTransform):
     """Puts the colour channels into a random order."""
 
     probability: float = 1.0
 
-    def draw(self, size, rng):
-        if rng.random() > self.probability:
-            return []
+    def choose(self, rng):
         choice = int(rng.integers(0, len(functions.PERMUTATIONS) - 1, endpoint=True))
-        return [Step(functions.permute, {"order": functions.PERMUTATIONS[choice]})]
+        return Step(functions.permute, {"order": functions.PERMUTATIONS[choice]})
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomBlur(Transform):
+class RandomBlur(ColorTransform):
     """Gaussian blur of a random width, in pixels."""
 
     sigma: tuple[float, float] = (0.1, 2.0)
     probability: float = 0.5
 
-    def draw(self, size, rng):
-        if rng.random() > self.probability:
-            return []
-        return [Step(functions.blur, {"sigma": rng.uniform(*self.sigma)})]
+    def choose(self, rng):
+        return Step(functions.blur, {"sigma": rng.uniform(*self.sigma)})
