@@ -18,6 +18,7 @@ setup(
         "flax>=0.12,<0.13",
         "grain>=0.2.18",
         "jax>=0.10,<0.12",
+        "matplotlib>=3.9",
         "ml_collections>=1.1",
         "numpy>=2.0",
         "opencv-python-headless>=4.11",

@@ -4,7 +4,7 @@ Example:
     python train.py --config=configs/camvid.py:hrnet_w18_ocr --workdir=runs/camvid --config.data.root=PATH
 
 Any field of the config can be changed on the command line: --config.train.steps=2000. Started again with the same
---workdir, a run goes on where it was. docs/training.md tells more.
+--workdir, a run goes on where it was. --dry_run shows what a run would be. docs/training.md tells more.
 """
 
 from absl import flags
@@ -12,16 +12,24 @@ from absl import flags
 from openseg_jax import commands
 
 CONFIG = commands.define_config_flag()
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, TensorBoard events.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, TensorBoard events, report.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show config, model, schedule, one batch and memory, and stop.")
+PROFILE = flags.DEFINE_string("profile_steps", None, "FIRST:LAST steps of which to write a profile, such as 10:15.")
 
 
 def main() -> None:
+    from openseg_jax.training.dry_run import dry_run
     from openseg_jax.training.loop import train
+    from openseg_jax.training.profiling import parse_steps
 
     commands.require("workdir", WORKDIR.value)
-    result = train(CONFIG.value, WORKDIR.value)
+    if DRY_RUN.value:
+        dry_run(CONFIG.value, WORKDIR.value)
+        return
+    result = train(CONFIG.value, WORKDIR.value, parse_steps(PROFILE.value))
     if result:
-        print(f"validation mIoU {100 * result['miou']:.2f} %, checkpoints in {WORKDIR.value}")
+        name, score = next(iter(result.items()))
+        print(f"validation {commands.SCORES.get(name, name)} {100 * score:.2f} %, checkpoints in {WORKDIR.value}")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ def base(model: str) -> ConfigDict:
                 "options": _model_options(model),  # keyword arguments of backbone and head
             },
             "pretrained": {
-                "checkpoint": "",  # a folder, such as `python -m converters import` writes
-                "parts": "backbone",  # or all
+                "checkpoint": "",  # a folder of a run or an import, or a PyTorch file
+                "parts": "backbone",  # all, matching
             },
             "data": {
                 "source": "folder",  # ROOT/SPLIT/image and ROOT/SPLIT/label; or synthetic
@@ -35,6 +35,7 @@ def base(model: str) -> ConfigDict:
                 "image_folder": "image",  # of each split
                 "label_folder": "label",
                 "maps": (),  # edge, offset: what else a sample has
+                "offset_folder": "offset_gt/dt_offset",  # of each split
                 "extra": (),  # more training data: dictionaries of root, split and classes, each as above if left out
                 "weights": (),  # of the training split and each extra; none joins them, and every sample counts alike
                 "cache": "",  # a folder for decoded pixels, 4 bytes each
@@ -71,35 +72,77 @@ def base(model: str) -> ConfigDict:
                 "on_device": False,  # resample there; the host only decodes
             },
             "loss": {
-                "name": "aux_ce",  # ce, aux_ce, ohem, aux_ohem
+                "name": "aux_ce",  # ce, ohem, rmi, each also with aux_; segfix, ce2p
                 "class_weights": (),
                 "aux_weight": 0.4,
                 "out_weight": 1.0,
                 "ohem_threshold": 0.9,
                 "ohem_min_kept": 100_000,
-                "replicas": 1,  # parts of the batch whose losses are averaged: the GPUs of a published recipe
+                "rmi": {
+                    "radius": 3,
+                    "pool": "max",
+                    "pool_size": 3,
+                    "balance": 0.5,
+                    "complementary": True,
+                    "weight": 1.0,
+                },
+                "segfix": {
+                    "min_distance": 0,  # from a class boundary, in pixels, between which a pixel is of the boundary
+                    "max_distance": 5,
+                    "mask_threshold": 0.5,
+                    "mask_weight": 1.0,
+                    "direction_weight": 1.0,
+                    "align_axis": False,
+                },
+                "ce2p": {"edge_weight": 1.0, "parsing_weight": 1.0},
+                "scope": "global",  # or replica: the mean of the losses of equal parts of the batch, as on several GPUs
+                "replicas": 4,  # so many parts: the GPUs of a published recipe
             },
             "optimizer": {
+                "name": "sgd",  # sgd, adam, adamw
                 "learning_rate": 0.01,
                 "momentum": 0.9,
+                "nesterov": False,
+                "betas": (0.9, 0.999),  # of adam and adamw
+                "epsilon": 1e-8,
                 "weight_decay": 5e-4,
+                "decay_norms_and_biases": True,
                 "head_multiplier": 1.0,  # of the learning rate, for all but the backbone
-                "power": 0.9,
+                "freeze": (),  # beginnings of the names of parameters that stay: ("backbone.conv1", "backbone.layer1")
+                "clip_norm": 0.0,  # the largest norm of all gradients together; 0 for any
+            },
+            "schedule": {
+                "name": "poly",  # cosine, step, multistep, constant, plateau, swa_poly, swa_cosine
+                "power": 0.9,  # of poly
+                "gamma": 0.1,  # of step and multistep
+                "step_size": 30_000,
+                "milestones": (),
+                # after so many validations without a better score; threshold: the share by which it must be better
+                "plateau": {"factor": 0.1, "patience": 10, "threshold": 1e-4, "cooldown": 0, "min_factor": 0.0},
+                # ((k + 1) / steps)^power, or 0 with freeze, of all, backbone or kernels
+                "warmup": {"steps": 0, "power": 1.0, "freeze": False, "of": "all"},
             },
             "train": {
                 "batch_size": 8,  # over all devices
                 "steps": 80_000,
+                "accumulate": 1,  # parts into which a batch is divided, one after the other
+                "ema": 0.0,  # decay of an average of the weights, which is then validated; 0 for none
+                "frozen_norm": "",  # backbone or all: batch norms that keep their statistics
+                "recompute": False,  # less memory: activations of the backbone are computed again in the backward pass
                 "log_every": 10,
                 "eval_every": 1000,
                 "save_every": 1000,
+                "log_images": 4,  # validation images whose prediction is logged
             },
             "eval": {
                 "batch_size": 4,
                 "max_buckets": 4,  # padded shapes, each one compilation
                 "min_side": 0,  # resize so that the shorter side is this; 0 keeps the size
+                "size": (),  # or resize to this height and width
             },
             "mesh": {
                 "spatial": 1,  # devices that share the rows of an image; the others share the batch
+                "shard_optimizer": False,  # momenta and averages in parts, one on each device of the batch
             },
         }
     )
@@ -114,6 +157,53 @@ def _model_options(model: str) -> dict:
     }
 
 
+def start(argument: str, default: str, known: tuple[str, ...] = ()) -> tuple[ConfigDict, set[str]]:
+    """The config of "MODEL[,OPTION...]", with the original's norm, loss and normalisation, and the options.
+
+    Of the options, one that is the name of a backbone takes that backbone. `v17` is known everywhere: the recipe of
+    the original's branch pytorch-1.7, whose norm is plain batch norm, in place of that of branch master.
+    """
+    model, *options = (argument or default).split(",")
+    backbones = [option for option in options if option in models.BACKBONES]
+    options = {option for option in options if option not in models.BACKBONES}
+    known = ("v17", *known)
+    for option in options - set(known):
+        raise ValueError(f"unknown option {option!r}; there are {', '.join(known)}, and the names of backbones")
+    config = base(model)
+    config.model.backbone = backbones[0] if backbones else ""
+    config.model.norm = "batch_norm" if "v17" in options else "inplace_abn"
+    config.normalization.update(normalization_for(config.model.backbone or models.MODELS[model].backbone))
+    config.loss.name = loss_for(model)
+    config.loss.update({"scope": "replica", "replicas": 4})
+    if "ohem" in options:
+        config.loss.name = config.loss.name.replace("ce", "ohem")
+    if "rmi" in options:
+        config.loss.name = config.loss.name.replace("ce", "rmi")
+    return config, options
+
+
+def normalization_for(backbone: str) -> dict:
+    """Of the original's checkpoints: ImageNet's on HRNet, on ResNets the mean of Caffe's nets, both on BGR pixels."""
+    if "hrnet" in backbone or "wide" in backbone:
+        return {}
+    return {"divisor": 1.0, "mean": (102.9801, 115.9465, 122.7717), "std": (1.0, 1.0, 1.0)}
+
+
+RESIZED = ("random_flip", "resize", "random_resize", "random_crop", "random_brightness")
+
+
+def of_scenes(config: ConfigDict, learning_rate: float, head_multiplier: float, steps: int) -> None:
+    """What ADE20K, PASCAL-Context and COCO-Stuff have in common: shorter side 520, crops of 520x520, batch 16."""
+    config.augment.chain = RESIZED
+    config.augment.resize.min_side = config.eval.min_side = 520
+    config.augment.crop = (520, 520)
+    config.optimizer.update({"learning_rate": learning_rate, "head_multiplier": head_multiplier, "weight_decay": 1e-4})
+    config.train.batch_size = 16
+    config.train.steps = steps
+
+
 def loss_for(model: str) -> str:
     """Nets with an auxiliary output, all but HRNet with an FCN head, are trained on both."""
+    if model.startswith(("ce2p", "segfix")):
+        return model.partition("_")[0]
     return "ce" if model.startswith("hrnet_w") and "ocr" not in model else "aux_ce"

@@ -6,7 +6,7 @@
 and on the command line `python -m converters import|inspect|export`. The only package that imports torch.
 """
 
-from converters.convert import ConversionError, export_state_dict, import_state_dict
+from converters.convert import ConversionError, export_state_dict, import_state_dict, normalise_keys
 from converters.files import read_checkpoint, read_state_dict, write_state_dict
 from converters.recognise import Recognised, recognise
 
@@ -15,6 +15,7 @@ __all__ = [
     "Recognised",
     "export_state_dict",
     "import_state_dict",
+    "normalise_keys",
     "read_checkpoint",
     "read_state_dict",
     "recognise",

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from openseg_jax import models
 from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.errors import InputError
+from openseg_jax.errors import InputError, RunError
 
 _FORMAT = 1
 
@@ -80,7 +80,8 @@ class Checkpoints:
             parts["training"] = ocp.args.StandardSave(training)
         if metadata.step == self.latest_step():
             return  # a run that was resumed at its last step, and stopped there again
-        self._manager.save(metadata.step, args=ocp.args.Composite(**parts))
+        with self._reported():
+            self._manager.save(metadata.step, args=ocp.args.Composite(**parts))
 
     def read_metadata(self) -> Metadata:
         return read_metadata(self.folder)
@@ -99,10 +100,24 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Until everything is on disk."""
-        self._manager.wait_until_finished()
+        with self._reported():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
+        self.wait()
         self._manager.close()
+
+    @contextlib.contextmanager
+    def _reported(self):
+        """Turns a failure to write, which may be that of the save before, into a RunError."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            reason = reason if len(reason) < 300 else f"{reason[:100]} ... {reason[-150:]}"
+            whole = [int(path.name) for path in self.folder.iterdir() if path.name.isdigit()]
+            last = f"the last good one is of step {max(whole)}" if whole else "there is none yet"
+            raise RunError(f"a checkpoint could not be written into {self.folder}: {reason}; {last}") from error
 
 
 def read_metadata(folder: str | Path) -> Metadata:

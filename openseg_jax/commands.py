@@ -12,10 +12,13 @@ from ml_collections import config_flags
 
 from openseg_jax.errors import InputError, run_command
 
+SCORES = {"miou": "mIoU", "direction_accuracy": "direction accuracy"}
+
 _VERBOSE = flags.DEFINE_bool("verbose", False, "Show tracebacks and the libraries' own logs.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, for a run of several processes.")
 _PROCESS_COUNT = flags.DEFINE_integer("process_count", None, "How many processes there are.")
 _PROCESS_INDEX = flags.DEFINE_integer("process_index", None, "Which of them this is, from 0.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Several processes, which SLURM, MPI or Kubernetes started.")
 
 
 def define_config_flag():
@@ -64,6 +67,10 @@ def run(main: Callable[[], None], usage: str) -> None:
             import jax
 
             jax.distributed.initialize(_COORDINATOR.value, _PROCESS_COUNT.value, _PROCESS_INDEX.value)
+        elif _DISTRIBUTED.value:
+            import jax
+
+            jax.distributed.initialize()
         return main()
 
     def parse(arguments: list[str]) -> list[str]:

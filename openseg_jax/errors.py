@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from logging import getLogger
 
 from absl import logging
 
@@ -18,7 +19,10 @@ class RunError(RuntimeError):
 
 def run_command(main: Callable[[], int | None], verbose: bool = False) -> None:
     """Runs a command's main and exits: with 0, 1 if a check or a run failed, 2 and one sentence on wrong input."""
-    logging.set_verbosity(logging.INFO if verbose else logging.ERROR)  # orbax logs every step it takes
+    # What goes wrong is told once, below; orbax logs every step that it takes, and a full disk for each of its tasks.
+    logging.set_verbosity(logging.INFO if verbose else logging.FATAL)
+    if not verbose:
+        getLogger("asyncio").setLevel("CRITICAL")
     try:
         status = main() or 0
     except (ValueError, RunError) as error:

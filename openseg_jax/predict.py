@@ -50,7 +50,7 @@ def predict_pictures(checkpoint: str, paths: list[Path], out: Path, batch_size: 
     if model.head is not None and model.head.needs_labels:
         raise InputError(f"{model.spec.name} is told the labels, so it cannot predict pictures without")
     mesh = sharding.make_mesh()
-    config = ConfigDict({"batch_size": batch_size or mesh.size, "max_buckets": 4, "min_side": min_side})
+    config = ConfigDict({"batch_size": batch_size or mesh.size, "max_buckets": 4, "min_side": min_side, "size": ()})
     source = PictureSource(paths)
     evaluator = Evaluator(model, config, source, metadata.normalization, mesh)
     classes = metadata.classes or ClassTable.from_dict(

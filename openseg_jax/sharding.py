@@ -53,10 +53,35 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """This process's part of a batch -> global arrays: images over data, their rows, if not too few, over spatial."""
 
     def put(array):
+        array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
         axes = ("data", "spatial") if array.ndim >= 3 and splits_rows(mesh, array.shape[1]) else ("data",)
         return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(*axes)), array)
 
     return {key: put(array) for key, array in batch.items()}
+
+
+def of_state(mesh: Mesh, state, shard_optimizer: bool):
+    """The NamedSharding of each leaf of a training state, by its shapes.
+
+    shard_optimizer: what only the update needs (momenta, averages of the weights) is divided among the devices of
+    `data`, along the first axis that they divide; each device then updates a part of the parameters.
+    """
+    devices, everywhere = mesh.devices.shape[0], replicated(mesh)
+
+    def place(path, leaf):
+        if not shard_optimizer or path[0].key not in ("opt_state", "ema", "swa"):
+            return everywhere
+        divisible = [axis for axis, side in enumerate(leaf.shape) if side % devices == 0]
+        return NamedSharding(mesh, PartitionSpec(*[None] * divisible[0], "data")) if divisible else everywhere
+
+    return jax.tree_util.tree_map_with_path(place, state)
+
+
+def put(shardings, tree):
+    """Host values, the same on every process, to where the shardings say."""
+    return jax.tree.map(
+        lambda x, s: jax.make_array_from_callback(np.shape(x), s, np.asarray(x).__getitem__), tree, shardings
+    )
 
 
 def put_replicated(mesh: Mesh, tree):

@@ -82,7 +82,8 @@ def _open(config, root: str, split: str, classes: ClassTable):
         source = RecordSource(root, split, classes)
     else:
         folders = {"image_folder": config.image_folder, "label_folder": config.label_folder}
-        source = FolderSource(root, split, classes, **folders, maps=tuple(config.maps))
+        maps = {"maps": tuple(config.maps), "offset_folder": config.offset_folder}
+        source = FolderSource(root, split, classes, **folders, **maps)
     if not config.cache:
         return source
     folder = Path(config.cache) / f"{Path(root).expanduser().resolve().name}-{split}"

@@ -16,7 +16,7 @@ class FolderSource:
     source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str}.
     image_folder, label_folder: other folders of the split than image/ and label/, such as label_edge_void/.
     maps: what else a sample has: "edge", from SPLIT/edge/NAME.png, or "offset", which is "distance" and "angle" from
-    SPLIT/offset_gt/dt_offset/NAME.mat.
+    SPLIT/OFFSET_FOLDER/NAME.mat.
     Raises InputError when made, if a folder is missing, empty, or an image or mask lacks its partner; and when read,
     if a file is damaged, the sizes differ or a mask has ids the class table does not know.
     """
@@ -30,6 +30,7 @@ class FolderSource:
         image_folder: str = "image",
         label_folder: str = "label",
         maps: tuple[str, ...] = (),
+        offset_folder: str = "offset_gt/dt_offset",
     ):
         self.classes = classes
         folder = Path(root).expanduser() / split
@@ -44,7 +45,7 @@ class FolderSource:
         self.names = sorted(images)
         self.images = [images[name] for name in self.names]
         self.masks = [masks[name] for name in self.names]
-        self.folder, self.maps = folder, tuple(maps)
+        self.folder, self.maps, self.offset_folder = folder, tuple(maps), offset_folder
         for name in maps:
             if name not in MAPS:
                 raise InputError(f"data.maps are {' or '.join(MAPS)}, found {name!r}")
@@ -63,7 +64,7 @@ class FolderSource:
         label = self.classes.encode(mask, str(self.masks[index]))
         sample = {"image": image, "label": label, "name": self.names[index]}
         for name in self.maps:
-            sample |= MAPS[name](self.folder, self.names[index], label.shape)
+            sample |= MAPS[name](self.folder, self.names[index], label.shape, folder=self.offset_folder)
         return sample
 
     def stamps(self) -> list[list[int]]:

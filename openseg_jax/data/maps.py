@@ -12,15 +12,15 @@ from openseg_jax.data.images import read_mask
 from openseg_jax.errors import InputError
 
 
-def read_edge(split: Path, name: str, size: tuple[int, int]) -> dict[str, np.ndarray]:
+def read_edge(split: Path, name: str, size: tuple[int, int], **_) -> dict[str, np.ndarray]:
     """{"edge": uint8 (H, W), 1 on class boundaries} from SPLIT/edge/NAME.png, which is 255 there, at any size."""
     edge = (read_mask(split / "edge" / f"{name}.png") == 255).astype(np.uint8)
     return {"edge": cv2.resize(edge, size[::-1], interpolation=cv2.INTER_NEAREST)}
 
 
-def read_offset(split: Path, name: str, size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """{"distance": int32 (H, W) pixels, "angle": float64 (H, W) degrees} from SPLIT/offset_gt/dt_offset/NAME.mat."""
-    path = split / "offset_gt" / "dt_offset" / f"{name}.mat"
+def read_offset(split: Path, name: str, size: tuple[int, int], *, folder: str) -> dict[str, np.ndarray]:
+    """{"distance": int32 (H, W) pixels, "angle": float64 (H, W) degrees} from SPLIT/FOLDER/NAME.mat."""
+    path = split / folder / f"{name}.mat"
     try:
         content = scipy.io.loadmat(path, variable_names=("depth", "dir_deg", "deg_reduce"))
         maps = {

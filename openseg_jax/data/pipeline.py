@@ -17,6 +17,7 @@ import numpy as np
 
 from openseg_jax.data import transforms
 from openseg_jax.data.collate import Collate
+from openseg_jax.data.transforms.functions import FILLS
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Training
@@ -184,11 +185,13 @@ def eval_batches(
     batch_size: int,
     input_size: Callable[[int, int], tuple[int, int]] = lambda height, width: (height, width),
     process: tuple[int, int] = (0, 1),
+    maps: tuple[str, ...] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Each image exactly once, in batches of one bucket; the rows that fill up a bucket's last batch have index -1.
 
     image: uint8 (n, H, W, 3) at the top left of the bucket's canvas; size: int32 (n, 2), its true (height, width).
     label: uint8 (n, H', W') at the image's own size, 255 around it; label_size: int32 (n, 2). index: int32 (n,).
+    maps: names of further maps of a sample, such as "distance", that come along like the label.
     """
     rank, count = process
     local = batch_size // count
@@ -201,31 +204,35 @@ def eval_batches(
 
     def load(step) -> dict[str, np.ndarray]:
         bucket, indices = step
-        rows = [_eval_row(source, index, bucket, input_size) for index in indices]
+        rows = [_eval_row(source, index, bucket, input_size, maps) for index in indices]
         return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
     dataset = grain.MapDataset.source(plan).map(load)
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)))
 
 
-def _eval_row(source, index: int, bucket: Bucket, input_size) -> dict[str, np.ndarray]:
+def _eval_row(source, index: int, bucket: Bucket, input_size, maps: tuple[str, ...]) -> dict[str, np.ndarray]:
     if index < 0:
-        blank = np.zeros((*bucket.label_canvas, 3), np.uint8), np.full(bucket.label_canvas, 255, np.uint8)
-        sample = {"image": blank[0], "label": blank[1]}
+        blank = {"image": np.zeros((*bucket.label_canvas, 3), np.uint8)}
+        sample = blank | {name: np.full(bucket.label_canvas, FILLS[name]) for name in ("label", *maps)}
         size = bucket.canvas
     else:
         sample = source[index]
         size = input_size(*sample["label"].shape)
     label_size = sample["label"].shape
     image = sample["image"] if size == label_size else transforms.resize(sample, *size)["image"]
-    canvas = np.zeros((*bucket.canvas, 3), np.uint8)
-    canvas[: size[0], : size[1]] = image
-    label = np.full(bucket.label_canvas, 255, np.uint8)
-    label[: label_size[0], : label_size[1]] = sample["label"]
-    return {
-        "image": canvas,
+    row = {
+        "image": _placed(image, bucket.canvas, 0),
         "size": np.array(size, np.int32),
-        "label": label,
+        "label": _placed(sample["label"].astype(np.uint8), bucket.label_canvas, FILLS["label"]),
         "label_size": np.array(label_size, np.int32),
         "index": np.int32(index),
     }
+    return row | {name: _placed(sample[name].astype(np.float32), bucket.label_canvas, FILLS[name]) for name in maps}
+
+
+def _placed(x: np.ndarray, canvas: tuple[int, int], fill: float) -> np.ndarray:
+    """At the top left of a canvas."""
+    result = np.full((*canvas, *x.shape[2:]), fill, x.dtype)
+    result[: x.shape[0], : x.shape[1]] = x
+    return result

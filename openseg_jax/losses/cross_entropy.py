@@ -8,45 +8,59 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from openseg_jax.losses.upsampled import Logits, map_pixels
 from openseg_jax.models.resize import nearest_taps
+
+Weights = Sequence[float] | jax.Array | None
 
 
 def cross_entropy(
-    logits: jax.Array,
-    labels: jax.Array,
-    *,
-    ignore: int = 255,
-    class_weights: Sequence[float] | None = None,
-    reduction: str = "mean",
+    logits: Logits, labels: jax.Array, *, ignore: int = 255, class_weights: Weights = None, reduction: str = "mean"
 ) -> jax.Array:
     """Weighted cross-entropy; scalar, in the dtype of the logits.
 
-    logits: (N, h, w, K) float; labels: (N, H, W) integers, brought to (h, w) by torch's nearest rule if need be.
+    logits: (N, h, w, K) float. labels: (N, H, W) integers, brought to (h, w) by torch's nearest rule if need be.
     class_weights: K numbers. "mean" divides by the sum of the weights of the counted pixels, not by their number;
-    "sum" does not divide. A batch in which everything is ignored gives 0 where the original gives NaN.
+    "sum" does not divide; "none" gives (N, h, w). A batch in which everything is ignored gives 0, where the original
+    gives NaN.
     """
     labels = resize_labels(labels, logits.shape[1:3])
-    valid = labels != ignore
-    labels = jnp.where(valid, labels, 0)
-    weights = valid * pixel_weights(labels, class_weights, logits.dtype)
-    total = jnp.sum(weights * negative_log_likelihood(logits, labels))
-    if reduction == "sum":
-        return total
-    norm = jnp.sum(weights)
-    return total / jnp.where(norm > 0, norm, 1)
+    weights = pixel_weights(labels, ignore, class_weights, logits.dtype)
+    losses = weights * negative_log_likelihood(logits, jnp.where(labels == ignore, 0, labels))
+    if reduction == "none":
+        return losses
+    total = jnp.sum(losses)
+    return total if reduction == "sum" else _ratio(total, jnp.sum(weights))
 
 
-def negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """-log softmax(logits)[label] per pixel. A masked sum in place of an index: its gradient needs no scatter."""
+def negative_log_likelihood(logits: Logits, labels: jax.Array) -> jax.Array:
+    """-log softmax(logits)[label] per pixel, (N, H, W)."""
+    return map_pixels(_negative_log_likelihood, logits, labels)
+
+
+def _negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    # A masked sum in place of an index: its gradient needs no scatter.
     chosen = labels[..., None] == jnp.arange(logits.shape[-1])
     return -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits, axis=-1), 0), axis=-1)
 
 
-def pixel_weights(labels: jax.Array, class_weights: Sequence[float] | None, dtype) -> jax.Array:
-    """The weight of each pixel's class; ones without class weights."""
+def pixel_weights(labels: jax.Array, ignore: int, class_weights: Weights, dtype=jnp.float32) -> jax.Array:
+    """The weight of each pixel's class, or 1 without class weights; 0 where the pixel is ignored."""
+    valid = labels != ignore
     if class_weights is None:
-        return jnp.ones(labels.shape, dtype)
-    return jnp.asarray(class_weights, dtype)[labels]
+        return valid.astype(dtype)
+    return jnp.where(valid, jnp.asarray(class_weights, dtype)[jnp.where(valid, labels, 0)], 0)
+
+
+def balanced_weights(labels: jax.Array, num_classes: int, ignore: int) -> jax.Array:
+    """float32 (K,): for each class, the share of the counted pixels that are not of it."""
+    counts = jnp.stack([jnp.sum(labels == k, dtype=jnp.float32) for k in range(num_classes)])
+    return 1 - _ratio(counts, jnp.sum(counts))
+
+
+def _ratio(total: jax.Array, norm: jax.Array) -> jax.Array:
+    """total / norm, 0 where nothing was counted."""
+    return total / jnp.where(norm > 0, norm, 1)
 
 
 def resize_labels(labels: jax.Array, size: tuple[int, int]) -> jax.Array:

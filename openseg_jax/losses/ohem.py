@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 
-from openseg_jax.losses.cross_entropy import negative_log_likelihood, pixel_weights
+from openseg_jax.losses.cross_entropy import Weights, negative_log_likelihood, pixel_weights
+from openseg_jax.losses.upsampled import Logits
 
 
 def ohem(
-    logits: jax.Array,
+    logits: Logits,
     labels: jax.Array,
     *,
     threshold: float,
     min_kept: int,
     ignore: int = 255,
-    class_weights: Sequence[float] | None = None,
+    class_weights: Weights = None,
     reduction: str = "mean",
+    first_pixel: bool = True,
 ) -> jax.Array:
     """Mean cross-entropy over the pixels whose class has a probability below max(threshold, that of the k-th hardest).
 
     logits: (N, h, w, K) float; labels: (N, h, w) integers on the same grid. k is max(1, min_kept), counted from 0.
-    As in the original the class weights scale each pixel's loss while "mean" divides by the number of pixels kept,
-    and the very first pixel takes part even when it is ignored: it then adds 0 to the sum but is counted.
-    Nothing kept gives 0 where the original gives NaN. Raises ValueError if the grids differ.
+    As in the original the class weights scale each pixel's loss while "mean" divides by the number of pixels kept.
+    first_pixel: as in the original, the very first pixel takes part even when it is ignored: it then adds 0 to the sum
+    but is counted. Nothing kept gives 0 where the original gives NaN. Raises ValueError if the grids differ.
     """
     if logits.shape[:3] != labels.shape:
         raise ValueError(f"OHEM wants labels on the grid of the logits, found {labels.shape} and {logits.shape[:3]}")
     valid = labels != ignore
-    labels = jnp.where(valid, labels, 0)
-    chosen = labels[..., None] == jnp.arange(logits.shape[-1])
-    probability = jnp.sum(jnp.where(chosen, jax.nn.softmax(jax.lax.stop_gradient(logits), axis=-1), 0), axis=-1)
-    probability = probability.astype(jnp.float32)
-    candidate = valid | (jnp.arange(valid.size).reshape(valid.shape) == 0)
+    losses = negative_log_likelihood(logits, jnp.where(valid, labels, 0))
+    probability = jnp.exp(-jax.lax.stop_gradient(losses)).astype(jnp.float32)
+    candidate = valid
+    if first_pixel:
+        candidate = valid | (jnp.arange(valid.size).reshape(valid.shape) == 0)
 
     hardest = kth_smallest(probability, candidate, max(1, min_kept))
     kept = candidate & (probability < jnp.maximum(hardest, jnp.float32(threshold)))
-    losses = negative_log_likelihood(logits, labels) * pixel_weights(labels, class_weights, logits.dtype)
-    total = jnp.sum(jnp.where(kept & valid, losses, 0))
+    weights = pixel_weights(labels, ignore, class_weights, losses.dtype)
+    total = jnp.sum(jnp.where(kept, weights * losses, 0))
     return total if reduction == "sum" else total / jnp.maximum(jnp.sum(kept), 1)
 
 

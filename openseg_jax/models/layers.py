@@ -200,7 +200,10 @@ class BatchNorm(nnx.Module):
     running variance is the unbiased one (n / (n - 1)), and statistics are float32 in two passes (the one-pass formula
     E[x^2] - E[x]^2 loses the variance of channels with a large mean). It also traces in constant time, where
     flax.nnx.BatchNorm's indexed writes make tracing quadratic in the size of the net.
+    frozen: in training too, the running statistics are used, and stay.
     """
+
+    frozen = False
 
     def __init__(self, channels: int, *, epsilon: float = 1e-5, momentum: float = 0.1):
         self.epsilon, self.momentum = epsilon, momentum
@@ -218,7 +221,7 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         values = x.values.astype(jnp.promote_types(x.values.dtype, jnp.float32))
-        if train:
+        if train and not self.frozen:
             mean, var, count = moments(values, x.inside, axes=(0, 1, 2))
             self._update(mean, var * (count / jnp.maximum(count - 1, 1)))
         else:

@@ -141,7 +141,7 @@ def create(
     num_classes: K, the channels of the logits.
     backbone: another one than the named model's own.
     norm: "batch_norm", "inplace_abn" or "group_norm", for the whole net or one each as (backbone, head).
-    dtype: of the computation, "float32" or "bfloat16"; parameters, statistics and logits are float32.
+    dtype: of the computation, "float32", "bfloat16" or "float16"; parameters, statistics and logits are float32.
     options: any keyword argument of the backbone's or of the head's class.
     Raises ValueError, with what was found and what is possible.
     """
@@ -157,8 +157,8 @@ def create(
     backbone = backbone or recipe.backbone
     part = _lookup(BACKBONES, backbone, "backbone")
     norms = _norms(norm)
-    if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f'dtype must be "float32" or "bfloat16", found {dtype!r}')
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ValueError(f'dtype must be "float32", "bfloat16" or "float16", found {dtype!r}')
 
     takes = {kind: set(_options(p.build)) for kind, p in {"backbone": part, "head": recipe.head}.items() if p}
     unknown = [option for option in options if not any(option in names for names in takes.values())]

@@ -33,11 +33,15 @@ def nearest(x: FeatureMap, *, like: FeatureMap) -> FeatureMap:
 
 def _resize(x: FeatureMap, like: FeatureMap, rule) -> FeatureMap:
     values = x.values
+    dtype = np.promote_types(np.float32, values.dtype) if values.dtype != jnp.bfloat16 else np.float32
     for axis in (1, 2):
         if x.extent is None and like.extent is None:
             if x.shape[axis] == like.shape[axis]:  # every rule is then the identity
                 continue
-            taps = rule(np.arange(like.shape[axis]), x.shape[axis], like.shape[axis])
+            taps = rule(np.arange(like.shape[axis], dtype=dtype), x.shape[axis], like.shape[axis])
+            if _is_local(*taps, x.shape[axis]):
+                values = _from_neighbours(values, *taps, axis)
+                continue
         else:
             sizes = [_true_sizes(m, axis) for m in (x, like)]
             taps = rule(jnp.arange(like.shape[axis])[None], *sizes)
@@ -54,14 +58,15 @@ def _true_sizes(x: FeatureMap, axis: int) -> jax.Array:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Rules. position: (O,) output positions; n_in, n_out: sizes, as numbers or, with positions (1, O), as (N, 1) arrays.
-# Each returns (indices, weights), both of shape (taps, O) or (taps, N, O). numpy in, numpy (float32) out.
+# Each returns (indices, weights), both of shape (taps, O) or (taps, N, O). numpy in, numpy out; in float64 if the
+# positions are, otherwise in float32, whose rounding is part of the rules.
 
 
 def bilinear_taps(position, n_in, n_out, *, align_corners: bool):
     xp = jnp if isinstance(n_in, jax.Array) else np
-    position = position.astype(np.float32)
+    position = _floats(position)
     if align_corners:
-        source = position * (n_in - 1) / xp.maximum(n_out - 1, 1)
+        source = position * ((n_in - 1) / xp.maximum(n_out - 1, 1)).astype(position.dtype)
     else:
         source = xp.maximum((position + np.float32(0.5)) * n_in / n_out - np.float32(0.5), 0)
     low = xp.minimum(xp.floor(source), n_in - 1)
@@ -81,7 +86,7 @@ def nearest_taps(position, n_in, n_out):
 
 def cubic_taps(position, n_in, n_out):
     xp = jnp if isinstance(n_in, jax.Array) else np
-    source = (position.astype(np.float32) + np.float32(0.5)) * n_in / n_out - np.float32(0.5)
+    source = (_floats(position) + np.float32(0.5)) * n_in / n_out - np.float32(0.5)
     low = xp.floor(source)
     t, a = source - low, np.float32(-0.75)
     outer = lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a  # noqa: E731  1 <= distance d < 2
@@ -91,12 +96,53 @@ def cubic_taps(position, n_in, n_out):
     return _taps(xp, [low - 1, low, low + 1, low + 2], weights, n_in)
 
 
+def _floats(position):
+    return position if position.dtype == np.float64 else position.astype(np.float32)
+
+
 def _taps(xp, indices, weights, n_in):
     indices = xp.clip(xp.stack(indices), 0, n_in - 1).astype(np.int32)
-    return indices, xp.stack(weights).astype(np.float32)
+    weights = xp.stack(weights)
+    return indices, weights if weights.dtype == np.float64 else weights.astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Applying them
+
+
+def _is_local(indices: np.ndarray, weights: np.ndarray, n_in: int) -> bool:
+    """Whether an enlargement is by a whole number f, and outputs f*i to f*i + f - 1 read inputs i - 1 to i + 1 only."""
+    factor, rest = divmod(indices.shape[1], n_in)
+    if rest or factor < 2:
+        return False
+    distance = indices - np.arange(indices.shape[1]) // factor
+    return bool((abs(distance)[weights != 0] <= 1).all())
+
+
+def _from_neighbours(x: jax.Array, indices: np.ndarray, weights: np.ndarray, axis: int) -> jax.Array:
+    """What `interpolate` gives, for taps that are local: a weighted sum of the map and itself shifted by one.
+
+    Neither it nor its gradient has an index. When the rows of a map are spread over devices, a device therefore needs
+    one row of each neighbour, where a gather would bring it the whole map.
+    """
+    n_in, wide = x.shape[axis], jnp.promote_types(x.dtype, jnp.float32)
+    factor = indices.shape[1] // n_in
+    distance = indices - np.arange(indices.shape[1]) // factor
+    shape = [1] * (x.ndim + 1)
+    shape[axis], shape[axis + 1] = n_in, factor
+    total = 0
+    for d in (-1, 0, 1):
+        share = (weights * (distance == d)).sum(0).reshape(shape)
+        if share.any():
+            total = total + jnp.expand_dims(_shifted(x, d, axis).astype(wide), axis + 1) * share
+    return total.reshape(*x.shape[:axis], n_in * factor, *x.shape[axis + 1 :]).astype(x.dtype)
+
+
+def _shifted(x: jax.Array, by: int, axis: int) -> jax.Array:
+    """x[i + by] at i along the axis, 0 beyond the ends."""
+    pads = [(0, 0, 0)] * x.ndim
+    pads[axis] = (-by, by, 0)
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), pads) if by else x
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -131,7 +177,7 @@ def _interpolate_forward(x, indices, weights, axis):
 def _interpolate_backward(axis, residuals, gradient):
     indices, weights, like = residuals
     n_in = like.shape[1]
-    matrix = jnp.sum(jax.nn.one_hot(indices, n_in, dtype=jnp.float32) * weights[..., None], axis=0).astype(like.dtype)
+    matrix = jnp.sum(jax.nn.one_hot(indices, n_in, dtype=weights.dtype) * weights[..., None], axis=0).astype(like.dtype)
     images, out, position = "n" * (matrix.ndim == 3), "o", "i"
     spatial = ("{}w", "h{}")[axis - 1]
     equation = f"n{spatial.format(out)}c,{images}{out}{position}->n{spatial.format(position)}c"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.backbones.blocks import Block
+from openseg_jax.models.layers import BatchNorm, FeatureMap
 from openseg_jax.models.segmentor import Segmentor
 
 _COLLECTIONS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
@@ -44,6 +46,10 @@ def apply(
     sizes: jax.Array | None = None,
     rngs: jax.Array | dict | None = None,
     labels: jax.Array | None = None,
+    *,
+    upsample: bool | None = None,
+    frozen_norm: str = "",
+    recompute: bool = False,
 ):
     """Runs the net.
 
@@ -52,11 +58,16 @@ def apply(
         would get alone at its own size; logits beyond it are zero.
     rngs: a PRNG key (or {"dropout": key}) for dropout; without one, training runs without dropout.
     labels: int (N, H, W), -1 for pixels to ignore; only for nets that are told them (the `ideal` ones).
+    upsample: whether logits are enlarged to the size of the images; None is what the original does, which leaves those
+        of SegFix as they are. The losses can enlarge logits in less memory.
+    frozen_norm: "backbone" or "all": whose batch norms use, and keep, their running statistics in training.
+    recompute: keep only what lies between the blocks of the backbone, and compute the rest again in the backward pass.
     Returns the outputs, a dict of float32 (N, H, W, K) logits at the size of the images; with train=True
     (outputs, new_batch_stats), the statistics of the batch being used and folded into the running ones.
     Raises ValueError where variables or inputs do not fit the model.
     """
-    outputs, module = _run(_call, model, variables, images, train, sizes, rngs, labels)
+    modes = _Modes(upsample, frozen_norm, recompute)
+    outputs, module = _run(_call, model, variables, images, train, sizes, rngs, labels, modes)
     if not train:
         return outputs
     return outputs, _with_string_keys(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
@@ -92,7 +103,13 @@ def _call(module, *inputs, **options):
     return module(*inputs, **options)
 
 
-def _run(call, model, variables, images, train, sizes, rngs, labels):
+class _Modes(NamedTuple):
+    upsample: bool | None = None
+    frozen_norm: str = ""
+    recompute: bool = False
+
+
+def _run(call, model, variables, images, train, sizes, rngs, labels, modes=_Modes()):  # noqa: B008
     """call(module, images, ...) on the module with its variables; returns its result, and the module afterwards."""
     images, sizes, labels = (None if x is None else jnp.asarray(x) for x in (images, sizes, labels))
     _check(model, variables, images, sizes, labels)
@@ -101,14 +118,29 @@ def _run(call, model, variables, images, train, sizes, rngs, labels):
     graph, *states = nnx.split(model, *_COLLECTIONS.values())
     filled = [_like(nnx.to_pure_dict(state), variables[name]) for name, state in zip(_COLLECTIONS, states, strict=True)]
     module = nnx.merge(graph, *filled)
+    _set_modes(module, modes)
 
-    compute_dtype = jnp.promote_types(images.dtype, jnp.float32) if model.spec.dtype == "float32" else jnp.bfloat16
+    is_float32 = model.spec.dtype == "float32"
+    compute_dtype = jnp.promote_types(images.dtype, jnp.float32) if is_float32 else jnp.dtype(model.spec.dtype)
     # float32 means float32: GPUs would otherwise round the inputs of convolutions and products to 10 bits (TF32).
-    exact = jax.default_matmul_precision("float32") if compute_dtype != jnp.bfloat16 else contextlib.nullcontext()
+    exact = jax.default_matmul_precision("float32") if is_float32 else contextlib.nullcontext()
     with exact:
         x = FeatureMap(images.astype(compute_dtype), sizes).zero_outside()
         truth = None if labels is None else FeatureMap(labels[..., None].astype(jnp.float32), sizes)
-        return call(module, x, labels=truth, train=train, rngs=rngs), module
+        return call(module, x, labels=truth, train=train, rngs=rngs, upsample=modes.upsample), module
+
+
+def _set_modes(module: Segmentor, modes: _Modes) -> None:
+    if modes.frozen_norm not in ("", "backbone", "all"):
+        raise ValueError(f'frozen_norm must be "", "backbone" or "all", found {modes.frozen_norm!r}')
+    for part in {"": [], "backbone": [module.backbone], "all": [module]}[modes.frozen_norm]:
+        for _, norm in nnx.iter_modules(part):
+            if isinstance(norm, BatchNorm):
+                norm.frozen = True
+    if modes.recompute:
+        for _, block in nnx.iter_modules(module.backbone):
+            if isinstance(block, Block):
+                block.recompute = True
 
 
 def _check(model, variables, images, sizes, labels) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import math
 import signal
 from contextlib import closing
@@ -10,177 +10,153 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from openseg_jax import data, losses, models, sharding
-from openseg_jax.checkpoints import Checkpoints, Metadata, load
-from openseg_jax.data.normalize import Normalization
-from openseg_jax.data.on_device import RawSamples, augment, canvas_for
-from openseg_jax.data.pipeline import TrainSamples, train_batches
-from openseg_jax.data.transforms.recipes import make_chain, make_collate
+from openseg_jax import models, sharding
+from openseg_jax.checkpoints import Checkpoints, Metadata
+from openseg_jax.data.pipeline import train_batches
 from openseg_jax.errors import InputError, RunError
-from openseg_jax.evaluation.inference import Evaluator
-from openseg_jax.evaluation.metrics import scores
-from openseg_jax.training.optimizer import make_optimizer, poly_schedule
+from openseg_jax.training.averaging import batch_statistics
+from openseg_jax.training.pretrained import with_pretrained
+from openseg_jax.training.profiling import Profiler
 from openseg_jax.training.reporting import Reporter
-from openseg_jax.training.step import make_state, make_train_step
+from openseg_jax.training.schedules import after_validation
+from openseg_jax.training.setup import Run, make_run
+from openseg_jax.training.step import make_state
 
 
-def train(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
+def train(config: ConfigDict, workdir: str | Path, profile_steps: tuple[int, int] | None = None) -> dict[str, float]:
     """Trains, or continues an earlier run in `workdir`; returns the scores of the last validation.
 
-    In workdir: latest/ (what continuing takes), best/ (the net with the best validation mIoU), metrics.jsonl,
-    events/ (TensorBoard), config.json. SIGTERM saves and returns. Raises RunError if the loss becomes NaN.
+    In workdir: latest/ (what continuing takes), best/ (the net with the best validation score), metrics.jsonl and .csv,
+    events/ (TensorBoard), config.json, report.html. SIGTERM saves and returns. profile_steps: first and last step of a
+    profile, in workdir/profile. Raises RunError if the loss becomes NaN, or if a checkpoint cannot be written.
     """
     workdir = Path(workdir).expanduser()
-
-    # --- what there is ---
-    mesh = sharding.make_mesh(config.mesh.spatial)
-    sharding.check_batch(mesh, "train.batch_size", config.train.batch_size, height=config.augment.crop[0])
-    train_source = data.make_train_source(config.data)
-    val_source = data.make_source(config.data, config.data.val_split)
-    classes = data.class_table(config.data)
-    data.check_before_training(config.data, classes)
-    samples, prepare = _samples(config, train_source, classes)
-    normalization = Normalization(**config.normalization)
-    model = make_model(config, len(classes))
-    evaluator = Evaluator(model, config.eval, val_source, normalization, mesh)
-    schedule = poly_schedule(config.optimizer.learning_rate, config.train.steps, config.optimizer.power)
-    optimizer = make_optimizer(config.optimizer, schedule)
+    run = make_run(config)
+    train_step, evaluator, steps = run.step, run.evaluator, config.train.steps
 
     # --- the state: new, or from where an earlier run stopped ---
     latest, best = Checkpoints(workdir / "latest"), Checkpoints(workdir / "best")
-    state, best_miou = _start(config, model, optimizer, latest, mesh)
-    first_step, steps = int(state["step"]), config.train.steps
-
-    train_step = make_train_step(model, losses.build(config.loss), optimizer, normalization, mesh, config.seed)
+    state, metadata, origin = _start(run, latest)
+    best_score, first_step = metadata.get("best_score", -1.0), int(state["step"])
     batches = train_batches(
-        samples,
+        run.samples,
         start_step=first_step,
         workers=config.data.workers,
         process=(jax.process_index(), jax.process_count()),
     )
-    reporter = _reporter(config, workdir, first_step, mesh)
+    reporter = _reporter(run, workdir, first_step)
+    if origin:
+        reporter.console.print(origin)
 
-    def save(checkpoints: Checkpoints, miou: float, training: bool) -> None:
+    def save(checkpoints: Checkpoints, variables: dict, rest: dict | None = None, **extra) -> None:
+        extra |= {"score": result.get(evaluator.main_score, math.nan), "best_score": best_score}
         metadata = Metadata(
-            model=model.spec.to_dict(),
-            normalization=normalization,
-            classes=classes,
+            model=run.model.spec.to_dict(),
+            normalization=run.normalization,
+            classes=run.classes,
             step=step,
             config=config.to_dict(),
-            extra={"miou": miou, "best_miou": best_miou},
+            extra=extra | {"score_name": evaluator.main_score},
         )
-        variables = {part: state[part] for part in ("params", "batch_stats")}
-        rest = {part: state[part] for part in ("step", "opt_state")}
-        checkpoints.save(variables, metadata, rest if training else None)
+        checkpoints.save(variables, metadata, rest)
+
+    def validate(state: dict) -> dict:
+        """Keeps the net if it is the best so far; returns the state, in which a plateau has its effect."""
+        nonlocal result, best_score
+        variables = state.get("ema", _variables(state))
+        with reporter.interrupted("validating"):
+            found = evaluator.run(variables, on_prediction=reporter.keep_prediction)
+        result = evaluator.summary(found)
+        reporter.validated(step, found)
+        score = result[evaluator.main_score]
+        if score > best_score:
+            best_score = score
+            save(best, variables)
+        if "plateau" not in state:
+            return state
+        after = after_validation(config.schedule.plateau, state["plateau"], score)
+        return state | {"plateau": sharding.put(train_step.shardings["plateau"], after)}
 
     # --- the loop: nothing in it waits for the device, except that metrics are read one step late ---
     result: dict[str, float] = {}
     pending: list[tuple[int, dict[str, jax.Array]]] = []
-    with closing(reporter), closing(best), closing(latest), _Sigterm() as sigterm:
+    step = first_step
+    profiler = Profiler(workdir / "profile", profile_steps, reporter.console)
+    with closing(reporter), closing(best), closing(latest), closing(profiler), _Sigterm() as sigterm:
+        if metadata.get("unvalidated"):
+            state = validate(state)
+        leaves = jax.tree.leaves(state)
+        del state  # the first step consumes it
         for step in range(first_step + 1, steps + 1):
-            state, metrics = train_step(state, prepare(sharding.put_batch(mesh, next(batches))))
+            profiler.before(step)
+            leaves, metrics = train_step(leaves, run.prepare(sharding.put_batch(run.mesh, next(batches))))
+            profiler.after(step, metrics)
             pending.append((step, metrics))
-            ending = step == steps or sigterm.received
-            validating = (step == steps or step % config.train.eval_every == 0) and not sigterm.received
-            saving = ending or validating or step % config.train.save_every == 0
+            asked = sigterm.asks(step)
+            due = step == steps or step % config.train.eval_every == 0
+            saving = asked or due or step % config.train.save_every == 0
 
             if step == first_step + 1:
-                reporter.compiled(step, _mean(pending), float(schedule(step - 1)))
+                reporter.compiled(step, _mean(pending))
                 pending = []
             elif saving or step % config.train.log_every == 0:
                 done, pending = (pending, []) if saving else (pending[:-1], pending[-1:])
                 if done:
-                    reporter.train(done[-1][0], _mean(done), float(schedule(done[-1][0] - 1)))
-            if validating:
-                with reporter.interrupted("validating"):
-                    result = {k: v for k, v in scores(evaluator.run(_variables(state))).items() if np.ndim(v) == 0}
-                reporter.write(step, **{f"val/{name}": value for name, value in result.items()})
-                if result["miou"] > best_miou:
-                    best_miou = result["miou"]
-                    save(best, best_miou, training=False)
-            if saving:
-                save(latest, result.get("miou", math.nan), training=True)
-            if ending:
+                    reporter.train(done[-1][0], _mean(done))
+            if not saving:
+                continue
+            state = train_step.unpack(leaves)
+            if step == steps and "swa" in state:
+                with reporter.interrupted("updating batch statistics"):
+                    state |= _averaged(run, state, batches)
+            if due and not asked:
+                state = validate(state)
+            rest = {part: value for part, value in state.items() if part not in ("params", "batch_stats")}
+            save(latest, _variables(state), rest, unvalidated=due and asked)
+            leaves = jax.tree.leaves(state)
+            if asked:
+                reporter.console.print(f"asked to end: saved after step {step}; start again to continue")
                 break
     return result
 
 
-def make_model(config: ConfigDict, num_classes: int) -> models.Segmentor:
-    """The model of a training config."""
-    wanted = config.model
-    # A config lists all options of its named model; only those that were changed go on to, maybe, another backbone.
-    defaults = models.default_options(wanted.name)
-    options = {name: value for name, value in wanted.options.items() if value != defaults.get(name, object())}
-    return models.create(
-        wanted.name,
-        num_classes,
-        backbone=wanted.backbone or None,
-        norm=wanted.norm,
-        dtype=wanted.dtype,
-        **options,
-    )
-
-
-def _samples(config: ConfigDict, source, classes: data.ClassTable):
-    """The sequence of training samples, and what turns its batches, on the device, into those of a training step."""
-    chain, collate = make_chain(config.augment, classes), make_collate(config.augment)
-    samples = TrainSamples(source, chain, collate, config.seed, config.train.batch_size)
-    if not config.augment.on_device:
-        return samples, lambda batch: batch
-    if collate.mode != "fix_size":
-        raise InputError("augment.on_device gives batches of one size: leave augment.collate.mode at fix_size")
-    raw = RawSamples(samples, canvas_for(config.augment))
-    return raw, functools.partial(augment, size=collate.size, swap=classes.flip_pairs)
-
-
-def with_pretrained(variables: dict, model: models.Segmentor, config: ConfigDict) -> dict:
-    """Replaces the backbone's variables, or with pretrained.parts="all" every one, by those of a checkpoint."""
-    if not config.pretrained.checkpoint:
-        return variables
-    _, loaded, metadata = load(config.pretrained.checkpoint)
-    if config.pretrained.parts not in ("backbone", "all"):
-        raise InputError(f'pretrained.parts must be "backbone" or "all", found {config.pretrained.parts!r}')
-    if config.pretrained.parts == "backbone":
-        loaded = {name: variables[name] | {"backbone": tree["backbone"]} for name, tree in loaded.items()}
-    shapes = [jax.tree.map(np.shape, tree) for tree in (loaded, variables)]
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"{config.pretrained.checkpoint} holds {metadata.model}, of which the {config.pretrained.parts} does not "
-            f"fit {model.spec.to_dict()}"
-        )
-    return loaded
-
-
-def _start(config: ConfigDict, model, optimizer, checkpoints: Checkpoints, mesh) -> tuple[dict, float]:
-    """State and best mIoU so far: new, or of the newest checkpoint, whatever mesh that was saved from."""
+def _start(run: Run, checkpoints: Checkpoints) -> tuple[dict, dict, str]:
+    """State, what else is known of it, and where it is from: new, or of the newest checkpoint, whatever its devices."""
     if checkpoints.latest_step() is None:
-        variables = with_pretrained(models.init(model, config.seed), model, config)
-        return sharding.put_replicated(mesh, make_state(variables, optimizer)), -1.0
-    found = checkpoints.read_metadata().model
-    if models.create(**found).spec != model.spec:
+        variables, origin = with_pretrained(models.init(run.model, run.config.seed), run.model, run.config.pretrained)
+        return sharding.put(run.step.shardings, make_state(variables, run.optimizer, run.config)), {}, origin
+    metadata = checkpoints.read_metadata()
+    if models.create(**metadata.model).spec != run.model.spec:
         raise InputError(
-            f"{checkpoints.folder} holds a run of {found}, this config is of {model.spec.to_dict()}: "
+            f"{checkpoints.folder} holds a run of {metadata.model}, this config is of {run.model.spec.to_dict()}: "
             "take another --workdir, or delete the folder"
         )
-    shapes = jax.eval_shape(lambda v: make_state(v, optimizer), models.shapes(model))
-    everywhere = sharding.replicated(mesh)
-    shapes = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=everywhere), shapes)
-    rest = {part: shapes.pop(part) for part in ("step", "opt_state")}
-    variables, rest, metadata = checkpoints.restore(shapes, rest)
-    return {**variables, **rest}, metadata.extra["best_miou"]
+    rest = dict(run.step.shapes)
+    variables = {part: rest.pop(part) for part in ("params", "batch_stats")}
+    variables, rest, metadata = checkpoints.restore(variables, rest)
+    origin = f"continuing after step {metadata.step}, from {checkpoints.folder}"
+    return {**variables, **rest}, metadata.extra, origin
 
 
-def _reporter(config: ConfigDict, workdir: Path, first_step: int, mesh) -> Reporter:
-    is_first = jax.process_index() == 0
-    if is_first:
-        (workdir / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
-    reporter = Reporter(workdir, first_step, config.train.steps, config.train.batch_size, active=is_first)
-    if config.mesh.spatial > 1 and not sharding.splits_rows(mesh, config.augment.crop[0]):
+def _averaged(run: Run, state: dict, batches) -> dict:
+    """The averaged weights in place of the last ones, with batch statistics of their own."""
+    params = state["swa"]["params"]
+    count = -(-len(run.train_source) // run.config.train.batch_size)
+    prepared = (run.prepare(sharding.put_batch(run.mesh, batch)) for batch in batches)
+    stats = batch_statistics(run.model, params, prepared, count, run.normalization)
+    placed = {part: run.step.shardings[part] for part in ("params", "batch_stats")}
+    return jax.device_put({"params": params, "batch_stats": stats}, placed)
+
+
+def _reporter(run: Run, workdir: Path, first_step: int) -> Reporter:
+    reporter = Reporter(workdir, first_step, run.config, run.val_source, run.classes, run.evaluator)
+    spatial, height = run.config.mesh.spatial, run.config.augment.crop[0]
+    if spatial > 1 and not sharding.splits_rows(run.mesh, height):
         reporter.console.print(
-            f"mesh.spatial={config.mesh.spatial} brings nothing: crops of fewer than "
-            f"{config.mesh.spatial * sharding.MIN_ROWS} rows are not split"
+            f"mesh.spatial={spatial} brings nothing: crops are split from {spatial * sharding.MIN_ROWS} rows on"
         )
     return reporter
 
@@ -199,22 +175,34 @@ def _mean(pending: list[tuple[int, dict[str, jax.Array]]]) -> dict[str, float]:
                     f"the {name.replace('_', ' ')} became {number} at step {step}; the last checkpoint is from before: "
                     "lower the learning rate, or look at the data of this step"
                 )
-    return {name: float(np.mean([value[name] for value in values])) for name in values[0]}
+    taken = [value for value in values if not value.get("skipped")] or values
+    mean = {name: float(np.mean([value[name] for value in taken])) for name in values[0]}
+    if "skipped" in mean:
+        mean["skipped"] = float(sum(value["skipped"] for value in values))
+    return mean
 
 
 class _Sigterm:
-    """Remembers whether the process was asked to end, so that the loop can save first."""
+    """Whether the run was asked to end, so that the loop can save first.
+
+    Of several processes, of which each may be told at another step, JAX's preemption service finds a step that all of
+    them have yet to reach.
+    """
 
     def __enter__(self):
-        self.received = False
-        try:
-            self._previous = signal.signal(signal.SIGTERM, self._handle)
-        except ValueError:  # not the main thread: whoever owns the process handles its signals
-            self._previous = None
+        self._received, self._previous = False, None
+        if jax.process_count() == 1:
+            with contextlib.suppress(ValueError):  # not the main thread: whoever owns the process handles its signals
+                self._previous = signal.signal(signal.SIGTERM, self._handle)
         return self
 
+    def asks(self, step: int) -> bool:
+        if jax.process_count() == 1:
+            return self._received
+        return multihost_utils.reached_preemption_sync_point(step)
+
     def _handle(self, *_):
-        self.received = True
+        self._received = True
 
     def __exit__(self, *_):
         if self._previous is not None:

@@ -1,15 +1,22 @@
-"""Cross-entropy and OHEM against the original's values and gradients."""
+"""Losses against the original's values and gradients."""
+
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from configs.common import base
 from openseg_jax import losses
 from openseg_jax.errors import InputError
+from openseg_jax.losses.ce2p import class_boundaries
 from openseg_jax.losses.cross_entropy import cross_entropy, resize_labels
 from openseg_jax.losses.ohem import kth_smallest, ohem
+from openseg_jax.losses.rmi import rmi
+from openseg_jax.losses.segfix import segfix
+from openseg_jax.losses.upsampled import Upsampled
+from openseg_jax.segfix.directions import quantize
 from tests.conftest import golden
 
 Z = golden("losses.npz")
@@ -81,6 +88,34 @@ def test_labels_are_resized_as_torch_does(pair):
     np.testing.assert_array_equal(resize_labels(columns, sizes[1])[0, 0], Z[f"nearest/{pair}/col_index"])
 
 
+def test_cross_entropy_per_pixel():
+    losses_ = cross_entropy(logits("xS"), labels("yS"), ignore=-1, reduction="none")
+    assert losses_.shape == (2, 13, 17)
+    mean = jnp.sum(losses_) / jnp.sum(labels("yS") >= 0)
+    np.testing.assert_allclose(mean, Z["fsce_S/loss"], rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("case", "weights", "second"),
+    [
+        ("fsce_list_one_target", (1, 1), "yS"),
+        ("fsce_list_weights", None, "yS"),
+        ("fsce_list_two_targets", (1, 1), "yS_rolled"),
+    ],
+)
+def test_several_outputs(case, weights, second):
+    """The original's lists of inputs and targets are sums of cross-entropies here."""
+    a, b = weights or (0.3, 1.7)
+    inputs = logits("xS"), logits("xS_aux")
+    targets = labels("yS"), labels(second)
+    check(
+        case,
+        lambda x, y: a * cross_entropy(x, targets[0], ignore=-1) + b * cross_entropy(y, targets[1], ignore=-1),
+        *inputs,
+        grad_keys=("grad0", "grad1"),
+    )
+
+
 OHEM_CASES = [
     case
     for case in META
@@ -125,25 +160,164 @@ def test_ohem_ties(case):
         check(case, lambda x: ohem(x, labels("yS"), **options(case)), x)
 
 
+def test_ohem_without_the_first_pixel():
+    """The rule of WeightedFSOhemCELoss, which nothing in the original calls."""
+    y = labels("yS")
+    weighted = options("weighted_ohem_cls") | {"class_weights": options("fsce_S_weight")["class_weights"]}
+    check("weighted_ohem_cls", lambda x: ohem(x, y, first_pixel=False, **weighted), logits("xS"))
+    nothing = ohem(logits("xS"), jnp.full_like(y, -1), threshold=0.7, min_kept=50, ignore=-1, first_pixel=False)
+    assert nothing == 0
+
+
+def rmi_options(case):
+    params = META[case]["params"]
+    return {
+        "radius": params["rmi_radius"],
+        "pool": ("max", "average", "resize", "max")[params["rmi_pool_way"]],
+        "pool_size": params["rmi_pool_size"],
+        "balance": params["loss_weight_lambda"],
+        "complementary": bool(params["lambda_way"]),
+        "weight": params["loss_weight"],
+    }
+
+
+# Of rmi_odd the input is not recorded.
+RMI_CASES = [case for case in META if case.startswith("rmi_") and f"{case}/loss" in Z and case != "rmi_odd"]
+
+
+@pytest.mark.parametrize("case", RMI_CASES)
+def test_rmi(case):
+    x, y = (logits("xA"), labels("yA")) if case == "rmi_A" else (logits("xR"), labels("yR"))
+    y = {"rmi_allignored": jnp.full_like(y, -1), "rmi_noignore": jnp.maximum(y, 0)}.get(case, y)
+    check(case, jax.jit(lambda x: rmi(x, y, **rmi_options(case))), x, tolerance=4e-7)
+
+
+def test_rmi_with_auxiliary_output():
+    loss = losses.build(config("aux_rmi", "auxrmi_R"))
+    inputs = logits("xR")[..., ::-1], logits("xR")
+    targets = {"label": void_as_255(labels("yR"))}
+    check("auxrmi_R", lambda a, b: loss({"aux": a, "out": b}, targets), *inputs, grad_keys=("grad0", "grad1"))
+
+
+def test_rmi_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="RMI wants labels on the grid"):
+        rmi(logits("xR"), labels("yS"))
+    with pytest.raises(ValueError, match='"average" or "resize", found \'min\''):
+        rmi(logits("xR"), labels("yR"), pool="min")
+
+
+SEGFIX = golden("segfix.json")
+
+
+@pytest.mark.parametrize(
+    ("setting", "tag"),  # of "fullres" the input is not recorded
+    [(setting, tag) for setting, tags in SEGFIX.items() for tag in tags if tag not in ("_config", "fullres")],
+)
+def test_segfix(setting, tag):
+    """Values and gradients, where the original is a number; where it is NaN, what is left of it."""
+    arrays = golden(f"segfix_{setting}.npz")
+    maps = {key: jnp.asarray(arrays[f"in/{key}"]) for key in ("label", "distance", "angle")}
+    mask, direction = (jnp.asarray(arrays[f"in/pred_{k}"].transpose(0, 2, 3, 1)) for k in ("mask", "direction"))
+    settings = {
+        "maxd2": {"max_distance": 2},
+        "mind3maxd8": {"min_distance": 3, "max_distance": 8},
+        "nc4axis": {"align_axis": True},
+    }.get(setting, {})
+    settings |= {"thr07": {"mask_threshold": 0.7}, "weights": {"mask_weight": 2, "direction_weight": 0.3}}.get(tag, {})
+    if tag == "no_predicted_boundary":
+        mask = mask.at[..., 0].add(100)
+    elif tag == "all_background":
+        maps["distance"] = jnp.full_like(maps["distance"], 255)
+    elif tag == "all_ignored":
+        maps["label"] = jnp.full_like(maps["label"], -1)
+
+    def loss(mask, direction):
+        return segfix(
+            mask, direction, maps["label"].astype(jnp.int32), maps["distance"], maps["angle"], ignore=-1, **settings
+        )
+
+    value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(mask, direction)
+    expected = float(arrays[f"{tag}/loss"])
+    if np.isnan(expected):
+        assert np.isfinite(value)
+        assert all(np.isfinite(g).all() for g in gradients)
+    else:
+        np.testing.assert_allclose(value, expected, rtol=3e-6)
+    for key, gradient in zip(("grad_mask", "grad_dir"), gradients, strict=True):
+        wanted = arrays.get(f"{tag}/{key}")
+        if wanted is not None and np.isfinite(wanted).all() and wanted.any():
+            ours = np.asarray(gradient).transpose(0, 3, 1, 2)
+            np.testing.assert_allclose(ours, wanted, atol=6e-6 * np.abs(wanted).max(), err_msg=key)
+
+
+@pytest.mark.parametrize(("setting", "n"), [("default", 8), ("nc4", 4), ("nc4axis", 4), ("nc16", 16)])
+def test_directions_are_quantized_as_the_original_does(setting, n):
+    arrays = golden(f"segfix_{setting}.npz")
+    for angles in (arrays["align/angle_in"], jnp.asarray(arrays["align/angle_in"])):
+        np.testing.assert_array_equal(quantize(angles, n, shifted=setting == "nc4"), arrays["align/index"])
+
+
+def test_ce2p():
+    """The sum of its parts; the edges are those of the labels if none are given."""
+    y = jnp.array([[[0, 0, 1, 1, 1, 255]] * 4])
+    edges = class_boundaries(y)
+    np.testing.assert_array_equal(edges[0, 1], [1, 1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(class_boundaries(y, width=1)[0, 1], [0, 1, 1, 0, 0, 0])
+    rng = np.random.default_rng(0)
+    outputs = {
+        name: jnp.asarray(rng.standard_normal((1, 4, 6, 3)), jnp.float32)
+        for name in ("seg_out1", "seg_dsn", "seg_out2")
+    }
+    outputs["edge_out"] = jnp.asarray(rng.standard_normal((1, 4, 6, 2)), jnp.float32)
+    given = jnp.asarray(rng.integers(0, 2, y.shape))
+    loss = losses.build(config("ce2p", "fsce_S"))
+    share = float(given[y != 255].mean())
+    expected = cross_entropy(outputs["edge_out"], jnp.where(y == 255, 255, given), class_weights=(share, 1 - share))
+    expected += sum(w * cross_entropy(outputs[k], y) for k, w in {"seg_out1": 1, "seg_dsn": 0.4, "seg_out2": 1}.items())
+    np.testing.assert_allclose(loss(outputs, {"label": y, "edge": given}), expected, rtol=1e-6)
+    assert np.isfinite(loss(outputs, {"label": y}))
+    assert loss(outputs, {"label": jnp.full_like(y, 255)}) == 0
+
+
+@pytest.mark.parametrize("name", ["ce", "ohem", "rmi"])
+def test_bands_change_nothing(name, monkeypatch):
+    """Logits that are enlarged band by band: the loss and the gradient of enlarging them first."""
+    rng = np.random.default_rng(3)
+    low = jnp.asarray(rng.standard_normal((2, 9, 11, 7)), jnp.float32)
+    y = jnp.asarray(rng.integers(0, 8, (2, 33, 45)))
+    y = jnp.where(y == 7, 255, y)
+    loss = losses.build(config(name, "ohem_S_t0.7_k50"))
+
+    def of(low, materialized):
+        logits = Upsampled(low, (33, 45))
+        return loss({"out": logits.full() if materialized else logits}, {"label": y})
+
+    value, gradient = jax.value_and_grad(of)(low, True)
+    for module, name in (("upsampled", "_BAND"), ("rmi", "_GROUP")):
+        monkeypatch.setattr(sys.modules[f"openseg_jax.losses.{module}"], name, 2 * 33 * 45 * 7 // 3)
+    in_bands = jax.jit(jax.value_and_grad(lambda low: of(low, False)))
+    assert "while" in in_bands.lower(low).as_text()
+    value_in_bands, gradient_in_bands = in_bands(low)
+    np.testing.assert_allclose(value_in_bands, value, rtol=2e-6)
+    np.testing.assert_allclose(gradient_in_bands, gradient, atol=2e-6 * float(jnp.abs(gradient).max()))
+
+
 def test_ohem_refuses_labels_of_another_size():
     with pytest.raises(ValueError, match="on the grid of the logits"):
         ohem(logits("xS"), labels("yA"), threshold=0.7, min_kept=50)
 
 
-def config(name, case, replicas=1):
+def config(name, case, replicas=0):
     params = META[case]["params"]
-    aux, out = META[case]["loss_weights"] or (0.4, 1.0)
-    return ConfigDict(
-        {
-            "name": name,
-            "class_weights": params.get("ce_weight") or (),
-            "aux_weight": aux,
-            "out_weight": out,
-            "ohem_threshold": params.get("ohem_thresh", 0.7),
-            "ohem_min_kept": params.get("ohem_minkeep", 50),
-            "replicas": replicas,
-        }
-    )
+    c = base("hrnet_w18_ocr").loss
+    c.name = name
+    c.class_weights = tuple(params.get("ce_weight") or ())
+    c.aux_weight, c.out_weight = META[case]["loss_weights"] or (0.4, 1.0)
+    c.ohem_threshold, c.ohem_min_kept = params.get("ohem_thresh", 0.7), params.get("ohem_minkeep", 50)
+    if "rmi_radius" in params:
+        c.rmi.update(rmi_options(case))
+    c.update({"scope": "replica", "replicas": replicas} if replicas else {})
+    return c
 
 
 def void_as_255(y):
@@ -162,7 +336,7 @@ def test_losses_with_auxiliary_output(case, name):
     y = void_as_255(labels("yS"))
     check(
         case,
-        lambda aux, out: loss({"aux": aux, "out": out}, y),
+        lambda aux, out: loss({"aux": aux, "out": out}, {"label": y}),
         logits("xS_aux"),
         logits("xS"),
         grad_keys=("grad0", "grad1"),
@@ -176,7 +350,7 @@ def test_auxiliary_output_of_another_size():
     aux = jnp.asarray(rng.standard_normal((2, 7, 9, 7)), jnp.float32)
     expected = cross_entropy(logits("xS"), y, class_weights=options("auxce_S_diffres")["class_weights"])
     expected += 0.4 * cross_entropy(aux, y, class_weights=options("auxce_S_diffres")["class_weights"])
-    np.testing.assert_allclose(loss({"aux": aux, "out": logits("xS")}, y), expected, rtol=1e-6)
+    np.testing.assert_allclose(loss({"aux": aux, "out": logits("xS")}, {"label": y}), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -186,16 +360,16 @@ def test_auxiliary_output_of_another_size():
 def test_loss_of_replicas_is_the_mean_of_their_losses(case, name, like):
     y = void_as_255(labels("yS"))
     per_gpu = losses.build(config(name, like, replicas=2))
-    check(case, lambda x: per_gpu({"out": x}, y), logits("xS"))
+    check(case, lambda x: per_gpu({"out": x}, {"label": y}), logits("xS"))
     whole = losses.build(config(name, like))
-    assert abs(float(whole({"out": logits("xS")}, y)) - float(Z[f"{case}/loss"])) > 1e-3
+    assert abs(float(whole({"out": logits("xS")}, {"label": y})) - float(Z[f"{case}/loss"])) > 1e-3
 
 
 def test_plain_loss_sums_all_outputs():
     loss = losses.build(config("ce", "fsce_S"))
     check(
         "fsce_list_one_target",
-        lambda a, b: loss({"aux": a, "out": b}, void_as_255(labels("yS"))),
+        lambda a, b: loss({"aux": a, "out": b}, {"label": void_as_255(labels("yS"))}),
         logits("xS"),
         logits("xS_aux"),
         grad_keys=("grad0", "grad1"),
@@ -204,7 +378,7 @@ def test_plain_loss_sums_all_outputs():
 
 def test_a_loss_that_does_not_fit_the_outputs_says_so():
     with pytest.raises(InputError, match="'ohem' wants the outputs out, this model has aux, out"):
-        losses.build(config("ohem", "ohem_S_t0.7_k50"))({"aux": logits("xS"), "out": logits("xS")}, labels("yS"))
+        losses.build(config("ohem", "ohem_S_t0.7_k50"))({"aux": logits("xS"), "out": logits("xS")}, {})
     with pytest.raises(InputError, match="unknown loss 'dice'"):
         losses.build(config("dice", "fsce_S"))
 

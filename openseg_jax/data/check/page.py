@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from html import escape
 
 import cv2
 import numpy as np
 
-from openseg_jax import visualize
+from openseg_jax import page, visualize
 from openseg_jax.data.check.scan import Sample, Scan
 from openseg_jax.data.classes import IGNORE, ClassTable
 from openseg_jax.data.images import read_image, read_mask
@@ -17,13 +16,6 @@ from openseg_jax.errors import InputError
 
 _SAMPLES = 6  # per split
 _WIDTH = 360  # of an overlay
-_STYLE = """
-body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222 }
-table { border-collapse: collapse } td, th { border: 1px solid #ccc; padding: .4em .6em; text-align: left;
-vertical-align: top } pre { background: #f4f4f4; padding: .6em; overflow-x: auto; margin: .4em 0 0 }
-.error { color: #b00020 } .warning { color: #8a6100 } figure { display: inline-block; margin: 0 .8em .8em 0 }
-figcaption, small { color: #666 }
-"""
 
 
 def make(report) -> str:
@@ -42,8 +34,7 @@ def make(report) -> str:
         whole = [s for s in samples if s.images and s.masks]
         for index in np.linspace(0, len(whole) - 1, min(_SAMPLES, len(whole))).round().astype(int):
             parts.append(_figure(scan, whole[index]))
-    title = f"<title>check of {escape(scan.root.name)}</title><style>{_STYLE}</style>"
-    return f'<!doctype html><html lang="en"><meta charset="utf-8">{title}{"".join(parts)}</html>\n'
+    return page.document(f"check of {scan.root.name}", parts)
 
 
 def _row(fault) -> str:
@@ -75,18 +66,16 @@ def _bars(classes: ClassTable, shares: dict[str, list[float]]) -> str:
 
 
 def _figure(scan: Scan, sample: Sample) -> str:
-    name = escape(scan.short(sample.images[0]))
+    name = scan.short(sample.images[0])
     try:
         image, label = read_image(sample.images[0]), _label(sample, scan.classes)
     except InputError as error:
-        return f"<p><small>{name}: {escape(str(error))}</small></p>"
+        return f"<p><small>{escape(name)}: {escape(str(error))}</small></p>"
     size = (_WIDTH, max(1, round(image.shape[0] * _WIDTH / image.shape[1])))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
     picture = visualize.side_by_side(image, visualize.overlay(image, label, scan.classes))
-    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    data = base64.b64encode(encoded.tobytes()).decode()
-    return f'<figure><img src="data:image/jpeg;base64,{data}" alt=""><figcaption>{name}</figcaption></figure>'
+    return page.picture(picture, name)
 
 
 def _label(sample: Sample, classes: ClassTable) -> np.ndarray:

@@ -7,7 +7,23 @@ from flax import nnx
 from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, relu
 
 
-class BasicBlock(nnx.Module):
+class Block(nnx.Module):
+    """A part of a backbone, called as block(x, train=train), at whose borders activations may be kept.
+
+    recompute: what lies inside is not kept for the backward pass, but computed again in it.
+    """
+
+    recompute = False
+
+
+def run_block(block: Block, x, *, train: bool):
+    """block(x, train=train), or the same with its `recompute` heeded."""
+    if not block.recompute:
+        return block(x, train=train)
+    return nnx.remat(lambda block, x: block(x, train=train))(block, x)
+
+
+class BasicBlock(Block):
     """Two 3x3 convolutions beside a shortcut; a 1x1 projection as shortcut where the size or the channels change.
 
     stride, first_dilation: of the first convolution; dilation: of the second.
@@ -28,7 +44,7 @@ class BasicBlock(nnx.Module):
         return relu(y + (x if self.downsample is None else self.downsample(x, train=train)))
 
 
-class Bottleneck(nnx.Module):
+class Bottleneck(Block):
     """1x1, 3x3 and 1x1 convolutions to four times the width, beside the same shortcut.
 
     stride, first_dilation: of the 3x3 convolution, which is the first to have either. groups: of that convolution.

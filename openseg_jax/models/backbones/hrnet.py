@@ -16,7 +16,7 @@ import operator
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck
+from openseg_jax.models.backbones.blocks import BasicBlock, Block, Bottleneck, run_block
 from openseg_jax.models.backbones.taps import Tap, Taps
 from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, concat, relu
 
@@ -74,7 +74,7 @@ class HRNet(nnx.Module):
         if self.conv2 is not None:
             x = relu(self.norm2(self.conv2(x), train=train))
         for block in self.layer1:
-            x = block(x, train=train)
+            x = run_block(block, x, train=train)
 
         branches = [x]
         branches = _run_stage(self.transition1, self.stage2, branches, train)
@@ -127,7 +127,7 @@ class HRNet2x(nnx.Module):
 def _run_stage(transition: Transition, modules, branches: list[FeatureMap], train: bool) -> list[FeatureMap]:
     branches = transition(branches, train=train)
     for module in modules:
-        branches = module(branches, train=train)
+        branches = run_block(module, branches, train=train)
     return branches
 
 
@@ -158,7 +158,7 @@ class Transition(nnx.Module):
         return [x if path is None else relu(path(x, train=train)) for x, path in zip(sources, self.paths, strict=True)]
 
 
-class ExchangeModule(nnx.Module):
+class ExchangeModule(Block):
     """Residual blocks in every branch, then each branch becomes the sum of all of them (figure 3 of the paper)."""
 
     def __init__(self, widths: tuple[int, ...], blocks: int, norm, block=BasicBlock):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from openseg_jax.models.backbones.blocks import Block
 from openseg_jax.models.backbones.dilation import place_blocks
 from openseg_jax.models.backbones.resnet import ResidualNet
 from openseg_jax.models.backbones.taps import Tap, Taps
@@ -52,7 +53,7 @@ class ResNeSt(ResidualNet):
         self.fc = ImageNetClassifier(channels)
 
 
-class SplitBottleneck(nnx.Module):
+class SplitBottleneck(Block):
     """1x1, split attention, 1x1. A stride is an average pool, behind the split attention and before the projection.
 
     pools: average over 3x3 behind the split attention, in the first block of stages 2 to 4, whatever their stride.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from flax import nnx
 
-from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck
+from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck, run_block
 from openseg_jax.models.backbones.dilation import place_blocks
 from openseg_jax.models.backbones.taps import Tap, Taps
 from openseg_jax.models.layers import ConvNorm, FeatureMap, redraw_kernels, relu
@@ -28,7 +28,7 @@ class ResidualNet(nnx.Module):
         for stage in self.stages:
             x = maps[-1]
             for block in stage:
-                x = block(x, train=train)
+                x = run_block(block, x, train=train)
             maps.append(x)
         return Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
 

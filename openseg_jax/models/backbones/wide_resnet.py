@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from flax import nnx
 
+from openseg_jax.models.backbones.blocks import Block, run_block
 from openseg_jax.models.backbones.taps import Tap, Taps
 from openseg_jax.models.layers import Conv, FeatureMap, InplaceABN
 from openseg_jax.models.pooling import max_pool
@@ -47,7 +48,7 @@ class WideResNet(nnx.Module):
             if index < 2:
                 x = max_pool(x, 3, stride=2, padding=1, ceil_mode=True)
             for position, block in enumerate(stage):
-                x, activation = block(x, train=train)
+                x, activation = run_block(block, x, train=train)
                 if position == 0:
                     activated.append(activation)
             raw.append(x)
@@ -58,7 +59,7 @@ class WideResNet(nnx.Module):
         return Taps(maps=maps, low=maps[-2], high=maps[-1])
 
 
-class PreActivationBlock(nnx.Module):
+class PreActivationBlock(Block):
     """Norm, activation, convolution, two or three times; kernels 3-3 or 1-3-1. Returns (output, first activation).
 
     The shortcut is the input, or where size or channels change a 1x1 projection of the first activation.

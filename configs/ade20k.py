@@ -1,0 +1,21 @@
+"""ADE20K, 150 classes: the original's recipes, on images whose shorter side is 520.
+
+    python train.py --config=configs/ade20k.py:hrnet_w48_ocr,ohem --workdir=DIR --config.data.root=PATH \\
+        --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
+
+Options: `ohem`; `rmi`; `v17`; `eight_gpus`, the recipes from the ImageNet weights of PaddleClas; a backbone.
+Published, on val: hrnet_w48_ocr,ohem 44.62; hrnet_w48_ocr,rmi,v17,eight_gpus 46.59.
+"""
+
+from configs.common import of_scenes, start
+
+
+def get_config(argument: str = "hrnet_w48_ocr,ohem"):
+    config, options = start(argument, "hrnet_w48_ocr,ohem", ("ohem", "rmi", "eight_gpus"))
+    config.data.classes = "ade20k"
+    config.data.workers = 8
+    of_scenes(config, learning_rate=0.02, head_multiplier=1.0, steps=150_000)
+    config.train.eval_every = config.train.save_every = 10_000
+    if "eight_gpus" in options:
+        config.loss.replicas = 8
+    return config

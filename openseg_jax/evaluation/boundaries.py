@@ -1,0 +1,67 @@
+"""How well boundaries and directions are predicted, for SegFix."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from openseg_jax import models
+from openseg_jax.data.classes import ClassTable
+from openseg_jax.data.normalize import normalize
+from openseg_jax.errors import InputError
+from openseg_jax.evaluation.inference import Evaluator
+from openseg_jax.segfix.directions import quantize
+
+
+class BoundaryEvaluator(Evaluator):
+    """Counts correct pixels of a SegFix net. Its predictions are the boundary masks, 1 on boundaries.
+
+    boundary: the `loss.segfix` part of a config.
+    """
+
+    main_score = "direction_accuracy"
+    classes = ClassTable.from_dict(
+        {"title": "boundaries", "classes": [{"name": "interior"}, {"name": "boundary", "color": [255, 200, 0]}]},
+        "boundaries",
+    )
+    maps = ("distance", "angle")
+
+    def __init__(self, model, config, source, normalization, mesh, boundary):
+        self._boundary = boundary
+        super().__init__(model, config, source, normalization, mesh)
+
+    def summary(self, counts: np.ndarray) -> dict[str, float]:
+        """mask_accuracy: of interior or boundary. direction_accuracy: on true boundaries, where a pixel that is not
+        predicted as boundary is wrong; direction_accuracy_predicted: on predicted boundaries.
+        """
+        names = ("mask_accuracy", "direction_accuracy", "direction_accuracy_predicted")
+        return {name: float(right / max(total, 1)) for name, (right, total) in zip(names, counts, strict=True)}
+
+    def truth(self, sample: dict) -> np.ndarray:
+        within = (sample["distance"] >= self._boundary.min_distance) & (
+            sample["distance"] <= self._boundary.max_distance
+        )
+        return np.where(sample["label"] == 255, 255, within).astype(np.uint8)
+
+    def _count(self, variables: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
+        """int32 (3, 2) pixels that are right, and all that count, of each score."""
+        corners = jnp.zeros_like(batch["size"])
+        images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), self._normalization)
+        outputs = models.apply(self._model, variables, images, sizes=batch["size"], upsample=True)
+        mask, direction = (jnp.argmax(outputs[name], axis=-1) for name in ("mask", "direction"))
+        b, num_directions = self._boundary, outputs["direction"].shape[-1]
+        valid = batch["label"] != 255
+        truth = (batch["distance"] >= b.min_distance) & (batch["distance"] <= b.max_distance)
+        sector = quantize(batch["angle"], num_directions, shifted=num_directions == 4 and not b.align_axis)
+        found = mask == 1
+        counted = [(valid, found == truth), (valid & truth, found & (direction == sector)),
+                   (valid & found, direction == sector)]  # fmt: skip
+        counts = jnp.stack([jnp.stack([jnp.sum(of & right), jnp.sum(of)]) for of, right in counted])
+        return counts.astype(jnp.int32), mask.astype(jnp.uint8)
+
+    def _check(self, model: models.Segmentor, config) -> None:
+        if model.head is None or model.head.needs_classes:
+            raise InputError(f"{model.spec.name} predicts no boundaries")
+        if config.min_side or config.size:
+            raise InputError("the maps of boundaries are not resized: leave out eval.min_side and eval.size")

@@ -1,0 +1,51 @@
+"""The loss of SegFix: where boundaries are, and which way leads off them (SegFixLoss)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from openseg_jax.losses.cross_entropy import balanced_weights, cross_entropy
+from openseg_jax.losses.upsampled import Upsampled
+from openseg_jax.segfix.directions import quantize
+
+
+def segfix(
+    mask: jax.Array,
+    direction: jax.Array,
+    labels: jax.Array,
+    distance: jax.Array,
+    angle: jax.Array,
+    *,
+    min_distance: float = 0,
+    max_distance: float = 5,
+    mask_threshold: float = 0.5,
+    mask_weight: float = 1.0,
+    direction_weight: float = 1.0,
+    align_axis: bool = False,
+    ignore: int = 255,
+) -> jax.Array:
+    """mask_weight * CE(mask) + direction_weight * CE(direction), each class weighted by the share of the others.
+
+    mask: (N, h, w, 2) logits, interior and boundary. direction: (N, h, w, D) logits. They are enlarged to the labels.
+    labels: int (N, H, W), of which only `ignore` matters. distance: (N, H, W) pixels to the boundary. angle: (N, H, W)
+    degrees. A pixel is of the boundary if its distance is within [min_distance, max_distance].
+    As in the original, directions are learnt where a boundary is predicted (with a probability above mask_threshold),
+    not where one is. Nothing to learn from, or a mask of one class only, gives 0 where the original gives NaN.
+    align_axis: centre four directions on the axes, as eight or more always are.
+    """
+    mask, direction = (Upsampled(x, labels.shape[1:]).full() for x in (mask, direction))
+    void, num_directions = labels == ignore, direction.shape[-1]
+
+    boundary = ((distance >= min_distance) & (distance <= max_distance)).astype(jnp.int32)
+    mask_loss = _balanced(mask, jnp.where(void, -1, boundary))
+
+    predicted = jax.nn.softmax(jax.lax.stop_gradient(mask), axis=-1)[..., 1] > mask_threshold
+    sector = quantize(angle, num_directions, shifted=num_directions == 4 and not align_axis)
+    direction_loss = _balanced(direction, jnp.where(void | ~predicted, -1, sector))
+    return mask_weight * mask_loss + direction_weight * direction_loss
+
+
+def _balanced(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    weights = balanced_weights(targets, logits.shape[-1], ignore=-1)
+    return cross_entropy(logits, targets, ignore=-1, class_weights=weights)

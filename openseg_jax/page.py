@@ -1,0 +1,54 @@
+"""Parts of an HTML page that is one file: pictures and figures are inside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from html import escape
+
+import cv2
+import numpy as np
+
+_STYLE = """
+body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222 }
+table { border-collapse: collapse } td, th { border: 1px solid #ccc; padding: .4em .6em; text-align: left;
+vertical-align: top } td.number { text-align: right } pre { background: #f4f4f4; padding: .6em; overflow-x: auto;
+margin: .4em 0 0 } .error { color: #b00020 } .warning { color: #8a6100 } img { max-width: 100% }
+figure { display: inline-block; margin: 0 .8em .8em 0 } figcaption, small { color: #666 }
+"""
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """parts: HTML."""
+    head = f"<title>{escape(title)}</title><style>{_STYLE}</style>"
+    return f'<!doctype html><html lang="en"><meta charset="utf-8">{head}{"".join(parts)}</html>\n'
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Plain text in every cell; numbers stand at the right."""
+    lines = ["".join(f"<th>{escape(name)}</th>" for name in header)]
+    for row in rows:
+        lines.append("".join(_cell(value) for value in row))
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _cell(value: object) -> str:
+    text = escape(str(value))
+    is_number = text.replace(".", "", 1).replace(",", "").lstrip("-").isdigit()
+    return f'<td class="number">{text}</td>' if is_number else f"<td>{text}</td>"
+
+
+def picture(image: np.ndarray, caption: str = "", quality: int = 80) -> str:
+    """uint8 (H, W, 3) RGB as a JPEG inside the page."""
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    return _figure("image/jpeg", data, caption)
+
+
+def plot(png: bytes, caption: str = "") -> str:
+    """A figure, see `openseg_jax.plots`."""
+    return _figure("image/png", png, caption)
+
+
+def _figure(kind: str, data: bytes, caption: str) -> str:
+    source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'

@@ -1,0 +1,44 @@
+"""Figures, as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, *, log: bool = False) -> bytes:
+    """lines: (step, value) points by name."""
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, points in lines.items():
+        steps, values = zip(*points, strict=True) if points else ((), ())
+        axes.plot(steps, values, label=name, linewidth=1.2, marker="." if len(points) < 30 else None)
+    axes.set(title=title, xlabel="step", yscale="log" if log else "linear")
+    axes.grid(alpha=0.3)
+    if len(lines) > 1:
+        axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
+    """Rows are the truth, each divided by its sum."""
+    side = min(4 + 0.22 * len(names), 24)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    axes.set(xlabel="prediction", ylabel="truth", xticks=range(len(names)), yticks=range(len(names)))
+    size = 8 if len(names) <= 40 else 4
+    axes.set_xticklabels(names, rotation=90, fontsize=size)
+    axes.set_yticklabels(names, fontsize=size)
+    figure.colorbar(image, shrink=0.7)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,87 @@
+"""Starting from the weights of another net: of a checkpoint folder, or of a PyTorch file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from openseg_jax import models
+from openseg_jax.checkpoints import load
+from openseg_jax.errors import InputError
+
+PARTS = ("backbone", "all", "matching")
+
+
+def with_pretrained(variables: dict, model: models.Segmentor, config) -> tuple[dict, str]:
+    """The variables, of which those that a checkpoint has are replaced, and a sentence on what was.
+
+    config: the `pretrained` part of a training config. parts: "backbone"; "all", when the whole net must fit; or
+    "matching", every variable of the same name and shape, as for a net trained on other classes.
+    """
+    if not config.checkpoint:
+        return variables, ""
+    if config.parts not in PARTS:
+        raise InputError(f'pretrained.parts must be "backbone", "all" or "matching", found {config.parts!r}')
+    path = Path(config.checkpoint).expanduser()
+    loaded, what = _from_pytorch(path, model, config.parts) if path.is_file() else _from_folder(path)
+    if config.parts == "matching":
+        return _matching(variables, loaded, path)
+    if config.parts == "backbone":
+        loaded = {name: variables[name] | {"backbone": tree["backbone"]} for name, tree in loaded.items()}
+    shapes = [jax.tree.map(np.shape, tree) for tree in (loaded, variables)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"{path} holds {what}, of which the {config.parts} does not fit {model.spec.to_dict()}; "
+            "pretrained.parts=matching takes what fits"
+        )
+    return loaded, f"{'backbone' if config.parts == 'backbone' else 'all variables'} from {path}"
+
+
+def _from_folder(path: Path) -> tuple[dict, str]:
+    _, loaded, metadata = load(path)
+    return loaded, str(metadata.model)
+
+
+def _from_pytorch(path: Path, model: models.Segmentor, parts: str) -> tuple[dict, str]:
+    try:
+        import converters
+    except ImportError as error:
+        raise InputError(
+            f"reading the PyTorch file {path} needs torch (pip install torch); or import it elsewhere by "
+            "`python -m converters import` and give the folder"
+        ) from error
+    state_dict, source = converters.read_checkpoint(path)
+    state_dict = converters.normalise_keys(state_dict)
+    found = converters.recognise(state_dict, source)
+    # Weights of one norm may start a net of another, as the original's ImageNet weights do.
+    norm, spec = found.norm[0] or model.spec.norm[0], model.spec
+    if parts == "backbone":
+        known = models.default_options(spec.backbone)
+        options = {key: value for key, value in spec.options if key in known}
+        wanted = models.create(spec.backbone, norm=norm, **options)
+    elif found.name is None:
+        raise InputError(f"{path} is none of the models of openseg_jax; pretrained.parts=backbone may fit")
+    else:
+        wanted = models.create(**found.create_arguments())
+    return converters.import_state_dict(state_dict, wanted, found), str(found.name)
+
+
+def _matching(variables: dict, loaded: dict, path: Path) -> tuple[dict, str]:
+    available = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(loaded)}
+    left = []
+
+    def choose(key_path, leaf):
+        found = available.get(jax.tree_util.keystr(key_path))
+        if found is not None and found.shape == leaf.shape:
+            return found
+        left.append(jax.tree_util.keystr(key_path, simple=True, separator="."))
+        return leaf
+
+    chosen = jax.tree_util.tree_map_with_path(choose, variables)
+    count = len(jax.tree.leaves(variables))
+    if len(left) == count:
+        raise InputError(f"{path} has no variable in common with this net")
+    rest = f"; new are {', '.join(left[:4])}{' and others' if len(left) > 4 else ''}" if left else ""
+    return chosen, f"{count - len(left)} of {count} variables from {path}{rest}"
