@@ -139,6 +139,15 @@ def base(model: str) -> ConfigDict:
                 "max_buckets": 4,  # padded shapes, each one compilation
                 "min_side": 0,  # resize so that the shorter side is this; 0 keeps the size
                 "size": (),  # or resize to this height and width
+                "pad_size": (),  # the original's padding, of which the net does not know: to this height and width,
+                "pad_stride": 1,  # or to a multiple of this
+                "protocol": "single",  # flip, flip_mean, ms, ms_flip, crops, ms_crops: docs/protocols.md
+                "scales": (),  # other ones than those of the protocol
+                "scale_weights": (),
+                "crop": (),  # height, width of windows
+                "crop_stride": (),  # between windows; their size if not given
+                "crop_window": "uniform",  # or gaussian
+                "exact_shapes": False,  # no padding, one program per size; to compare
             },
             "mesh": {
                 "spatial": 1,  # devices that share the rows of an image; the others share the batch

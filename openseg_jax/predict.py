@@ -1,85 +1,179 @@
-"""Segments pictures of your own.
+"""Segments pictures of your own: files, folders, patterns, lists of files, videos.
 
-    python -m openseg_jax.predict --checkpoint=DIR street.jpg holiday/*.png --out=DIR
+    python -m openseg_jax.predict --checkpoint=DIR street.jpg holiday/ "trip/*.png" --out=DIR
+    python -m openseg_jax.predict --checkpoint=DIR drive.mp4 --out=DIR
 
-OUT receives label/NAME.png, a palette picture whose values are class ids, and overlay/NAME.jpg.
+OUT receives label/NAME.png, a palette picture whose values are class ids, color/NAME.png and overlay/NAME.jpg; of a
+video, NAME.mp4 with the overlays. A file ending in .txt is a list of files, one per line. In Python:
+
+    labels = Predictor("DIR")(images)  # a list of uint8 (H, W, 3) RGB arrays of any sizes -> uint8 (H, W) class ids
 """
 
 from __future__ import annotations
 
 import argparse
+import glob
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from ml_collections import ConfigDict
 from rich.progress import track
 
-from openseg_jax import sharding
+from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
-from openseg_jax.data.classes import ClassTable
-from openseg_jax.data.images import read_image, read_size
+from openseg_jax.data.classes import IGNORE, ClassTable
+from openseg_jax.data.images import IMAGE_SUFFIXES, read_image
+from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError, run_command
 from openseg_jax.evaluation import report
-from openseg_jax.evaluation.inference import Evaluator
+from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
 
 
-class PictureSource:
-    """Pictures without masks, as a source of samples whose labels are all void."""
+class Predictor:
+    """Segments pictures in memory with the net of a checkpoint.
 
-    def __init__(self, paths: list[Path]):
-        self.paths = paths
+    checkpoint: a folder of a run or an import. batch_size: pictures at a time, 0 for one per device. options: fields of
+    the `eval` part of a config, such as protocol="ms_flip" or min_side=520.
+    Pictures of different sizes share at most `max_buckets` padded shapes, each compiled once, which changes no result.
+    """
+
+    def __init__(self, checkpoint: str | Path, batch_size: int = 0, **options):
+        self.model, variables, metadata = load(checkpoint)
+        if self.model.head is not None and self.model.head.needs_labels:
+            raise InputError(f"{self.model.spec.name} is told the labels, so it cannot predict pictures without")
+        unknown = set(options) - set(DEFAULTS)
+        if unknown:
+            raise InputError(f"unknown option {min(unknown)!r}; there are {', '.join(DEFAULTS)}")
+        self.mesh, self.normalization = sharding.make_mesh(), metadata.normalization
+        self.classes = metadata.classes or ClassTable.from_dict(
+            {"classes": [{"name": f"class {i}"} for i in range(self.model.spec.num_classes or 1)]}, str(checkpoint)
+        )
+        self.config = ConfigDict(DEFAULTS | {"batch_size": batch_size or self.mesh.size} | options)
+        self._variables = sharding.put_replicated(self.mesh, variables)
+
+    def __call__(self, images: Sequence[np.ndarray], *, probabilities: bool = False) -> list[np.ndarray]:
+        """uint8 (H, W) class ids of each picture, or float16 (H, W, K) probabilities."""
+        found: dict[int, np.ndarray] = {}
+        kind = "on_probabilities" if probabilities else "on_prediction"
+        self.run(_ArraySource(images, self.classes), **{kind: found.__setitem__})
+        return [found[index] for index in range(len(images))]
+
+    def run(self, source, **callbacks) -> None:
+        """Over a source of samples; callbacks: see `Evaluator.run`."""
+        evaluator = Evaluator(self.model, self.config, source, self.normalization, self.mesh)
+        evaluator.run(self._variables, **callbacks)
+
+
+class _ArraySource:
+    """Pictures in memory, as a source of samples without labels."""
+
+    def __init__(self, images: Sequence[np.ndarray], classes: ClassTable):
+        for index, image in enumerate(images):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise InputError(f"picture {index} is {image.dtype} {image.shape}, wanted uint8 (H, W, 3) RGB")
+        self.images, self.classes, self.names = images, classes, list(range(len(images)))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.images)
 
     def size(self, index: int) -> tuple[int, int]:
-        return read_size(self.paths[index])
+        return self.images[index].shape[:2]
 
     def __getitem__(self, index: int) -> dict:
-        image = read_image(self.paths[index])
-        return {"image": image, "label": np.full(image.shape[:2], 255, np.uint8), "name": self.paths[index].stem}
+        image = self.images[index]
+        return {"image": image, "label": np.full(image.shape[:2], IGNORE, np.uint8), "name": str(index)}
 
 
-def predict_pictures(checkpoint: str, paths: list[Path], out: Path, batch_size: int = 0, min_side: int = 0) -> None:
-    """Writes label PNGs and overlays of all pictures, `batch_size` at a time; 0 is one per device."""
-    names = [path.stem for path in paths]
+def predict_pictures(checkpoint: str, given: list[str], out: Path, batch_size: int = 0, **options) -> None:
+    """Writes label PNGs, colours and overlays of all pictures, and a film of overlays for each video."""
+    paths = [path for text in given for path in _expanded(text)]
+    pictures = [path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES]
+    names = [path.stem for path in pictures]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"two of the pictures are called {twice}: their results would overwrite each other")
-    model, variables, metadata = load(checkpoint)
-    if model.head is not None and model.head.needs_labels:
-        raise InputError(f"{model.spec.name} is told the labels, so it cannot predict pictures without")
-    mesh = sharding.make_mesh()
-    config = ConfigDict({"batch_size": batch_size or mesh.size, "max_buckets": 4, "min_side": min_side, "size": ()})
-    source = PictureSource(paths)
-    evaluator = Evaluator(model, config, source, metadata.normalization, mesh)
-    classes = metadata.classes or ClassTable.from_dict(
-        {"classes": [{"name": f"class {i}"} for i in range(model.spec.num_classes)]}, checkpoint
-    )
+    predictor = Predictor(checkpoint, batch_size, **options)
 
     def write(index: int, ids: np.ndarray) -> None:
-        report.write_prediction(out, names[index], ids, classes, read_image(paths[index]))
+        report.write_prediction(out, names[index], ids, predictor.classes, read_image(pictures[index]))
 
-    evaluator.run(
-        sharding.put_replicated(mesh, variables),
-        on_prediction=write,
-        progress=lambda batches, count: track(batches, "segmenting", count),
-    )
-    print(f"label/ and overlay/ of {len(paths)} pictures are in {out}")
+    if pictures:
+        predictor.run(
+            PictureSource(pictures, predictor.classes),
+            on_prediction=write,
+            progress=lambda batches, count: track(batches, "segmenting", count),
+        )
+        print(f"label/, color/ and overlay/ of {len(pictures)} pictures are in {out}")
+    for path in (path for path in paths if path not in pictures):
+        frames = _film(predictor, path, out / f"{path.stem}.mp4")
+        print(f"{out / path.stem}.mp4 has the overlays of {frames} frames")
+
+
+def _expanded(text: str) -> Iterator[Path]:
+    """The files that an argument names."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        yield from PictureSource.of_folder(path).paths
+    elif path.suffix == ".txt" and path.is_file():
+        for line in path.read_text().splitlines():
+            yield from _expanded(line.strip()) if line.strip() else ()
+    elif any(letter in text for letter in "*?["):
+        found = sorted(
+            p for p in map(Path, glob.glob(str(path))) if p.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
+        )
+        if not found:
+            raise InputError(f"no picture or video fits {text}")
+        yield from found
+    else:
+        yield path
+
+
+def _film(predictor: Predictor, path: Path, out: Path) -> int:
+    """Writes the overlays of a video's frames as a film; returns their number."""
+    reader = cv2.VideoCapture(str(path))
+    if not reader.isOpened():
+        raise InputError(f"cannot read the video {path}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}")
+    writer, count, frames = None, 0, []
+    while True:
+        more, frame = reader.read()
+        if more:
+            frames.append(np.ascontiguousarray(frame[..., ::-1]))
+        if frames and (not more or len(frames) == 8 * predictor.config.batch_size):
+            for image, ids in zip(frames, predictor(frames), strict=True):
+                if writer is None:
+                    code, rate = cv2.VideoWriter_fourcc(*"mp4v"), reader.get(cv2.CAP_PROP_FPS) or 25
+                    writer = cv2.VideoWriter(str(temporary) + ".mp4", code, rate, image.shape[1::-1])
+                writer.write(visualize.overlay(image, ids, predictor.classes)[..., ::-1])
+            count, frames = count + len(frames), []
+        if not more:
+            break
+    if writer is None:
+        raise InputError(f"the video {path} has no frames")
+    writer.release()
+    Path(str(temporary) + ".mp4").replace(out)
+    return count
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m openseg_jax.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder, a pattern, a list or a video")
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="of a training run, or imported")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--batch-size", type=int, default=0, help="pictures at a time; 0 is one per device")
     parser.add_argument("--min-side", type=int, default=0, help="resize to this shorter side; 0 keeps the size")
+    parser.add_argument("--protocol", default="single", help="flip, ms, ms_flip, ...: docs/protocols.md")
     parser.add_argument("--verbose", action="store_true", help="show tracebacks")
     a = parser.parse_args()
-    run_command(lambda: predict_pictures(a.checkpoint, a.images, a.out, a.batch_size, a.min_side), a.verbose)
+    options = {"min_side": a.min_side, "protocol": a.protocol}
+    run_command(lambda: predict_pictures(a.checkpoint, a.images, a.out, a.batch_size, **options), a.verbose)
 
 
 if __name__ == "__main__":

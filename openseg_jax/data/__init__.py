@@ -24,6 +24,7 @@ __all__ = [
     "SyntheticSource",
     "check_before_training",
     "class_table",
+    "is_record_root",
     "load_classes",
     "make_source",
     "make_train_source",

@@ -11,6 +11,8 @@ from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.normalize import normalize
 from openseg_jax.errors import InputError
 from openseg_jax.evaluation.inference import Evaluator
+from openseg_jax.models import resize
+from openseg_jax.models.layers import FeatureMap
 from openseg_jax.segfix.directions import quantize
 
 
@@ -44,12 +46,15 @@ class BoundaryEvaluator(Evaluator):
         )
         return np.where(sample["label"] == 255, 255, within).astype(np.uint8)
 
-    def _count(self, variables: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
-        """int32 (3, 2) pixels that are right, and all that count, of each score."""
+    def _count(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
+        """counts: int32 (3, 2) pixels that are right, and all that count, of each score."""
         corners = jnp.zeros_like(batch["size"])
         images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), self._normalization)
-        outputs = models.apply(self._model, variables, images, sizes=batch["size"], upsample=True)
-        mask, direction = (jnp.argmax(outputs[name], axis=-1) for name in ("mask", "direction"))
+        outputs = models.apply(self._model, variables, images, sizes=batch["size"], maps=True)
+        own_size = FeatureMap(batch["label"][..., None], batch["label_size"])
+        mask, direction = (
+            jnp.argmax(resize.cubic(outputs[name], like=own_size).values, axis=-1) for name in ("mask", "direction")
+        )
         b, num_directions = self._boundary, outputs["direction"].shape[-1]
         valid = batch["label"] != 255
         truth = (batch["distance"] >= b.min_distance) & (batch["distance"] <= b.max_distance)
@@ -58,7 +63,7 @@ class BoundaryEvaluator(Evaluator):
         counted = [(valid, found == truth), (valid & truth, found & (direction == sector)),
                    (valid & found, direction == sector)]  # fmt: skip
         counts = jnp.stack([jnp.stack([jnp.sum(of & right), jnp.sum(of)]) for of, right in counted])
-        return counts.astype(jnp.int32), mask.astype(jnp.uint8)
+        return {"counts": counts.astype(jnp.int32), "prediction": mask.astype(jnp.uint8), "index": batch["index"]}
 
     def _check(self, model: models.Segmentor, config) -> None:
         if model.head is None or model.head.needs_classes:

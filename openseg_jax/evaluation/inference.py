@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,27 @@ from openseg_jax.data import pipeline, transforms
 from openseg_jax.data.classes import ClassTable, to_labels
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
-from openseg_jax.evaluation.metrics import confusion_matrix, scores
+from openseg_jax.evaluation.metrics import class_counts, confusion_matrix, scores
+from openseg_jax.evaluation.protocols import Protocol, make_protocol
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
+
+# The `eval` part of a config; what each field means stands in configs/common.py.
+DEFAULTS = {
+    "batch_size": 4,
+    "max_buckets": 4,
+    "min_side": 0,
+    "size": (),
+    "pad_size": (),
+    "pad_stride": 1,
+    "protocol": "single",
+    "scales": (),
+    "scale_weights": (),
+    "crop": (),
+    "crop_stride": (),
+    "crop_window": "uniform",
+    "exact_shapes": False,
+}
 
 
 def input_size(config) -> Callable[[int, int], tuple[int, int]]:
@@ -29,22 +48,42 @@ def input_size(config) -> Callable[[int, int], tuple[int, int]]:
     return lambda height, width: (height, width)
 
 
-def predict(
-    model: models.Segmentor, variables: dict, batch: dict, normalization: Normalization, *, resized: bool
-) -> jax.Array:
-    """uint8 (N, H', W') class ids at the images' own sizes, on the canvas of batch["label"]; 0 beyond.
+def net_size(config) -> Callable[[int, int], tuple[int, int]]:
+    """The size with the padding that counts as part of an image, as the original pads; config: the `eval` part."""
+    if config.pad_size:
+        return lambda height, width: tuple(map(max, config.pad_size, (height, width)))
+    return lambda height, width: tuple(-(-side // config.pad_stride) * config.pad_stride for side in (height, width))
 
-    batch: as `data.pipeline.eval_batches` makes them. resized: whether the network sees another size than the image's
-    own; logits are then brought back by OpenCV's cubic rule before the arg max, as in the original.
+
+def predict(
+    model: models.Segmentor,
+    variables: dict,
+    batch: dict,
+    normalization: Normalization,
+    protocol: Protocol = Protocol(),  # noqa: B008
+    *,
+    resized: bool = False,
+    exact: bool = False,
+) -> FeatureMap:
+    """Logits (N, H', W', K) at the images' own sizes, on the canvas of batch["label"]; 0 beyond.
+
+    batch: as `data.pipeline.eval_batches` makes them. resized: whether the net sees another size than an image's own;
+    logits are then brought back by OpenCV's cubic rule, as in the original. exact: the batch is not padded.
     """
     corners = jnp.zeros_like(batch["size"])
     images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), normalization)
     labels = to_labels(batch["label"]) if model.head.needs_labels else None
-    logits = models.apply(model, variables, images, sizes=batch["size"], labels=labels)[model.main_output]
+
+    def net(x: FeatureMap) -> FeatureMap:
+        logits = models.apply(model, variables, x.values, sizes=x.extent, labels=labels)[model.main_output]
+        return x.replace(logits)
+
+    logits = protocol.logits(net, FeatureMap(images, None if exact else batch["net_size"]))
+    cut = FeatureMap(logits.values, batch["size"]).zero_outside()
     if resized:
-        own_size = FeatureMap(batch["label"][..., None], batch["label_size"])
-        logits = resize.cubic(FeatureMap(logits, batch["size"]), like=own_size).values
-    return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+        return resize.cubic(cut, like=FeatureMap(batch["label"][..., None], batch["label_size"]))
+    height, width = batch["label"].shape[1:]
+    return FeatureMap(cut.values[:, :height, :width], batch["label_size"])
 
 
 class Evaluator:
@@ -58,25 +97,42 @@ class Evaluator:
         """config: the `eval` part of a config."""
         self._check(model, config)
         sharding.check_batch(mesh, "eval.batch_size", config.batch_size)
-        self._model, self._normalization, self._resized = model, normalization, bool(config.min_side or config.size)
+        self._model, self._normalization, self._exact = model, normalization, config.exact_shapes
+        self._resized = bool(config.min_side or config.size)
+        pairs = getattr(getattr(source, "classes", None), "flip_pairs", ())
+        self._protocol = make_protocol(config, pairs)
         self._source, self._mesh, self._batch_size = source, mesh, config.batch_size
-        self._input_size = input_size(config)
+        self._input_size, self._net_size = input_size(config), net_size(config)
         sizes = [source.size(index) for index in range(len(source))]
         spatial = mesh.devices.shape[1]
         self.buckets = pipeline.make_buckets(
-            sizes, max_buckets=config.max_buckets, input_size=self._input_size, multiple=spatial
+            sizes,
+            max_buckets=len(sizes) if config.exact_shapes else config.max_buckets,
+            input_size=lambda *size: self._net_size(*self._input_size(*size)),
+            multiple=spatial,
         )
-        self._step = jax.jit(self._count, out_shardings=(sharding.replicated(mesh), sharding.replicated(mesh)))
+        self._step = jax.jit(self._count, out_shardings=sharding.replicated(mesh))
+        self._step_with_probabilities = jax.jit(self._count_with_probabilities, out_shardings=sharding.replicated(mesh))
 
     def run(
         self,
         variables: dict,
         on_prediction: Callable[[int, np.ndarray], None] | None = None,
         progress: Callable[[Iterator, int], Iterator] = lambda batches, count: batches,
+        *,
+        on_counts: Callable[[int, np.ndarray], None] | None = None,
+        on_probabilities: Callable[[int, np.ndarray], None] | None = None,
+        on_failure: Callable[[int, InputError], None] | None = None,
+        on_batch: Callable[[int, np.ndarray], None] | None = None,
+        start: int = 0,
     ) -> np.ndarray:
         """int64 counts over the whole source: the (K, K) confusion matrix.
 
-        on_prediction: called with (index, uint8 (H, W) class ids) for each image. progress: wraps the batches.
+        on_prediction: called with (index, uint8 (H, W) class ids) for each image; on_counts with (index, int (3, K)
+        pixels that are right, labelled and predicted of each class); on_probabilities with (index, float16 (H, W, K)).
+        on_failure: called for a sample that cannot be read, which is left out; without it, that is an error.
+        on_batch: called with (batches done, the counts so far). start: batches to leave out, done by an earlier run.
+        progress: wraps the batches.
         """
         process = (jax.process_index(), jax.process_count())
         batches = pipeline.eval_batches(
@@ -84,16 +140,28 @@ class Evaluator:
             self.buckets,
             batch_size=self._batch_size,
             input_size=self._input_size,
+            net_size=self._net_size,
             process=process,
             maps=self.maps,
+            start=start,
+            on_failure=on_failure,
         )
-        count = sum(-(-len(bucket.indices) // self._batch_size) for bucket in self.buckets)
-        total, pending = 0, None
-        for batch in progress(batches, count):
-            done, pending = pending, (batch, self._step(variables, sharding.put_batch(self._mesh, batch)))
-            if done:  # read one batch late, so that the device always has the next one to do
-                total = total + self._collect(*done, on_prediction)
-        return total + self._collect(*pending, on_prediction)
+        callbacks = _Callbacks(on_prediction, on_counts, on_probabilities)
+        step = self._step_with_probabilities if on_probabilities else self._step
+        total, pending, done = 0, None, start
+        for batch in _and_none(progress(batches, self.batch_count - start)):
+            # read one batch late, so that the device always has the next one to do
+            current = batch and (batch, step(variables, sharding.put_batch(self._mesh, batch)))
+            if pending:
+                total, done = total + _collect(*pending, callbacks), done + 1
+                if on_batch:
+                    on_batch(done, total)
+            pending = current
+        return total
+
+    @property
+    def batch_count(self) -> int:
+        return sum(-(-len(bucket.indices) // self._batch_size) for bucket in self.buckets)
 
     def summary(self, counts: np.ndarray) -> dict[str, float]:
         """The scores that are one number."""
@@ -103,25 +171,60 @@ class Evaluator:
         """uint8 (H, W): what the prediction for a sample should be, 255 where nothing is."""
         return sample["label"]
 
-    def _count(self, variables: dict, batch: dict) -> tuple[jax.Array, jax.Array]:
-        """What is counted of a batch, and its predictions."""
-        prediction = predict(self._model, variables, batch, self._normalization, resized=self._resized)
-        return confusion_matrix(batch["label"], prediction, self._model.spec.num_classes), prediction
+    def _count(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
+        """counts: of the batch; prediction: uint8 (N, H, W); images: int32 (N, 3, K), see `run`."""
+        logits = self._logits(variables, batch)
+        prediction = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+        num_classes = self._model.spec.num_classes
+        return {
+            "counts": confusion_matrix(batch["label"], prediction, num_classes),
+            "images": jax.vmap(functools.partial(class_counts, num_classes=num_classes))(batch["label"], prediction),
+            "prediction": prediction,
+            "index": batch["index"],
+        }
+
+    def _count_with_probabilities(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
+        probabilities = jax.nn.softmax(self._logits(variables, batch), axis=-1).astype(jnp.float16)
+        return self._count(variables, batch) | {"probabilities": probabilities}
+
+    def _logits(self, variables: dict, batch: dict) -> jax.Array:
+        modes = {"resized": self._resized, "exact": self._exact}
+        return predict(self._model, variables, batch, self._normalization, self._protocol, **modes).values
 
     def _check(self, model: models.Segmentor, config) -> None:
         if model.head is None:
             raise InputError(f"{model.spec.name} is a backbone alone, which segments nothing")
         if not model.head.needs_classes:
             raise InputError(f"{model.spec.name} predicts boundaries, not classes")
-        if model.head.needs_labels and (config.min_side or config.size):
+        changes_size = config.min_side or config.size or config.protocol != "single"
+        if model.head.needs_labels and changes_size:
             raise InputError(
-                f"{model.spec.name} is told the labels, which eval.min_side and eval.size do not resize; leave them out"
+                f"{model.spec.name} is told the labels: take eval.protocol=single, at the images' own size"
             )
 
-    def _collect(self, batch: dict, results, on_prediction) -> np.ndarray:
-        counts, prediction = results
-        if on_prediction is not None and jax.process_count() == 1:
-            for index, size, ids in zip(batch["index"], batch["label_size"], np.asarray(prediction), strict=True):
-                if index >= 0:
-                    on_prediction(int(index), ids[: size[0], : size[1]])
-        return np.asarray(counts, np.int64)
+
+class _Callbacks(NamedTuple):
+    prediction: Callable | None
+    counts: Callable | None
+    probabilities: Callable | None
+
+
+def _collect(batch: dict, results: dict, callbacks: _Callbacks) -> np.ndarray:
+    """The counts of a batch; each of its images goes to the callbacks."""
+    arrays = {"counts": results.get("images")}
+    if jax.process_count() == 1:  # predictions stay where they are
+        arrays |= {"prediction": results["prediction"], "probabilities": results.get("probabilities")}
+    for name, array in arrays.items():
+        callback = getattr(callbacks, name)
+        if callback is None or array is None:
+            continue
+        sizes = batch["label_size"]
+        for row, (index, x) in enumerate(zip(np.asarray(results["index"]), np.asarray(array), strict=True)):
+            if index >= 0:
+                callback(int(index), x if name == "counts" else x[: sizes[row][0], : sizes[row][1]])
+    return np.asarray(results["counts"], np.int64)
+
+
+def _and_none(items: Iterator) -> Iterator:
+    yield from items
+    yield None

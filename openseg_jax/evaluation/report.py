@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+from html import escape
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from openseg_jax import visualize
+from openseg_jax import page, plots, visualize
 from openseg_jax.data.classes import ClassTable
-from openseg_jax.data.images import write_image, write_mask
+from openseg_jax.data.images import read_image, write_image, write_mask
+from openseg_jax.evaluation import statistics
+
+WORST = 12  # images in a report
 
 
 def print_scores(scores: dict, confusion: np.ndarray, classes: ClassTable, console: Console) -> None:
@@ -30,6 +35,12 @@ def print_scores(scores: dict, confusion: np.ndarray, classes: ClassTable, conso
         f"mIoU {_percent(scores['miou'])} %, pixel accuracy {_percent(scores['pixel_accuracy'])} %, "
         f"frequency-weighted IoU {_percent(scores['frequency_weighted_iou'])} %"
     )
+    if "interval" in scores:
+        low, high = map(_percent, scores["interval"])
+        console.print(f"mIoU of 95 % of sets of as many images drawn from these: {low} to {high} %")
+    if "boundary_iou" in scores:
+        f, iou = _percent(scores["boundary_f_score"]), _percent(scores["boundary_iou"])
+        console.print(f"boundary F-score {f} %, boundary IoU {iou} %")
 
 
 def _percent(value: float) -> str:
@@ -45,6 +56,7 @@ def write_json(path: Path, scores: dict, confusion: np.ndarray, classes: ClassTa
         )
     }
     summary = {key: _number(value) for key, value in scores.items() if np.ndim(value) == 0}
+    summary |= {"miou_interval": list(scores["interval"])} if "interval" in scores else {}
     content = {**summary, "classes": per_class, "confusion": confusion.tolist(), **context}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -71,3 +83,40 @@ def write_prediction(
     if truth is not None:
         pictures.append(visualize.overlay(image, truth, classes))
     write_image(out / "overlay" / f"{name}.jpg", visualize.side_by_side(*pictures))
+    write_image(out / "color" / f"{name}.png", visualize.colorize(ids, classes))
+
+
+def write_images(out: Path, names: list[str], counts: np.ndarray) -> None:
+    """images.csv, the scores of each image, and images.npz, the counts that `openseg_jax.evaluation compare` reads."""
+    temporary = out / ".images.tmp.npz"
+    np.savez_compressed(temporary, names=np.array(names), counts=counts)
+    os.replace(temporary, out / "images.npz")
+    with open(out / "images.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "accuracy", "miou"])
+        writer.writerows(zip(names, statistics.accuracy(counts), statistics.mean_iou(counts), strict=True))
+
+
+def write_page(out: Path, scores: dict, confusion, classes: ClassTable, names, counts, context: dict) -> None:
+    """report.html: tables, the confusion matrix, and the images with the lowest mIoU."""
+    summary = [(key.replace("_", " "), _percent(value)) for key, value in scores.items() if np.ndim(value) == 0]
+    rows = zip(classes.names, scores["iou"], scores["accuracy"], confusion.sum(1), strict=True)
+    parts = [f"<h1>{escape(classes.title)}, {escape(context['split'])}</h1><p>{escape(str(context['checkpoint']))}</p>"]
+    parts.append(page.table(("score", "%"), summary))
+    parts.append("<h2>Classes</h2>")
+    parts.append(
+        page.table(
+            ("class", "IoU %", "accuracy %", "pixels"), ((n, _percent(i), _percent(a), p) for n, i, a, p in rows)
+        )
+    )
+    parts.append(page.plot(plots.confusion(confusion, classes.names), "confusion"))
+    worst = np.argsort(np.nan_to_num(statistics.mean_iou(counts), nan=2.0))[:WORST]
+    parts.append("<h2>The worst images</h2><p>prediction, and the truth beside it</p>")
+    for index in worst:
+        path = out / "overlay" / f"{names[index]}.jpg"
+        if path.exists():
+            caption = f"{names[index]}: mIoU {_percent(statistics.mean_iou(counts[index]))} %"
+            parts.append(page.picture(read_image(path), caption))
+    if context["failures"]:
+        parts.append("<h2>Left out</h2>" + page.table(("image", "why"), context["failures"].items()))
+    (out / "report.html").write_text(page.document(classes.title, parts))

@@ -54,15 +54,15 @@ class Segmentor(nnx.Module):
         train: bool,
         rngs: jax.Array | None,
         upsample: bool | None,
-    ) -> dict[str, jax.Array]:
+    ) -> dict[str, FeatureMap]:
         taps = self.backbone(images, train=train)
         if self.head is None:
-            return {f"tap{i}": _wide(tap).values for i, tap in enumerate(taps.maps)}
+            return {f"tap{i}": _wide(tap) for i, tap in enumerate(taps.maps)}
         told = {"labels": labels} if self.head.needs_labels else {}
         logits = {name: _wide(x) for name, x in self.head(taps, train=train, rngs=rngs, **told).items()}
         if self.head.full_size if upsample is None else upsample:
             logits = {name: resize.bilinear(x, like=images, align_corners=True) for name, x in logits.items()}
-        return {name: x.values for name, x in logits.items()}
+        return logits
 
 
 def _wide(x: FeatureMap) -> FeatureMap:

@@ -50,6 +50,7 @@ def apply(
     upsample: bool | None = None,
     frozen_norm: str = "",
     recompute: bool = False,
+    maps: bool = False,
 ):
     """Runs the net.
 
@@ -62,12 +63,14 @@ def apply(
         of SegFix as they are. The losses can enlarge logits in less memory.
     frozen_norm: "backbone" or "all": whose batch norms use, and keep, their running statistics in training.
     recompute: keep only what lies between the blocks of the backbone, and compute the rest again in the backward pass.
+    maps: return feature maps, which know the true size of each image's logits, in place of arrays.
     Returns the outputs, a dict of float32 (N, H, W, K) logits at the size of the images; with train=True
     (outputs, new_batch_stats), the statistics of the batch being used and folded into the running ones.
     Raises ValueError where variables or inputs do not fit the model.
     """
     modes = _Modes(upsample, frozen_norm, recompute)
     outputs, module = _run(_call, model, variables, images, train, sizes, rngs, labels, modes)
+    outputs = outputs if maps else {name: x.values for name, x in outputs.items()}
     if not train:
         return outputs
     return outputs, _with_string_keys(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))

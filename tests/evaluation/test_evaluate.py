@@ -1,25 +1,36 @@
 """Evaluation of data sets with images of many sizes, and its commands."""
 
 import json
+import shutil
+from unittest import mock
 
+import cv2
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from openseg_jax import checkpoints, models, sharding
+from openseg_jax.commands import load_config
 from openseg_jax.data import FolderSource, load_classes
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.data.transforms import min_side_size, resize
-from openseg_jax.errors import InputError
+from openseg_jax.errors import InputError, RunError
+from openseg_jax.evaluation import progress, report
 from openseg_jax.evaluation.evaluate import evaluate
 from openseg_jax.evaluation.inference import Evaluator, predict
 from openseg_jax.evaluation.metrics import confusion_matrix
 from openseg_jax.models.layers import FeatureMap
 from openseg_jax.models.resize import cubic
+from openseg_jax.predict import Predictor
 from tests import commands, tiny
 from tests.data import folders
 from tests.training import runs
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),  # of ml_collections
+    pytest.mark.filterwarnings("ignore:.*found in sys.modules after import of package"),  # predict, as a command
+]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +126,42 @@ def test_predict_command(setting, tmp_path, capsys):
     assert "nothing.png" in commands.fails_here(capsys, *arguments, root / "nothing.png")
 
 
+def test_predict_command_finds_pictures(setting, tmp_path, capsys):
+    """A folder, a pattern, a list, a video."""
+    root = setting[0]
+    images = root / "val" / "image"
+    arguments = ["openseg_jax.predict", f"--checkpoint={root / 'checkpoint'}", f"--out={tmp_path / 'out'}"]
+    (tmp_path / "list.txt").write_text(f"{images / 'scene3.png'}\n\n{images / 'scene4.png'}\n")
+    film = cv2.VideoWriter(str(tmp_path / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    for _ in range(3):
+        film.write(np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8))
+    film.release()
+    assert commands.call(*arguments, images / "scene[01].png", tmp_path / "list.txt", tmp_path / "film.mp4") == 0
+    assert {p.stem for p in (tmp_path / "out" / "label").iterdir()} == {"scene0", "scene1", "scene3", "scene4"}
+    assert cv2.VideoCapture(str(tmp_path / "out" / "film.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert "no picture or video fits" in commands.fails_here(capsys, *arguments, images / "none*.png")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    assert "cannot read the video" in commands.fails_here(capsys, *arguments, tmp_path / "empty.mp4")
+
+
+def test_predictor_in_python(setting):
+    """Mixed sizes in one call are as each alone; probabilities agree with the labels."""
+    predictor = Predictor(setting[0] / "checkpoint")
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (h, w, 3)).astype(np.uint8) for h, w in ((40, 64), (57, 33), (64, 41))]
+    together = predictor(images)
+    for image, labels in zip(images, together, strict=True):
+        assert labels.shape == image.shape[:2]
+        assert (predictor([image])[0] != labels).sum() <= 1
+    (probabilities,) = predictor(images[:1], probabilities=True)
+    assert (probabilities.argmax(-1) != together[0]).mean() < 0.01
+    np.testing.assert_allclose(probabilities.astype(np.float32).sum(-1), 1, atol=5e-3)
+    with pytest.raises(InputError, match=r"picture 0 is float64 \(4, 4\), wanted uint8"):
+        predictor([np.zeros((4, 4))])
+    with pytest.raises(InputError, match="unknown option 'scale'"):
+        Predictor(setting[0] / "checkpoint", scale=2)
+
+
 def test_wrong_class_count(setting):
     config = runs.config()
     with pytest.raises(ValueError, match="holds a net of 3 classes, but synthetic textures has 6"):
@@ -126,7 +173,7 @@ def test_what_cannot_be_evaluated_says_why(setting):
     for name, changes, says in (
         ("segfix_hrnet", {}, "predicts boundaries, not classes"),
         ("hrnet48", {}, "is a backbone alone, which segments nothing"),
-        ("ideal_gather_ocrnet", {"eval__min_side": 40}, "is told the labels, which eval.min_side does not resize"),
+        ("ideal_gather_ocrnet", {"eval__min_side": 40}, "is told the labels: take eval.protocol=single"),
     ):
         config = runs.config(**changes).eval
         with pytest.raises(InputError, match=says):
@@ -141,6 +188,104 @@ def test_ideal_nets_are_told_the_truth(setting):
     size = np.tile(np.array([[33, 47]], np.int32), (2, 1))
     picture = np.random.default_rng(0).integers(0, 256, (1, 33, 47, 3)).astype(np.uint8)
     batch = {"image": np.repeat(picture, 2, axis=0), "size": size, "label": labels, "label_size": size}
+    batch["net_size"] = size
     variables = tiny.random_variables(model)
-    ids = np.asarray(predict(model, variables, batch, Normalization(), resized=False))
+    ids = np.argmax(predict(model, variables, batch, Normalization()).values, axis=-1)
     assert (ids[0] != ids[1]).any()
+
+
+def evaluated(setting, out, **options):
+    """Scores of the folder data set by the function behind the command."""
+    root = setting[0]
+    config = load_config("configs/folder.py", [])
+    config.data.root, config.data.classes = str(root), str(root / "classes.json")
+    config.eval.update({"batch_size": 1} | options.pop("eval", {}))
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    with mock.patch.object(sharding, "make_mesh", return_value=mesh):
+        return evaluate(config, str(root / "checkpoint"), out=out and str(out), **options)
+
+
+@pytest.fixture(scope="module")
+def whole(setting, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    return evaluated(setting, out, boundaries=True, probabilities=True), out
+
+
+def test_what_an_evaluation_leaves_behind(setting, whole):
+    result, out = whole
+    assert result["interval"][0] <= result["miou"] <= result["interval"][1]
+    assert 0 <= result["boundary_iou"] <= 1
+    assert 0 <= result["boundary_f_score"] <= 1
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 9
+    assert "The worst images" in page
+    header, *rows = (out / "images.csv").read_text().splitlines()
+    assert header == "name,accuracy,miou"
+    assert len(rows) == 9
+    counts = np.load(out / "images.npz")["counts"]
+    report = json.loads((out / "report.json").read_text())
+    np.testing.assert_array_equal(counts.sum(0)[0], np.diag(report["confusion"]))
+    np.testing.assert_array_equal(counts.sum(0)[1], np.sum(report["confusion"], axis=1))
+    probabilities = np.load(out / "prob" / "scene1.npy")
+    assert probabilities.dtype == np.float16
+    assert probabilities.shape == (*setting[3].size(1), 3)
+    label = np.asarray(Image.open(out / "label" / "scene1.png"))
+    np.testing.assert_array_equal(np.array([3, 7, 9])[probabilities.argmax(-1)][label != 0], label[label != 0])
+    assert not (out / "progress.npz").exists()
+
+
+def test_killed_and_resumed_it_counts_the_same(setting, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "_SECONDS", 0)
+    done = iter(range(100))
+    write = report.write_prediction
+
+    def dies(*arguments):
+        if next(done) == 4:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "write_prediction", dies)
+        with pytest.raises(KeyboardInterrupt):
+            evaluated(setting, tmp_path)
+    assert (tmp_path / "progress.npz").exists()
+    with pytest.raises(InputError, match="is of another evaluation .other eval.: delete it, or give --noresume"):
+        evaluated(setting, tmp_path, eval={"max_buckets": 1})
+    assert evaluated(setting, tmp_path)["miou"] == whole[0]["miou"]
+    for file in ("images.csv", "label/scene0.png", "label/scene8.png"):
+        assert (tmp_path / file).read_bytes() == (whole[1] / file).read_bytes()
+    counts = [np.load(out / "images.npz")["counts"] for out in (tmp_path, whole[1])]
+    np.testing.assert_array_equal(*counts)
+
+
+def test_what_cannot_be_read_is_left_out(setting, tmp_path, capsys):
+    root = shutil.copytree(setting[0], tmp_path / "data")
+    (root / "val" / "label" / "scene2.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / "val" / "label" / "scene5.png")
+    with pytest.raises(RunError, match="2 of 9 images of val could not be read; the scores are of the rest"):
+        evaluated((root, *setting[1:]), tmp_path / "out")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "left out scene2:" in out
+    assert "masks must have the size of their image" in out
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert set(found["failures"]) == {"scene2", "scene5"}
+    assert 0 <= found["miou"] <= 1
+    counts = np.load(tmp_path / "out" / "images.npz")["counts"]
+    assert not counts[2].any()
+    assert counts[3].any()
+
+
+def test_a_split_without_masks_gets_predictions(setting, whole, tmp_path):
+    root = shutil.copytree(setting[0], tmp_path / "data")
+    shutil.copytree(root / "val" / "image", root / "test" / "image")
+    assert evaluated((root, *setting[1:]), tmp_path / "out", split="test") == {}
+    same = (tmp_path / "out" / "label" / "scene4.png").read_bytes()
+    assert same == (whole[1] / "label" / "scene4.png").read_bytes()
+    with pytest.raises(InputError, match="test has no masks, so there is nothing to score"):
+        evaluated((root, *setting[1:]), None, split="test")
+
+
+def test_comparing_two_reports(whole, tmp_path, capsys):
+    assert commands.call("openseg_jax.evaluation", "compare", whole[1], whole[1]) == 0
+    assert "mIoU +0.00 %" in capsys.readouterr().out
+    assert "there is no" in commands.fails_here(capsys, "openseg_jax.evaluation", "compare", whole[1], tmp_path)

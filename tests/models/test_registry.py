@@ -189,7 +189,10 @@ def test_norms_have_the_names_of_the_original_too(norm):
         ({"name": "hrnet_w48", "num_classes": 19, "backbone": "hrnet84"}, "unknown backbone 'hrnet84'; did you mean"),
         ({"name": "hrnet_w48", "num_classes": 19, "norm": "layer_norm"}, "unknown norm 'layer_norm'"),
         ({"name": "hrnet_w48", "num_classes": 19, "norm": 3}, "norm must be a name or one each"),
-        ({"name": "hrnet_w48", "num_classes": 19, "dtype": "float16"}, 'dtype must be "float32" or "bfloat16"'),
+        (
+            {"name": "hrnet_w48", "num_classes": 19, "dtype": "float64"},
+            'dtype must be "float32", "bfloat16" or "float16"',
+        ),
         ({"name": "hrnet_w48", "num_classes": 19, "chanels": 3}, "unknown option 'chanels' for hrnet_w48 on hrnet48"),
         ({"name": "hrnet18", "backbone": "hrnet48"}, "hrnet18 is a backbone itself"),
         (

@@ -1,0 +1,73 @@
+"""How well the boundaries of classes are met: boundary F-score and boundary IoU."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+
+def boundary(mask: np.ndarray) -> np.ndarray:
+    """bool (H, W): where a mask differs from its right, lower or lower right neighbour.
+
+    The last row looks to the right only, the last column down only, as in the original.
+    """
+    mask = mask.astype(bool)
+    result = np.zeros_like(mask)
+    result[:, :-1] |= mask[:, :-1] != mask[:, 1:]
+    result[:-1] |= mask[:-1] != mask[1:]
+    result[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
+    return result
+
+
+def f_scores(
+    prediction: np.ndarray, truth: np.ndarray, num_classes: int, *, tolerance: float = 0.00088, ignore: int = 255
+) -> np.ndarray:
+    """float64 (K,): boundary F-score of each class in one image, as the original's F1RunningScore has it.
+
+    The score of precision, the share of the predicted boundary within the tolerance of a true one, and recall, the
+    other way round. tolerance: pixels if at least 1, else a share of the diagonal, rounded up. Ignored pixels belong to
+    no class. A class that neither has a boundary of scores 1, which a mean over classes should know.
+    """
+    if tolerance < 1:
+        tolerance = math.ceil(tolerance * math.hypot(*truth.shape))
+    radius = int(tolerance)
+    offsets = np.arange(-radius, radius + 1)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+    valid = truth != ignore
+    result = np.zeros(num_classes)
+    for k in range(num_classes):
+        edges = [boundary((x == k) & valid) for x in (prediction, truth)]
+        counts = [np.count_nonzero(e) for e in edges]
+        if 0 in counts:  # precision or recall is then 1 and the other 0, or both are 1
+            result[k] = float(counts == [0, 0])
+            continue
+        near = [cv2.dilate(e.astype(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0) for e in edges]
+        precision, recall = (np.count_nonzero(edges[i] & (near[1 - i] > 0)) / counts[i] for i in (0, 1))
+        result[k] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return result
+
+
+def boundary_regions(
+    prediction: np.ndarray, truth: np.ndarray, num_classes: int, *, share: float = 0.02, ignore: int = 255
+) -> np.ndarray:
+    """int64 (K, 2): intersection and union of the boundary regions of each class in one image.
+
+    Boundary IoU (Cheng et al., CVPR 2021, arXiv:2103.16562): of a mask, only the pixels within `share` of the diagonal
+    from its contour count. Sum over images before dividing.
+    """
+    distance = max(1, round(share * math.hypot(*truth.shape)))
+    valid = truth != ignore
+    result = np.zeros((num_classes, 2), np.int64)
+    for k in range(num_classes):
+        a, b = (_rim((x == k) & valid, distance) for x in (prediction, truth))
+        result[k] = np.count_nonzero(a & b), np.count_nonzero(a | b)
+    return result
+
+
+def _rim(mask: np.ndarray, distance: int) -> np.ndarray:
+    """The pixels of a mask that `distance` rounds of erosion by a 3x3 square take away; beyond the image is nothing."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    inner = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
+    return mask & (inner == 0)

@@ -1,0 +1,68 @@
+"""What an evaluation has done so far, so that it can go on after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from openseg_jax.errors import InputError
+
+_SECONDS = 10.0  # between two writes
+
+
+@dataclasses.dataclass
+class Progress:
+    """key: what must be the same for a run to go on: checkpoint, config, split. batches: done. total: the counts.
+    images: int32 (images, 3, K). failures: what could not be read, by name.
+    """
+
+    key: dict
+    batches: int
+    total: np.ndarray | int
+    images: np.ndarray
+    failures: dict[str, str]
+
+    @classmethod
+    def begin(cls, key: dict, count: int, num_classes: int) -> Progress:
+        return cls(key, 0, 0, np.zeros((count, 3, num_classes), np.int32), {})
+
+    @classmethod
+    def read(cls, path: Path, key: dict) -> Progress | None:
+        """What an interrupted run left, None if nothing. Raises InputError if that was another evaluation."""
+        if not path.exists():
+            return None
+        with np.load(path) as content:
+            found = json.loads(str(content["key"]))
+            if found != key:
+                differing = [name for name in key if found.get(name) != key[name]]
+                raise InputError(
+                    f"{path} is of another evaluation (other {', '.join(differing)}): delete it, or give --noresume"
+                )
+            failures = json.loads(str(content["failures"]))
+            return cls(key, int(content["batches"]), content["total"], content["images"], failures)
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp.npz")
+        texts = {"key": json.dumps(self.key), "failures": json.dumps(self.failures)}
+        np.savez(temporary, batches=self.batches, total=self.total, images=self.images, **texts)
+        os.replace(temporary, path)
+
+
+class Writer:
+    """Writes a progress every few seconds."""
+
+    def __init__(self, progress: Progress, path: Path | None):
+        self._progress, self._path, self._last = progress, path, time.monotonic()
+        self._before = progress.total
+
+    def __call__(self, batches: int, total: np.ndarray) -> None:
+        self._progress.batches, self._progress.total = batches, self._before + total
+        if self._path is not None and time.monotonic() - self._last >= _SECONDS:
+            self._progress.write(self._path)
+            self._last = time.monotonic()

@@ -1,0 +1,178 @@
+"""Testing protocols: how the logits of an image come about from those of the net. docs/protocols.md tells of each.
+
+As in the original logits are added, not probabilities, and not averaged, over scales and over an image and its mirror.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from openseg_jax.errors import InputError
+from openseg_jax.models import resize
+from openseg_jax.models.layers import FeatureMap
+
+# A function from normalised images to logits (N, H, W, K) of the same size.
+Net = Callable[[FeatureMap], FeatureMap]
+
+_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+PROTOCOLS: dict[str, dict] = {
+    "single": {},
+    "flip": {"flip": True},
+    "flip_mean": {"flip": True, "mean": True},
+    "ms": {"scales": _SCALES},
+    "ms_flip": {"scales": _SCALES, "flip": True},
+    "crops": {"crop": (512, 1024)},
+    "ms_crops": {"scales": _SCALES, "flip": True, "crop": (512, 1024), "crop_from": 1.0},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """scales: of the images, each weighted by `scale_weights`, 1 if there are none.
+
+    flip: the image and its mirror, in which the channels of the pairs `swap` exchange places; mean: halves their sum.
+    crop: (height, width) of windows, at scales from `crop_from` on; crop_stride: between them, that of the windows
+    themselves if not given, so that only the last ones overlap. Where windows overlap, their logits are averaged:
+    crop_window "uniform", or "gaussian", which trusts the middle of a window more.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    scale_weights: tuple[float, ...] = ()
+    flip: bool = False
+    mean: bool = False
+    swap: tuple[tuple[int, int], ...] = ()
+    crop: tuple[int, int] | None = None
+    crop_stride: tuple[int, int] | None = None
+    crop_window: str = "uniform"
+    crop_from: float = 0.0
+
+    def __post_init__(self):
+        if not self.scales or min(self.scales) <= 0:
+            raise InputError(f"eval.scales must be numbers above 0, found {self.scales}")
+        if self.scale_weights and len(self.scale_weights) != len(self.scales):
+            raise InputError(f"{len(self.scales)} eval.scales have {len(self.scale_weights)} eval.scale_weights")
+        if self.crop_window not in ("uniform", "gaussian"):
+            raise InputError(f'eval.crop_window must be "uniform" or "gaussian", found {self.crop_window!r}')
+        if self.crop_stride and not all(0 < s <= c for s, c in zip(self.crop_stride, self.crop, strict=True)):
+            raise InputError(f"eval.crop_stride {self.crop_stride} leaves gaps between windows of {self.crop}")
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the net sees each image once, as it is."""
+        return self.scales == (1.0,) and not self.flip and self.crop is None
+
+    def logits(self, net: Net, images: FeatureMap) -> FeatureMap:
+        """(N, H, W, K) float32 at the size of the images."""
+        total = 0
+        for scale, weight in zip(self.scales, self.scale_weights or (1.0,) * len(self.scales), strict=True):
+            scaled = resize.bilinear(images, like=_scaled(images, scale), align_corners=True) if scale != 1 else images
+            found = self._at_scale(net, scaled, scale)
+            found = resize.bilinear(found, like=images, align_corners=True) if scale != 1 else found
+            total = total + weight * found.values
+        return images.replace(total)
+
+    def _at_scale(self, net: Net, images: FeatureMap, scale: float) -> FeatureMap:
+        if self.crop is not None and scale >= self.crop_from:
+            whole, net = net, lambda x: self._in_windows(whole, x)
+        if not self.flip:
+            return net(images)
+        n = images.shape[0]
+        both = net(_joined(images, mirror(images)))
+        own, mirrored = (images.replace(part) for part in (both.values[:n], both.values[n:]))
+        mirrored = mirror(mirrored).values
+        order = np.arange(mirrored.shape[-1])
+        for a, b in self.swap:
+            order[[a, b]] = order[[b, a]]
+        mirrored = mirrored[..., order] if self.swap else mirrored
+        return images.replace((own.values + mirrored) / (2 if self.mean else 1))
+
+    def _in_windows(self, net: Net, images: FeatureMap) -> FeatureMap:
+        crop, stride = np.array(self.crop), np.array(self.crop_stride or self.crop)
+        n, *canvas, _ = images.shape
+        size = jnp.tile(jnp.array(canvas), (n, 1)) if images.extent is None else images.extent
+        last = jnp.maximum(size - crop, 0)  # where the last windows begin
+        rows, columns = (1 + max(-(-(side - c) // s), 0) for side, c, s in zip(canvas, crop, stride, strict=True))
+        missing = [max(c - side, 0) for side, c in zip(canvas, crop, strict=True)]
+        padded = jnp.pad(images.values, ((0, 0), *((0, m) for m in missing), (0, 0)))
+        window = FeatureMap(jax.ShapeDtypeStruct((n, *crop, 3), padded.dtype), jnp.minimum(size, crop))
+        shape = jax.eval_shape(lambda x: net(FeatureMap(x, window.extent)).values, window.values)
+        trust = jnp.asarray(_trust(self.crop, self.crop_window))[None, :, :, None]
+
+        def add(carry, index):
+            begin = index * stride
+            start = jnp.minimum(begin, last)
+            counts = jnp.all(begin < last + stride, axis=1)[:, None, None, None]  # not a last window once more
+            part = FeatureMap(jax.vmap(_cut, (0, 0, None))(padded, start, self.crop), window.extent)
+            found = net(part)
+            share = jnp.where(part.inside & counts, trust, 0)
+            return tuple(
+                jax.vmap(_added)(total, x, start) for total, x in zip(carry, (found.values * share, share), strict=True)
+            ), None
+
+        totals = tuple(jnp.zeros((*padded.shape[:3], k), shape.dtype) for k in (shape.shape[-1], 1))
+        places = jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij"), -1).reshape(-1, 2)
+        (total, norm), _ = jax.lax.scan(add, totals, places)
+        mean = (total / jnp.where(norm > 0, norm, 1))[:, : canvas[0], : canvas[1]]
+        return images.replace(mean).zero_outside()
+
+
+def make_protocol(config, flip_pairs: tuple[tuple[int, int], ...] = ()) -> Protocol:
+    """config: the `eval` part of a config, whose fields replace those of the named protocol where they are given."""
+    if config.protocol not in PROTOCOLS:
+        raise InputError(f"unknown eval.protocol {config.protocol!r}; there are {', '.join(PROTOCOLS)}")
+    given = {
+        "scales": tuple(config.scales),
+        "scale_weights": tuple(config.scale_weights),
+        "crop": tuple(config.crop),
+        "crop_stride": tuple(config.crop_stride),
+        "crop_window": config.crop_window,
+    }
+    named = PROTOCOLS[config.protocol]
+    if given["crop"] and "crop" not in named:
+        raise InputError('eval.crop is for the protocols "crops" and "ms_crops"')
+    return Protocol(**named | {key: value for key, value in given.items() if value}, swap=flip_pairs)
+
+
+def mirror(x: FeatureMap) -> FeatureMap:
+    """Left and right exchanged, each image within its own width."""
+    if x.extent is None:
+        return x.replace(x.values[:, :, ::-1])
+    columns = jnp.clip(x.extent[:, 1, None] - 1 - jnp.arange(x.shape[2])[None], 0)
+    return x.replace(jnp.take_along_axis(x.values, columns[:, None, :, None], axis=2)).zero_outside()
+
+
+def _scaled(x: FeatureMap, scale: float) -> FeatureMap:
+    """The size, rounded down, and the extent of a map at another scale; without values."""
+    ratio = Fraction(str(scale))
+    shrink = lambda side: side * ratio.numerator // ratio.denominator  # noqa: E731
+    canvas = (x.shape[0], shrink(x.shape[1]), shrink(x.shape[2]), 1)
+    return FeatureMap(jax.ShapeDtypeStruct(canvas, x.values.dtype), None if x.extent is None else shrink(x.extent))
+
+
+def _joined(a: FeatureMap, b: FeatureMap) -> FeatureMap:
+    """Two batches as one."""
+    extent = None if a.extent is None else jnp.concatenate([a.extent, b.extent])
+    return FeatureMap(jnp.concatenate([a.values, b.values]), extent)
+
+
+def _cut(values: jax.Array, start: jax.Array, size: tuple[int, int]) -> jax.Array:
+    return jax.lax.dynamic_slice(values, (*start, 0), (*size, values.shape[-1]))
+
+
+def _added(total: jax.Array, values: jax.Array, start: jax.Array) -> jax.Array:
+    place = (*start, 0)
+    return jax.lax.dynamic_update_slice(total, _cut(total, start, values.shape[:2]) + values, place)
+
+
+def _trust(crop: tuple[int, int], window: str) -> np.ndarray:
+    """float32 (height, width): the weight of each position of a window."""
+    if window == "uniform":
+        return np.ones(crop, np.float32)
+    rows, columns = (np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2) for side in crop)
+    return np.maximum(np.outer(rows, columns), 1e-4).astype(np.float32)

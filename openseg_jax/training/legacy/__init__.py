@@ -1,0 +1,1 @@
+"""Configs of openseg.pytorch as configs of this project."""

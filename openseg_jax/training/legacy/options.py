@@ -1,0 +1,153 @@
+"""Options of openseg.pytorch: a JSON file, the flags of its main.py, and dotted KEY VALUE overrides, by its rules."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+from pathlib import Path
+
+from openseg_jax.errors import InputError
+
+# Flags that go into a section of the options, with their type; those with a default replace what the file says.
+_FLAGS: dict[str, tuple[str, type]] = {
+    "train_batch_size": ("train.batch_size", int),
+    "val_batch_size": ("val.batch_size", int),
+    "workers": ("data.workers", int),
+    "model_name": ("network.model_name", str),
+    "backbone": ("network.backbone", str),
+    "bn_type": ("network.bn_type", str),
+    "pretrained": ("network.pretrained", str),
+    "resume": ("network.resume", str),
+    "optim_method": ("optim.optim_method", str),
+    "group_method": ("optim.group_method", str),
+    "base_lr": ("lr.base_lr", float),
+    "lr_policy": ("lr.lr_policy", str),
+    "loss_type": ("loss.loss_type", str),
+    "max_iters": ("solver.max_iters", int),
+    "display_iter": ("solver.display_iter", int),
+    "test_interval": ("solver.test_interval", int),
+}
+_SWITCHES: dict[str, tuple[str, bool]] = {
+    **{f"include_{name}": (f"data.include_{name}", False) for name in ("val", "coarse", "atr", "cihp")},
+    **{f"only_{name}": (f"data.only_{name}", False) for name in ("coarse", "mapillary", "small")},
+    "drop_last": ("data.drop_last", False),
+    "resume_strict": ("network.resume_strict", True),
+    "resume_continue": ("network.resume_continue", False),
+    "resume_eval_train": ("network.resume_train", True),
+    "resume_eval_val": ("network.resume_val", True),
+    "gathered": ("network.gathered", True),
+    "loss_balance": ("network.loss_balance", False),
+    "is_warm": ("lr.is_warm", False),
+}
+# What the original takes and training does not read, or what has no meaning here.
+_IGNORED = (
+    "phase", "checkpoints_root", "checkpoints_name", "save_iters", "save_epoch", "max_epoch", "logfile_level",
+    "stdout_level", "log_file", "rewrite", "log_to_file", "test_img", "test_dir", "out_dir", "save_prob", "cudnn",
+    "local_rank",
+)  # fmt: skip
+
+
+class Options:
+    """Nested options, read by dotted names. `unread` are those of the file that nobody asked for."""
+
+    def __init__(self, tree: dict):
+        self._tree, self._read = tree, set()
+
+    def get(self, name: str, default=None):
+        self._read.add(name)
+        node = self._tree
+        for part in name.split("."):
+            if not isinstance(node, dict) or part not in node:
+                return default
+            node = node[part]
+        return default if node is None else node
+
+    def unread(self) -> list[str]:
+        return [
+            name
+            for name, _ in _flatten(self._tree)
+            if not any(name == read or name.startswith(f"{read}.") for read in self._read)
+        ]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Those of main.py, and the overrides behind them."""
+    parser.add_argument("--gpu", nargs="+", type=int, default=[0, 1, 2, 3])
+    parser.add_argument("--data_dir", nargs="+")
+    parser.add_argument("--multi_grid", nargs="+", type=int)
+    parser.add_argument("--nbb_mult", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=304)
+    parser.add_argument("--distributed", action="store_true")
+    parser.add_argument("--use_ground_truth", action="store_true")
+    for flag, (_, kind) in _FLAGS.items():
+        parser.add_argument(f"--{flag}", type=kind)
+    for flag, (_, default) in _SWITCHES.items():
+        # a flag without a word is off in the original, whatever its default
+        parser.add_argument(f"--{flag}", type=_word, nargs="?", const=False, default=default)
+    for flag in _IGNORED:
+        parser.add_argument(f"--{flag}", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE")
+
+
+def read_options(path: Path, flags: argparse.Namespace) -> Options:
+    """The file, what the flags replace in it, and then the overrides."""
+    try:
+        tree = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the options of openseg.pytorch from {path}: {error}") from error
+    for flag, (name, _) in _FLAGS.items():
+        if getattr(flags, flag) is not None:
+            _set(tree, name, getattr(flags, flag))
+    for flag, (name, _) in _SWITCHES.items():
+        _set(tree, name, getattr(flags, flag))
+    _set(tree, "lr.nbb_mult", flags.nbb_mult)
+    for name in ("multi_grid", "data_dir"):
+        if getattr(flags, name):
+            _set(tree, f"{'network' if name == 'multi_grid' else 'data'}.{name}", getattr(flags, name))
+    tree |= {"gpu": flags.gpu, "seed": flags.seed, "distributed": flags.distributed}
+    tree["use_ground_truth"] = flags.use_ground_truth
+    if len(flags.overrides) % 2:
+        raise InputError(f"overrides come in pairs KEY VALUE, found {' '.join(flags.overrides)}")
+    for name, text in zip(flags.overrides[::2], flags.overrides[1::2], strict=True):
+        _override(tree, name, text)
+    return Options(tree)
+
+
+def _override(tree: dict, name: str, text: str) -> None:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):  # of which the original crashes on the second
+        value = text
+    if not name.endswith("+"):
+        _set(tree, name, value)
+        return
+    found = Options(tree).get(name[:-1])
+    if not isinstance(found, list):
+        raise InputError(f"{name} appends to a list, but {name[:-1]} is {found!r}")
+    _set(tree, name[:-1], [*found, value])
+
+
+def _set(tree: dict, name: str, value) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise InputError(f"{name} cannot be set: {section} is no section")
+    tree[last] = value
+
+
+def _word(text: str) -> bool:
+    if text.lower() in ("yes", "true", "t", "y", "1"):
+        return True
+    if text.lower() in ("no", "false", "f", "n", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"yes or no, found {text!r}")
+
+
+def _flatten(tree: dict, prefix: str = ""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
