@@ -67,7 +67,8 @@ def make_train_source(config):
         classes = load_classes(entry["classes"]) if "classes" in entry else first.classes
         root, split = entry.get("root") or _root(config), entry.get("split", config.train_split)
         others.append(_open(config, root, split, classes))
-    return Mixture([first, *others], tuple(config.weights) or None)
+    boundaries = "offset" in config.maps  # what is learnt is where classes end, not which they are
+    return Mixture([first, *others], tuple(config.weights) or None, same_classes=not boundaries)
 
 
 def check_before_training(config, classes: ClassTable) -> None:

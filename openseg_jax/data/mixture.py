@@ -12,15 +12,16 @@ from openseg_jax.errors import InputError
 class Mixture:
     """The samples of all parts, in their order; a source itself.
 
-    Each part reads its masks through a class table of its own, and all tables have the same classes.
+    Each part reads its masks through a class table of its own, and all tables have the same classes, unless
+    same_classes=False says that classes do not matter.
     weights: how often training takes a sample of each part; None joins the parts, so that every sample is taken as
     often as any other.
     """
 
-    def __init__(self, parts: Sequence, weights: Sequence[float] | None = None):
+    def __init__(self, parts: Sequence, weights: Sequence[float] | None = None, same_classes: bool = True):
         first, *others = [part.classes for part in parts]
         for other in others:
-            if other.names != first.names:
+            if same_classes and other.names != first.names:
                 raise InputError(
                     f"{other.title} ({len(other)} classes) cannot be joined to {first.title} ({len(first)} classes): "
                     "all parts of a mixture need the same classes in the same order, through a table such as "

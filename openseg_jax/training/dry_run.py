@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+import yaml
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
@@ -29,8 +31,9 @@ def dry_run(config: ConfigDict, workdir: str | Path) -> None:
     """
     run, folder, console = make_run(config), Path(workdir).expanduser() / "dry_run", Console(soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
-    console.print(config.to_yaml(), markup=False, highlight=False)
-    (folder / "config.json").write_text(config.to_json_best_effort(indent=2) + "\n")
+    resolved = config.to_json_best_effort(indent=2)
+    console.print(yaml.safe_dump(json.loads(resolved), sort_keys=False), markup=False, highlight=False)
+    (folder / "config.json").write_text(resolved + "\n")
     _print_model(run, console)
     _print_groups(run.optimizer, models.shapes(run.model)["params"], console)
     (folder / "schedule.png").write_bytes(plots.curves(_rates(run.optimizer), "learning rate"))

@@ -175,7 +175,11 @@ MODES = {
 def test_resuming_changes_nothing_in_any_mode(tmp_path, changes):
     """EMA, accumulation, SWA or plateau, random crops: stopped after step 4, when a validation was due."""
     changes |= {"train__batch_size": 16}
-    loop.train(runs.config(**changes), tmp_path / "whole")
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_run", lambda config: made.append(make_run(config)) or made[-1])
+        loop.train(runs.config(**changes), tmp_path / "whole")
+    assert made[0].step.compiled._cache_size() == 1, "validations in between compiled the step again"
     stop = {"at": 4}
     put_batch = loop.sharding.put_batch
 
