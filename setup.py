@@ -15,6 +15,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.8",
+        "flatbuffers>=24.0",
         "flax>=0.12,<0.13",
         "grain>=0.2.18",
         "jax>=0.10,<0.12",

@@ -1,7 +1,7 @@
-"""A net with a head of every kind, trained a few steps on any layout of devices. Run by itself, it is one of several
-processes, and prints its losses:
+"""A net with a head of every kind, trained a few steps on a layout of devices. Prints its losses:
 
-python -m tests.training.layouts --coordinator=HOST:PORT --process_count=2 --process_index=0
+python -m tests.training.layouts SPATIAL
+python -m tests.training.layouts SPATIAL COORDINATOR PROCESS_COUNT PROCESS_INDEX
 """
 
 import json
@@ -140,6 +140,9 @@ def curve(mesh, steps=5, shard_optimizer=False) -> list[float]:
 
 
 if __name__ == "__main__":
-    coordinator, count, index = (argument.partition("=")[2] for argument in sys.argv[1:])
-    jax.distributed.initialize(coordinator, int(count), int(index))
-    print(json.dumps(curve(sharding.make_mesh())))
+    spatial, *distributed = sys.argv[1:]
+    if distributed:
+        coordinator, count, index = distributed
+        jax.distributed.initialize(coordinator, int(count), int(index))
+    mesh = sharding.make_mesh(int(spatial))
+    print(json.dumps({"layout": mesh.devices.shape, "losses": curve(mesh, shard_optimizer=spatial == "2")}))

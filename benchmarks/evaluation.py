@@ -1,0 +1,136 @@
+"""Evaluating images of many sizes: in a few padded shapes, with one program per size, and with PyTorch one by one.
+
+    python -m benchmarks.evaluation --images 60 --scale 0.25 --repeats 2
+    python -m benchmarks.evaluation --images 200 --scale 1 --hrnet 48 --dtype bfloat16     # on a GPU
+
+The sizes are like those of ADE20K: a shorter side of 512 for most, three to four or two to three, either way up, and some
+of any size. "first" is the first evaluation, compilation included, "again" one after it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+
+from benchmarks import harness
+
+_SMALL = {"width": 16, "blocks": 2, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 32}
+
+
+def sizes(count: int, scale: float) -> list[tuple[int, int]]:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        short = 512 if rng.random() < 0.7 else int(rng.integers(256, 900))
+        aspect = rng.choice([4 / 3, 3 / 2, 1.0]) if rng.random() < 0.7 else rng.uniform(1, 2)
+        size = int(scale * short), int(scale * short * aspect)
+        found.append(size if rng.random() < 0.7 else size[::-1])
+    return found
+
+
+def pictures(settings: dict) -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 256, (h, w, 3)).astype(np.uint8) for h, w in sizes(settings["images"], settings["scale"])]
+
+
+class Source:
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def size(self, index):
+        return self.images[index].shape[:2]
+
+    def __getitem__(self, index):
+        image = self.images[index]
+        return {"image": image, "label": np.zeros(image.shape[:2], np.uint8), "name": str(index)}
+
+
+def _ours(settings: dict, exact: bool) -> dict:
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    from ml_collections import ConfigDict
+
+    from openseg_jax import models, sharding
+    from openseg_jax.data.normalize import Normalization
+    from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
+
+    model = models.create(f"hrnet_w{settings['hrnet']}_ocr", 150, dtype=settings["dtype"])
+    config = ConfigDict(DEFAULTS | {"batch_size": 1 if exact else settings["batch"], "exact_shapes": exact})
+    mesh = sharding.make_mesh()
+    variables = sharding.put_replicated(mesh, models.init(model))
+    evaluator = Evaluator(model, config, Source(pictures(settings)), Normalization(), mesh)
+    start = time.perf_counter()
+    evaluator.run(variables)
+    shapes = [bucket.canvas[0] * bucket.canvas[1] * len(bucket.indices) for bucket in evaluator.buckets]
+    pixels = sum(h * w for h, w in sizes(settings["images"], settings["scale"]))
+    return {
+        "run": lambda: evaluator.run(variables),
+        "first_s": time.perf_counter() - start,
+        "programs": len(evaluator.buckets),
+        "padding": sum(shapes) / pixels - 1,
+    }
+
+
+def buckets(settings: dict) -> dict:
+    return _ours(settings, exact=False)
+
+
+def exact(settings: dict) -> dict:
+    return _ours(settings, exact=True)
+
+
+def pytorch(settings: dict) -> dict:
+    import torch
+
+    from benchmarks.torch_reference import HRNetOCR
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = _SMALL if settings["hrnet"] == "18_small_v1" else {"width": int(settings["hrnet"])}
+    net = HRNetOCR(150, **options).eval().to(device, memory_format=torch.channels_last)
+    images = pictures(settings)
+    half = settings["dtype"] == "bfloat16"
+
+    def run():
+        total = torch.zeros(150 * 150, dtype=torch.long, device=device)
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=half):
+            for image in images:
+                x = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float().div(255)
+                prediction = net(x.contiguous(memory_format=torch.channels_last))[-1].argmax(1)
+                total += torch.bincount(prediction.flatten(), minlength=150 * 150)
+        return total.cpu()
+
+    start = time.perf_counter()
+    run()
+    return {"run": run, "first_s": time.perf_counter() - start, "programs": 0, "padding": 0.0}
+
+
+def main() -> None:
+    parser = harness.parser(__doc__)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--hrnet", default="18_small_v1", help="18_small_v1, 18, 48")
+    parser.add_argument("--dtype", default="float32")
+    a = parser.parse_args()
+    settings = {key: getattr(a, key) for key in ("images", "scale", "batch", "hrnet", "dtype")}
+    results = harness.compete({"buckets": buckets, "exact": exact, "pytorch": pytorch}, settings, repeats=a.repeats)
+    rows = [
+        {
+            "": name,
+            "programs": r["programs"],
+            "padded pixels, %": 100 * r["padding"],
+            "first, s": r["first_s"],
+            "again, s": r["median_ms"] / 1000,
+            "again / PyTorch": r["median_ms"] / results["pytorch"]["median_ms"],
+        }
+        for name, r in results.items()
+    ]
+    harness.report(f"{a.images} images, {len(set(sizes(a.images, a.scale)))} sizes, HRNet {a.hrnet} + OCR", rows, a.out)
+
+
+if __name__ == "__main__":
+    main()
