@@ -3,8 +3,8 @@
     python -m benchmarks.evaluation --images 60 --scale 0.25 --repeats 2
     python -m benchmarks.evaluation --images 200 --scale 1 --hrnet 48 --dtype bfloat16     # on a GPU
 
-The sizes are like those of ADE20K: a shorter side of 512 for most, three to four or two to three, either way up, and some
-of any size. "first" is the first evaluation, compilation included, "again" one after it.
+The sizes are like those of ADE20K: a shorter side of 512 for most, three to four or two to three, either way up, and
+some of any size. "first" is the first evaluation, compilation included, "again" one after it.
 """
 
 from __future__ import annotations
