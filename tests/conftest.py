@@ -26,6 +26,9 @@ import numpy as np
 import pytest
 from absl import flags
 
+M_ARENA_MAX = -8
+ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)  # every thread's own arena keeps what others could use
+
 GOLDENS = Path(__file__).parent / "goldens"
 
 
