@@ -35,34 +35,20 @@ def pictures(settings: dict) -> list[np.ndarray]:
     return [rng.integers(0, 256, (h, w, 3)).astype(np.uint8) for h, w in sizes(settings["images"], settings["scale"])]
 
 
-class Source:
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def size(self, index):
-        return self.images[index].shape[:2]
-
-    def __getitem__(self, index):
-        image = self.images[index]
-        return {"image": image, "label": np.zeros(image.shape[:2], np.uint8), "name": str(index)}
-
-
 def _ours(settings: dict, exact: bool) -> dict:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     from ml_collections import ConfigDict
 
     from openseg_jax import models, sharding
     from openseg_jax.data.normalize import Normalization
+    from openseg_jax.data.pictures import ArraySource
     from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
 
     model = models.create(f"hrnet_w{settings['hrnet']}_ocr", 150, dtype=settings["dtype"])
     config = ConfigDict(DEFAULTS | {"batch_size": 1 if exact else settings["batch"], "exact_shapes": exact})
     mesh = sharding.make_mesh()
     variables = sharding.put_replicated(mesh, models.init(model))
-    evaluator = Evaluator(model, config, Source(pictures(settings)), Normalization(), mesh)
+    evaluator = Evaluator(model, config, ArraySource(pictures(settings)), Normalization(), mesh)
     start = time.perf_counter()
     evaluator.run(variables)
     shapes = [bucket.canvas[0] * bucket.canvas[1] * len(bucket.indices) for bucket in evaluator.buckets]

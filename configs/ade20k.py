@@ -7,15 +7,10 @@ Options: `ohem`; `rmi`; `v17`; `eight_gpus`, the recipes from the ImageNet weigh
 Published, on val: hrnet_w48_ocr,ohem 44.62; hrnet_w48_ocr,rmi,v17,eight_gpus 46.59.
 """
 
-from configs.common import of_scenes, start
+from configs.common import of_scenes
+
+RECIPE = {"learning_rate": 0.02, "head_multiplier": 1.0, "steps": 150_000, "eval_every": 10_000}
 
 
-def get_config(argument: str = "hrnet_w48_ocr,ohem"):
-    config, options = start(argument, "hrnet_w48_ocr,ohem", ("ohem", "rmi", "eight_gpus"))
-    config.data.classes = "ade20k"
-    config.data.workers = 8
-    of_scenes(config, learning_rate=0.02, head_multiplier=1.0, steps=150_000)
-    config.train.eval_every = config.train.save_every = 10_000
-    if "eight_gpus" in options:
-        config.loss.replicas = 8
-    return config
+def get_config(argument: str = ""):
+    return of_scenes(argument, "hrnet_w48_ocr,ohem", "ade20k", **RECIPE)[0]

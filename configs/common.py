@@ -5,6 +5,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict, config_dict
 
 from openseg_jax import models
+from openseg_jax.evaluation.inference import DEFAULTS
 
 
 def base(model: str) -> ConfigDict:
@@ -134,21 +135,7 @@ def base(model: str) -> ConfigDict:
                 "save_every": 1000,
                 "log_images": 4,  # validation images whose prediction is logged
             },
-            "eval": {
-                "batch_size": 4,
-                "max_buckets": 4,  # padded shapes, each one compilation
-                "min_side": 0,  # resize so that the shorter side is this; 0 keeps the size
-                "size": (),  # or resize to this height and width
-                "pad_size": (),  # the original's padding, of which the net does not know: to this height and width,
-                "pad_stride": 1,  # or to a multiple of this
-                "protocol": "single",  # flip, flip_mean, ms, ms_flip, crops, ms_crops: docs/protocols.md
-                "scales": (),  # other ones than those of the protocol
-                "scale_weights": (),
-                "crop": (),  # height, width of windows
-                "crop_stride": (),  # between windows; their size if not given
-                "crop_window": "uniform",  # or gaussian
-                "exact_shapes": False,  # no padding, one program per size; to compare
-            },
+            "eval": dict(DEFAULTS),  # openseg_jax/evaluation/inference.py
             "mesh": {
                 "spatial": 1,  # devices that share the rows of an image; the others share the batch
                 "shard_optimizer": False,  # momenta and averages in parts, one on each device of the batch
@@ -201,14 +188,33 @@ def normalization_for(backbone: str) -> dict:
 RESIZED = ("random_flip", "resize", "random_resize", "random_crop", "random_brightness")
 
 
-def of_scenes(config: ConfigDict, learning_rate: float, head_multiplier: float, steps: int) -> None:
-    """What ADE20K, PASCAL-Context and COCO-Stuff have in common: shorter side 520, crops of 520x520, batch 16."""
+def of_scenes(
+    argument: str,
+    default: str,
+    classes: str,
+    *,
+    learning_rate: float,
+    head_multiplier: float,
+    steps: int,
+    eval_every: int,
+) -> tuple[ConfigDict, set[str]]:
+    """`start`, and what ADE20K, PASCAL-Context and COCO-Stuff have in common: shorter side 520, crops of 520x520.
+
+    Of the options, `eight_gpus` is for the recipes of branch pytorch-1.7 that ran on as many.
+    """
+    config, options = start(argument, default, ("ohem", "rmi", "eight_gpus"))
+    config.data.classes = classes
+    config.data.workers = 8
     config.augment.chain = RESIZED
     config.augment.resize.min_side = config.eval.min_side = 520
     config.augment.crop = (520, 520)
     config.optimizer.update({"learning_rate": learning_rate, "head_multiplier": head_multiplier, "weight_decay": 1e-4})
     config.train.batch_size = 16
     config.train.steps = steps
+    config.train.eval_every = config.train.save_every = eval_every
+    if "eight_gpus" in options:
+        config.loss.replicas = 8
+    return config, options
 
 
 def loss_for(model: str) -> str:

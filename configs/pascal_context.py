@@ -7,17 +7,15 @@ Options: `rmi`; `v17`; `eight_gpus`, the recipes from the ImageNet weights of Pa
 Published, on val: hrnet_w48_ocr 55.11; hrnet_w48_ocr,v17,eight_gpus 57.82; with rmi 58.53.
 """
 
-from configs.common import of_scenes, start
+from configs.common import of_scenes
+
+RECIPE = {"learning_rate": 0.001, "head_multiplier": 10.0, "steps": 60_000, "eval_every": 5000}
 
 
-def get_config(argument: str = "hrnet_w48_ocr"):
-    config, options = start(argument, "hrnet_w48_ocr", ("ohem", "rmi", "eight_gpus"))
-    config.data.classes = "pascal_context_59"
-    config.data.workers = 8
-    steps = 60_000 if config.model.name.startswith("hrnet") else 30_000
-    of_scenes(config, learning_rate=0.001, head_multiplier=10.0, steps=steps)
-    config.train.eval_every = config.train.save_every = 5000
+def get_config(argument: str = ""):
+    config, options = of_scenes(argument, "hrnet_w48_ocr", "pascal_context_59", **RECIPE)
+    if not config.model.name.startswith("hrnet"):
+        config.train.steps = 30_000
     if "eight_gpus" in options:
-        config.loss.replicas = 8
         config.train.eval_every = 10_000 if "rmi" in options else 60_000
     return config

@@ -23,9 +23,9 @@ from rich.progress import track
 
 from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
-from openseg_jax.data.classes import IGNORE, ClassTable
+from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image
-from openseg_jax.data.pictures import PictureSource
+from openseg_jax.data.pictures import ArraySource, PictureSource
 from openseg_jax.errors import InputError, run_command
 from openseg_jax.evaluation import report
 from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
@@ -59,33 +59,13 @@ class Predictor:
         """uint8 (H, W) class ids of each picture, or float16 (H, W, K) probabilities."""
         found: dict[int, np.ndarray] = {}
         kind = "on_probabilities" if probabilities else "on_prediction"
-        self.run(_ArraySource(images, self.classes), **{kind: found.__setitem__})
+        self.run(ArraySource(images, self.classes), **{kind: found.__setitem__})
         return [found[index] for index in range(len(images))]
 
     def run(self, source, **callbacks) -> None:
         """Over a source of samples; callbacks: see `Evaluator.run`."""
         evaluator = Evaluator(self.model, self.config, source, self.normalization, self.mesh)
         evaluator.run(self._variables, **callbacks)
-
-
-class _ArraySource:
-    """Pictures in memory, as a source of samples without labels."""
-
-    def __init__(self, images: Sequence[np.ndarray], classes: ClassTable):
-        for index, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise InputError(f"picture {index} is {image.dtype} {image.shape}, wanted uint8 (H, W, 3) RGB")
-        self.images, self.classes, self.names = images, classes, list(range(len(images)))
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def size(self, index: int) -> tuple[int, int]:
-        return self.images[index].shape[:2]
-
-    def __getitem__(self, index: int) -> dict:
-        image = self.images[index]
-        return {"image": image, "label": np.full(image.shape[:2], IGNORE, np.uint8), "name": str(index)}
 
 
 def predict_pictures(checkpoint: str, given: list[str], out: Path, batch_size: int = 0, **options) -> None:

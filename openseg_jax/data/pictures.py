@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,3 +35,23 @@ class PictureSource:
     def __getitem__(self, index: int) -> dict:
         image = read_image(self.paths[index])
         return {"image": image, "label": np.full(image.shape[:2], IGNORE, np.uint8), "name": self.names[index]}
+
+
+class ArraySource:
+    """Pictures in memory, uint8 (H, W, 3) RGB; source[i] is as that of a PictureSource, the name its number."""
+
+    def __init__(self, images: Sequence[np.ndarray], classes: ClassTable | None = None):
+        for index, image in enumerate(images):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise InputError(f"picture {index} is {image.dtype} {image.shape}, wanted uint8 (H, W, 3) RGB")
+        self.images, self.classes, self.names = images, classes, list(range(len(images)))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.images[index].shape[:2]
+
+    def __getitem__(self, index: int) -> dict:
+        image = self.images[index]
+        return {"image": image, "label": np.full(image.shape[:2], IGNORE, np.uint8), "name": str(index)}

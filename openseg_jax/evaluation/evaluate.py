@@ -56,17 +56,17 @@ def evaluate(
     folder = Path(out) if out else None
     path = folder / "progress.npz" if folder else None
     key = {"checkpoint": str(checkpoint), "step": metadata.step, "split": split, "images": list(map(str, source.names)),
-           "eval": config.eval.to_json_best_effort()}  # fmt: skip
+           "eval": config.eval.to_json_best_effort(), "boundaries": boundaries}  # fmt: skip
     found = Progress.read(path, key) if path and resume else None
     progress = found or Progress.begin(key, len(source), len(classes))
     if found:
         console.print(f"going on after {found.batches} of {evaluator.batch_count} batches")
-    edges = _Boundaries(len(classes)) if boundaries else None
 
     def on_prediction(index: int, ids: np.ndarray) -> None:
         sample = source[index]
-        if edges:
-            edges.add(ids, sample["label"])
+        if boundaries:
+            pair = ids, sample["label"], len(classes)
+            progress.boundaries[index] = np.column_stack([f_scores(*pair), boundary_regions(*pair)])
         if folder:
             truth = sample["label"] if labelled else None
             report.write_prediction(folder, sample["name"], ids, classes, sample["image"], truth)
@@ -76,7 +76,7 @@ def evaluate(
 
     evaluator.run(
         sharding.put_replicated(mesh, variables),
-        on_prediction=on_prediction if folder or edges else None,
+        on_prediction=on_prediction if folder or boundaries else None,
         on_counts=progress.images.__setitem__,
         on_probabilities=_probability_writer(folder, source) if probabilities and folder else None,
         on_failure=on_failure,
@@ -92,7 +92,7 @@ def evaluate(
     result = scores(confusion) if labelled else {}
     if labelled:
         result["interval"] = statistics.interval(progress.images)
-        result |= edges.scores() if edges else {}
+        result |= _boundary_scores(progress.boundaries) if boundaries else {}
         report.print_scores(result, confusion, classes, console)
     if folder and jax.process_index() == 0:
         context = {
@@ -137,17 +137,9 @@ def _probability_writer(folder: Path, source):
     return write
 
 
-class _Boundaries:
-    """Adds up boundary scores over images."""
-
-    def __init__(self, num_classes: int):
-        self._f, self._regions, self._k = [], np.zeros((num_classes, 2), np.int64), num_classes
-
-    def add(self, prediction: np.ndarray, truth: np.ndarray) -> None:
-        self._f.append(f_scores(prediction, truth, self._k))
-        self._regions += boundary_regions(prediction, truth, self._k)
-
-    def scores(self) -> dict:
-        inside, union = self._regions.T
-        iou = np.where(union > 0, inside / np.maximum(union, 1), np.nan)
-        return {"boundary_f_score": float(np.mean(self._f)), "boundary_iou": float(np.nanmean(iou))}
+def _boundary_scores(boundaries: np.ndarray) -> dict[str, float]:
+    """Of all images that were scored: the mean F-score, and the mean over classes of boundary IoU."""
+    scored = boundaries[~np.isnan(boundaries).any((1, 2))]
+    inside, union = scored[..., 1:].sum(0).T
+    iou = np.where(union > 0, inside / np.maximum(union, 1), np.nan)
+    return {"boundary_f_score": float(scored[..., 0].mean()), "boundary_iou": float(np.nanmean(iou))}

@@ -1,4 +1,4 @@
-"""Whole-image inference at one scale: every size of image through a few compiled programs, each image once."""
+"""Inference over a source of images: every size through a few compiled programs, each image once."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from openseg_jax.evaluation.protocols import Protocol, make_protocol
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
 
-# The `eval` part of a config; what each field means stands in configs/common.py.
+# The `eval` part of a config.
 DEFAULTS = {
     "batch_size": 4,
-    "max_buckets": 4,
-    "min_side": 0,
-    "size": (),
-    "pad_size": (),
-    "pad_stride": 1,
-    "protocol": "single",
-    "scales": (),
+    "max_buckets": 4,  # padded shapes, each one compilation
+    "min_side": 0,  # resize so that the shorter side is this; 0 keeps the size
+    "size": (),  # or resize to this height and width
+    "pad_size": (),  # the original's padding, of which the net does not know: to this height and width,
+    "pad_stride": 1,  # or to a multiple of this
+    "protocol": "single",  # flip, flip_mean, ms, ms_flip, crops, ms_crops: docs/protocols.md
+    "scales": (),  # other ones than those of the protocol
     "scale_weights": (),
-    "crop": (),
-    "crop_stride": (),
-    "crop_window": "uniform",
-    "exact_shapes": False,
+    "crop": (),  # height, width of windows
+    "crop_stride": (),  # between windows; their size if not given
+    "crop_window": "uniform",  # or gaussian
+    "exact_shapes": False,  # no padding, one program per size; to compare
 }
 
 
@@ -124,12 +124,14 @@ class Evaluator:
         on_probabilities: Callable[[int, np.ndarray], None] | None = None,
         on_failure: Callable[[int, InputError], None] | None = None,
         on_batch: Callable[[int, np.ndarray], None] | None = None,
+        first: int | None = None,
         start: int = 0,
     ) -> np.ndarray:
         """int64 counts over the whole source: the (K, K) confusion matrix.
 
         on_prediction: called with (index, uint8 (H, W) class ids) for each image; on_counts with (index, int (3, K)
         pixels that are right, labelled and predicted of each class); on_probabilities with (index, float16 (H, W, K)).
+        first: call on_prediction for so many images only, those of the lowest indices; the others stay on the device.
         on_failure: called for a sample that cannot be read, which is left out; without it, that is an error.
         on_batch: called with (batches done, the counts so far). start: batches to leave out, done by an earlier run.
         progress: wraps the batches.
@@ -146,7 +148,7 @@ class Evaluator:
             start=start,
             on_failure=on_failure,
         )
-        callbacks = _Callbacks(on_prediction, on_counts, on_probabilities)
+        callbacks = _Callbacks(on_prediction, on_counts, on_probabilities, first)
         step = self._step_with_probabilities if on_probabilities else self._step
         total, pending, done = 0, None, start
         for batch in _and_none(progress(batches, self.batch_count - start)):
@@ -207,6 +209,7 @@ class _Callbacks(NamedTuple):
     prediction: Callable | None
     counts: Callable | None
     probabilities: Callable | None
+    first: int | None
 
 
 def _collect(batch: dict, results: dict, callbacks: _Callbacks) -> np.ndarray:
@@ -214,14 +217,17 @@ def _collect(batch: dict, results: dict, callbacks: _Callbacks) -> np.ndarray:
     arrays = {"counts": results.get("images")}
     if jax.process_count() == 1:  # predictions stay where they are
         arrays |= {"prediction": results["prediction"], "probabilities": results.get("probabilities")}
+    indices, sizes = np.asarray(results["index"]), batch["label_size"]
     for name, array in arrays.items():
         callback = getattr(callbacks, name)
-        if callback is None or array is None:
+        limited = name == "prediction" and callbacks.first is not None
+        wanted = (indices >= 0) & (indices < callbacks.first) if limited else indices >= 0
+        if callback is None or array is None or not wanted.any():
             continue
-        sizes = batch["label_size"]
-        for row, (index, x) in enumerate(zip(np.asarray(results["index"]), np.asarray(array), strict=True)):
-            if index >= 0:
-                callback(int(index), x if name == "counts" else x[: sizes[row][0], : sizes[row][1]])
+        array = np.asarray(array)
+        for row in np.flatnonzero(wanted):
+            x = array[row]
+            callback(int(indices[row]), x if name == "counts" else x[: sizes[row][0], : sizes[row][1]])
     return np.asarray(results["counts"], np.int64)
 
 

@@ -18,18 +18,21 @@ _SECONDS = 10.0  # between two writes
 @dataclasses.dataclass
 class Progress:
     """key: what must be the same for a run to go on: checkpoint, config, split. batches: done. total: the counts.
-    images: int32 (images, 3, K). failures: what could not be read, by name.
+    images: int32 (images, 3, K). boundaries: float64 (images, K, 3), boundary F-score, intersection and union of the
+    boundary regions; nan where not scored. failures: what could not be read, by name.
     """
 
     key: dict
     batches: int
     total: np.ndarray | int
     images: np.ndarray
+    boundaries: np.ndarray
     failures: dict[str, str]
 
     @classmethod
     def begin(cls, key: dict, count: int, num_classes: int) -> Progress:
-        return cls(key, 0, 0, np.zeros((count, 3, num_classes), np.int32), {})
+        boundaries = np.full((count, num_classes, 3), np.nan)
+        return cls(key, 0, 0, np.zeros((count, 3, num_classes), np.int32), boundaries, {})
 
     @classmethod
     def read(cls, path: Path, key: dict) -> Progress | None:
@@ -44,13 +47,15 @@ class Progress:
                     f"{path} is of another evaluation (other {', '.join(differing)}): delete it, or give --noresume"
                 )
             failures = json.loads(str(content["failures"]))
-            return cls(key, int(content["batches"]), content["total"], content["images"], failures)
+            arrays = content["total"], content["images"], content["boundaries"]
+            return cls(key, int(content["batches"]), *arrays, failures)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp.npz")
         texts = {"key": json.dumps(self.key), "failures": json.dumps(self.failures)}
-        np.savez(temporary, batches=self.batches, total=self.total, images=self.images, **texts)
+        arrays = {"total": self.total, "images": self.images, "boundaries": self.boundaries}
+        np.savez(temporary, batches=self.batches, **arrays, **texts)
         os.replace(temporary, path)
 
 

@@ -68,7 +68,8 @@ def train(config: ConfigDict, workdir: str | Path, profile_steps: tuple[int, int
         nonlocal result, best_score
         variables = state.get("ema", _variables(state))
         with reporter.interrupted("validating"):
-            found = evaluator.run(variables, on_prediction=reporter.keep_prediction)
+            shown = config.train.log_images
+            found = evaluator.run(variables, on_prediction=reporter.keep_prediction, first=shown)
         result = evaluator.summary(found)
         reporter.validated(step, found)
         score = result[evaluator.main_score]

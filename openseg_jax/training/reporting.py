@@ -28,7 +28,7 @@ class Reporter:
 
     def __init__(self, workdir: Path, first_step: int, config, val_source, classes: ClassTable, evaluator):
         self._active, self._steps = jax.process_index() == 0, config.train.steps
-        self._batch_size, self._log_images = config.train.batch_size, config.train.log_images
+        self._batch_size = config.train.batch_size
         self._workdir, self._source, self._evaluator = workdir, val_source, evaluator
         self._classes = evaluator.classes or classes
         self._kept: dict[int, np.ndarray] = {}
@@ -70,8 +70,8 @@ class Reporter:
             self.console.print(f"step {step}/{self._steps}  {text}")
 
     def keep_prediction(self, index: int, ids: np.ndarray) -> None:
-        """Of a validation image; the first few are shown by `validated`."""
-        if self._active and index < self._log_images:
+        """Of a validation image that `validated` shows."""
+        if self._active:
             self._kept[index] = ids.copy()
 
     def validated(self, step: int, counts: np.ndarray) -> None:

@@ -247,11 +247,13 @@ def test_killed_and_resumed_it_counts_the_same(setting, whole, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(report, "write_prediction", dies)
         with pytest.raises(KeyboardInterrupt):
-            evaluated(setting, tmp_path)
+            evaluated(setting, tmp_path, boundaries=True)
     assert (tmp_path / "progress.npz").exists()
     with pytest.raises(InputError, match="is of another evaluation .other eval.: delete it, or give --noresume"):
-        evaluated(setting, tmp_path, eval={"max_buckets": 1})
-    assert evaluated(setting, tmp_path)["miou"] == whole[0]["miou"]
+        evaluated(setting, tmp_path, boundaries=True, eval={"max_buckets": 1})
+    resumed = evaluated(setting, tmp_path, boundaries=True)
+    for name in ("miou", "interval", "boundary_iou", "boundary_f_score"):
+        assert resumed[name] == whole[0][name], name
     for file in ("images.csv", "label/scene0.png", "label/scene8.png"):
         assert (tmp_path / file).read_bytes() == (whole[1] / file).read_bytes()
     counts = [np.load(out / "images.npz")["counts"] for out in (tmp_path, whole[1])]

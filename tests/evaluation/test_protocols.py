@@ -10,6 +10,7 @@ from configs.common import base
 from openseg_jax import models, sharding
 from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.normalize import Normalization
+from openseg_jax.data.pictures import ArraySource
 from openseg_jax.errors import InputError
 from openseg_jax.evaluation.boundaries import BoundaryEvaluator
 from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
@@ -52,21 +53,6 @@ def stand_in(num_classes=5):
     return Segmentor(spec, Backbone(), Classifier(num_classes)), {"params": params, "batch_stats": {}}
 
 
-class Source:
-    def __init__(self, images, classes=None):
-        self.images, self.classes = images, classes
-
-    def __len__(self):
-        return len(self.images)
-
-    def size(self, index):
-        return self.images[index].shape[:2]
-
-    def __getitem__(self, index):
-        image = self.images[index]
-        return {"image": image, "label": np.zeros(image.shape[:2], np.uint8), "name": str(index)}
-
-
 def config(**changes):
     c = base("hrnet_w18_ocr").eval
     c.update({"batch_size": 2} | changes)
@@ -92,7 +78,7 @@ def test_label_maps_equal_the_originals(case):
     model, variables = stand_in()
     images = [Z[f"in_bgr_{name}"][..., ::-1] for name in "ab"]
     evaluator = Evaluator(
-        model, config(max_buckets=1, **CASES[case]), Source(images), Normalization(),
+        model, config(max_buckets=1, **CASES[case]), ArraySource(images), Normalization(),
         sharding.make_mesh(devices=jax.devices()[:1]),
     )  # fmt: skip
     found = {}
@@ -139,7 +125,7 @@ def test_mixed_sizes_in_few_programs_are_as_alone(protocol):
         "exact": {"exact_shapes": True, "batch_size": 1},
     }.items():
         evaluator = Evaluator(
-            model, config(protocol=protocol, **options, **changes), Source(images), Normalization(), mesh
+            model, config(protocol=protocol, **options, **changes), ArraySource(images), Normalization(), mesh
         )
         found[name] = {}
         evaluator.run(variables, on_prediction=found[name].__setitem__)
@@ -191,7 +177,7 @@ class Classes:
     flip_pairs = ((14, 15), (16, 17), (18, 19))
 
 
-class Samples(Source):
+class Samples(ArraySource):
     def __init__(self, case, classes=None):
         super().__init__([V[f"{case}__in_bgr_{i}"][..., ::-1] for i in range(2)], classes)
         self.case = case
