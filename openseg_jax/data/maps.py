@@ -1,26 +1,91 @@
-"""Further maps of a sample, as the original's preparation scripts write them beside its label."""
+"""Further maps of a sample: as the original's preparation scripts write them beside its label, or computed from it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import scipy.io
+from PIL import Image
 
-from openseg_jax.data.images import read_mask
+from openseg_jax.data.classes import ClassTable
+from openseg_jax.data.images import UNREADABLE, read_mask
 from openseg_jax.errors import InputError
+from openseg_jax.segfix.ground_truth import ANGLE_STEP, instance_offsets, semantic_offsets
+
+MAPS = ("edge", "offset", "stereo")
+COMPUTED, INSTANCES = "", "instance"  # in place of a folder of offsets
 
 
-def read_edge(split: Path, name: str, size: tuple[int, int], **_) -> dict[str, np.ndarray]:
-    """{"edge": uint8 (H, W), 1 on class boundaries} from SPLIT/edge/NAME.png, which is 255 there, at any size."""
-    edge = (read_mask(split / "edge" / f"{name}.png") == 255).astype(np.uint8)
+class Maps:
+    """What else the samples of a source have, as `data.maps` and `data.offset_folder` of a config say.
+
+    maps: "edge", from SPLIT/edge/NAME.png, and "offset", which is "distance" and "angle", as SegFix learns them;
+    "stereo", which is "depth", from the disparities of Cityscapes in SPLIT/stereo/NAME.png.
+    offset_folder: where offsets come from. "" computes them from the label, and "instance" from the instance ids of
+    Cityscapes, SPLIT/instance/NAME.png; any other value is a folder whose SPLIT/OFFSET_FOLDER/NAME.mat is read. What
+    is computed is what the original's files hold.
+    split: the folder of the split. None: the source is no folder, and offsets can only be computed from its labels.
+    Raises InputError when made, on maps that there are not; and when called, if a file is missing, damaged or not of
+    the size of its label.
+    """
+
+    def __init__(self, maps: tuple[str, ...], offset_folder: str, classes: ClassTable, split: Path | None = None):
+        for name in maps:
+            if name not in MAPS:
+                raise InputError(f"data.maps are {' or '.join(MAPS)}, found {name!r}")
+            if split is None and (name != "offset" or offset_folder != COMPUTED):
+                raise InputError(
+                    f"data.maps={tuple(maps)} with data.offset_folder={offset_folder!r} are files, which only a folder "
+                    'of images and masks has: other sources take ("offset",) with data.offset_folder="", or none'
+                )
+        self.maps, self.offset_folder, self.split = tuple(maps), offset_folder, split
+        self.class_ids = [i for i in (*classes.ids, *sum(classes.aliases, ())) if i is not None]
+
+    def __call__(self, name: str, label: np.ndarray) -> dict[str, np.ndarray]:
+        """The maps of the sample NAME, whose label is uint8 (H, W) train ids."""
+        found = {}
+        if "edge" in self.maps:
+            found |= read_edge(self.split / "edge" / f"{name}.png", label.shape)
+        if "offset" in self.maps:
+            found |= self._offset(name, label)
+        if "stereo" in self.maps:
+            found |= read_stereo(self.split / "stereo" / f"{name}.png", label.shape)
+        return found
+
+    def _offset(self, name: str, label: np.ndarray) -> dict[str, np.ndarray]:
+        if self.offset_folder == COMPUTED:
+            return semantic_offsets(label)
+        if self.offset_folder != INSTANCES:
+            return read_offset(self.split / self.offset_folder / f"{name}.mat", label.shape)
+        return instance_offsets(read_instances(self.split / INSTANCES / f"{name}.png", label.shape), self.class_ids)
+
+
+def read_edge(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """{"edge": uint8 (H, W), 1 on class boundaries} from a PNG, which is 255 there, at any size."""
+    edge = (read_mask(path) == 255).astype(np.uint8)
     return {"edge": cv2.resize(edge, size[::-1], interpolation=cv2.INTER_NEAREST)}
 
 
-def read_offset(split: Path, name: str, size: tuple[int, int], *, folder: str) -> dict[str, np.ndarray]:
-    """{"distance": int32 (H, W) pixels, "angle": float64 (H, W) degrees} from SPLIT/FOLDER/NAME.mat."""
-    path = split / folder / f"{name}.mat"
+def read_stereo(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """{"depth": float32 (H, W)} from a 16-bit PNG of disparities, as Cityscapes has them."""
+    disparity = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.exists() else None
+    if disparity is None or disparity.dtype != np.uint16 or disparity.ndim != 2:
+        raise InputError(f"{path} is no 16-bit PNG of disparities")
+    _check_sizes(path, disparity.shape, size)
+    return {"depth": depth_of(disparity)}
+
+
+def depth_of(disparity: np.ndarray) -> np.ndarray:
+    """float32 depth from 0 to 63, by the original's numbers, of uint16 disparities; 63 where there is none (0)."""
+    with np.errstate(divide="ignore"):
+        return np.clip(500 * 0.5 / (disparity / 256), 0, 63).astype(np.float32)
+
+
+def read_offset(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """{"distance": int32 (H, W) pixels, "angle": float64 (H, W) degrees} from a .mat file."""
     try:
         content = scipy.io.loadmat(path, variable_names=("depth", "dir_deg", "deg_reduce"))
         maps = {
@@ -29,9 +94,40 @@ def read_offset(split: Path, name: str, size: tuple[int, int], *, folder: str) -
         }
     except (OSError, ValueError, KeyError, scipy.io.matlab.MatReadError) as error:
         raise InputError(f"cannot read depth, dir_deg and deg_reduce from {path}: {error}") from error
-    if any(x.shape != size for x in maps.values()):
-        raise InputError(f"{path} is of size {maps['distance'].shape}, its label {size} (height, width)")
+    _check_sizes(path, maps["distance"].shape, size)
+    _check_sizes(path, maps["angle"].shape, size)
     return maps
 
 
-MAPS = {"edge": read_edge, "offset": read_offset}
+def write_offset(path: Path, distance: np.ndarray, angle: np.ndarray) -> None:
+    """Writes the .mat file that `read_offset` and the original read.
+
+    distance, angle: (H, W), in the steps in which `semantic_offsets` and `instance_offsets` return them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    content = {
+        "dir_deg": np.rint((angle + 180) / ANGLE_STEP).astype(np.uint8),
+        "depth": distance.astype(np.uint8),
+        "deg_reduce": ANGLE_STEP,
+    }
+    scipy.io.savemat(temporary, content, appendmat=False, do_compression=True)
+    os.replace(temporary, path)
+
+
+def read_instances(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """uint16 (H, W) of instance ids from a PNG of 16 bits, as Cityscapes' instanceIds; `size` is (H, W)."""
+    try:
+        with Image.open(path) as picture:
+            mode, ids = picture.mode, np.asarray(picture)
+    except UNREADABLE as error:
+        raise InputError(f"cannot read a map of instance ids from {path}: {error}") from error
+    if mode not in ("I;16", "I", "L") or ids.min() < 0 or ids.max() > np.iinfo(np.uint16).max:
+        raise InputError(f"{path} is a {mode} picture, not a map of instance ids: these have one channel of 16 bits")
+    _check_sizes(path, ids.shape, size)
+    return ids.astype(np.uint16)
+
+
+def _check_sizes(path: Path, found: tuple[int, ...], size: tuple[int, int]) -> None:
+    if found != size:
+        raise InputError(f"{path} is of size {found}, its label {size} (height, width)")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import decode_image, decode_mask
+from openseg_jax.data.maps import COMPUTED, Maps
 from openseg_jax.errors import InputError
 
 
@@ -16,14 +18,24 @@ class RecordSource:
     root: OUT/NAME or OUT/NAME/1.0.0 of a build.
     source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str}, without "label" in a
     split that has none. Threads may read at the same time; what is pickled is the path.
+    maps, offset_folder: what else a sample with a label has, see `maps.Maps`.
     Raises InputError when made, if the build is not complete or has no such split; and when read, if the class table
     does not know what a label contains.
     """
 
-    def __init__(self, root: str, split: str, classes: ClassTable):
+    def __init__(
+        self,
+        root: str,
+        split: str,
+        classes: ClassTable,
+        *,
+        maps: tuple[str, ...] = (),
+        offset_folder: str = COMPUTED,
+    ):
         import tensorflow_datasets as tfds  # here, because it takes half a second that other sources need not wait
 
         self.root, self.split, self.classes = root, split, classes
+        self._further = Maps(maps, offset_folder, classes)
         folder = _version_folder(root)
         if not (folder / "dataset_info.json").is_file():
             raise InputError(f"{folder} is not complete: run the build command again, and it goes on where it stopped")
@@ -51,6 +63,7 @@ class RecordSource:
         if record["label"]:
             mask = decode_mask(record["label"], where, colors=self.classes.masks == "colors")
             sample["label"] = self.classes.encode(mask, where)
+            sample |= self._further(self.names[index], sample["label"])
         return sample
 
     def size(self, index: int) -> tuple[int, int]:
@@ -64,7 +77,8 @@ class RecordSource:
         return [[path.stat().length, int(path.stat().mtime)] for path in files]
 
     def __reduce__(self):
-        return RecordSource, (self.root, self.split, self.classes)
+        reopen = functools.partial(RecordSource, maps=self._further.maps)
+        return reopen, (self.root, self.split, self.classes)
 
 
 def is_record_root(path: str) -> bool:

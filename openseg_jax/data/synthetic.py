@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from openseg_jax.data.classes import IGNORE, ClassTable
+from openseg_jax.data.maps import COMPUTED, Maps
 
 TEXTURES = ("ground", "stripes", "checker", "dots", "rings", "speckle")
 
@@ -31,13 +32,24 @@ class SyntheticSource:
     """count scenes of size (height, width); scene i of a split is a function of (seed, split, i) alone.
 
     source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W), "name": str}; outlines are void (255).
+    maps, offset_folder: what else a sample has, see `maps.Maps`.
     """
 
     classes = SYNTHETIC_CLASSES
 
-    def __init__(self, split: str, count: int, size: tuple[int, int], seed: int = 0):
+    def __init__(
+        self,
+        split: str,
+        count: int,
+        size: tuple[int, int],
+        seed: int = 0,
+        *,
+        maps: tuple[str, ...] = (),
+        offset_folder: str = COMPUTED,
+    ):
         self.split, self.scene_size, self.seed = split, tuple(size), seed
         self.names = [f"{split}_{index:05d}" for index in range(count)]
+        self._further = Maps(maps, offset_folder, self.classes)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,7 +76,9 @@ class SyntheticSource:
             cv2.drawContours(label, cv2.findContours(shape, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], -1, IGNORE)
         light = cv2.resize(rng.uniform(0.75, 1.15, (2, 2)).astype(np.float32), (width, height))
         image = image * light[..., None] + rng.normal(0, 8, (height, width, 1))
-        return {"image": np.clip(image, 0, 255).astype(np.uint8), "label": label, "name": self.names[index]}
+        name = self.names[index]
+        sample = {"image": np.clip(image, 0, 255).astype(np.uint8), "label": label, "name": name}
+        return sample | self._further(name, label)
 
 
 def _shape(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

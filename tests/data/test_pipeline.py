@@ -8,7 +8,8 @@ import pytest
 
 from openseg_jax.data import FolderSource, Mixture, SyntheticSource, load_classes
 from openseg_jax.data.collate import Collate
-from openseg_jax.data.pipeline import TrainSamples, eval_batches, make_buckets, train_batches
+from openseg_jax.data.buckets import make_buckets
+from openseg_jax.data.pipeline import TrainSamples, eval_batches, train_batches
 from openseg_jax.data.transforms import Compose, RandomBrightness, RandomCrop, RandomFlip, RandomResize
 from openseg_jax.errors import InputError
 from tests.data import folders
@@ -203,7 +204,8 @@ def test_evaluation_at_another_size(tmp_path):
 
     buckets = make_buckets([source.size(i) for i in range(3)], max_buckets=1, input_size=half)
     (batch,) = eval_batches(source, buckets, batch_size=3, input_size=half)
-    np.testing.assert_array_equal(batch["size"], [(20, 28), (16, 32), (24, 24)])
-    np.testing.assert_array_equal(batch["label_size"], [(40, 56), (33, 64), (48, 48)])
+    np.testing.assert_array_equal(batch["index"], [2, 0, 1], "by width")
+    np.testing.assert_array_equal(batch["size"], [(24, 24), (20, 28), (16, 32)])
+    np.testing.assert_array_equal(batch["label_size"], [(48, 48), (40, 56), (33, 64)])
     assert batch["image"].shape == (3, 24, 32, 3)
     assert batch["label"].shape == (3, 48, 64)
