@@ -20,6 +20,8 @@ OUT = flags.DEFINE_string("out", None, "Folder for reports, label PNGs and overl
 RESUME = flags.DEFINE_bool("resume", True, "Go on after an interrupted evaluation into the same --out.")
 PROBABILITIES = flags.DEFINE_bool("probabilities", False, "Also write prob/NAME.npy, float16 (H, W, K).")
 BOUNDARIES = flags.DEFINE_bool("boundaries", False, "Also score boundaries: F-score and boundary IoU.")
+LEGACY = flags.DEFINE_bool("legacy_scores", False, "Also print what the original's own evaluators would have.")
+CITYSCAPES = flags.DEFINE_bool("cityscapes_scripts", False, "Also score by the package cityscapesScripts; needs --out.")
 
 
 def main() -> None:
@@ -34,6 +36,8 @@ def main() -> None:
         resume=RESUME.value,
         probabilities=PROBABILITIES.value,
         boundaries=BOUNDARIES.value,
+        legacy=LEGACY.value,
+        cityscapes=CITYSCAPES.value,
     )
 
 

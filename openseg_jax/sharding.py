@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from openseg_jax.errors import InputError
@@ -47,6 +48,28 @@ def splits_rows(mesh: Mesh, height: int) -> bool:
     """Whether the rows of pictures are split over the spatial axis; if not, each of its devices computes all rows."""
     spatial = mesh.devices.shape[1]
     return spatial > 1 and height >= spatial * MIN_ROWS
+
+
+def per_image(mesh: Mesh) -> NamedSharding:
+    """Of arrays (N, ...), one row for each image of a batch: where the images are."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def local_rows(array: jax.Array) -> np.ndarray:
+    """The rows of an array with sharding `per_image` that this process has, in its own part of the batch."""
+    shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
+
+
+def exchange(data: bytes) -> list[bytes]:
+    """What every process gives, at every process, by its number. All must call it, at the same point."""
+    if jax.process_count() == 1:
+        return [data]
+    lengths = multihost_utils.process_allgather(np.array([len(data)], np.int32)).reshape(-1)
+    padded = np.zeros(max(lengths), np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    return [np.asarray(row)[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
 
 
 def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:

@@ -45,12 +45,16 @@ def class_table(config) -> ClassTable:
     return load_classes(str(beside))
 
 
-def make_source(config, split: str):
-    """A source of samples. config: the `data` part of a config; split: such as "train" or "val"."""
+def make_source(config, split: str, *, complete: bool = True):
+    """A source of samples. config: the `data` part of a config; split: such as "train" or "val".
+
+    complete: whether it is an error if a folder has images without masks, or masks without images.
+    """
     if config.source == "synthetic":
-        return SyntheticSource(split, config.synthetic[f"{split}_count"], tuple(config.synthetic.size))
+        count, size = config.synthetic[f"{split}_count"], tuple(config.synthetic.size)
+        return SyntheticSource(split, count, size, **_maps(config))
     if config.source == "folder":
-        return _open(config, _root(config), split, class_table(config))
+        return _open(config, _root(config), split, class_table(config), complete)
     raise InputError(f'data.source must be "folder" or "synthetic", found {config.source!r}')
 
 
@@ -78,18 +82,21 @@ def check_before_training(config, classes: ClassTable) -> None:
         quick_check(Path(config.root), [config.train_split, config.val_split], classes, folders)
 
 
-def _open(config, root: str, split: str, classes: ClassTable):
+def _open(config, root: str, split: str, classes: ClassTable, complete: bool = True):
     """Records that `python -m openseg_jax.data build` wrote, or a folder of images and masks; cached if asked for."""
     if is_record_root(root):
-        source = RecordSource(root, split, classes)
+        source = RecordSource(root, split, classes, **_maps(config))
     else:
         folders = {"image_folder": config.image_folder, "label_folder": config.label_folder}
-        maps = {"maps": tuple(config.maps), "offset_folder": config.offset_folder}
-        source = FolderSource(root, split, classes, **folders, **maps)
+        source = FolderSource(root, split, classes, **folders, **_maps(config), complete=complete)
     if not config.cache:
         return source
     folder = Path(config.cache) / f"{Path(root).expanduser().resolve().name}-{split}"
     return CachedSource(source, folder, lambda items, count: track(items, f"decoding {split} into {folder}", count))
+
+
+def _maps(config) -> dict:
+    return {"maps": tuple(config.maps), "offset_folder": config.offset_folder}
 
 
 def _root(config) -> str:

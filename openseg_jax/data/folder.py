@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image, read_mask, read_size
-from openseg_jax.data.maps import MAPS
+from openseg_jax.data.maps import Maps
 from openseg_jax.errors import InputError
 
 
@@ -15,8 +15,8 @@ class FolderSource:
 
     source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str}.
     image_folder, label_folder: other folders of the split than image/ and label/, such as label_edge_void/.
-    maps: what else a sample has: "edge", from SPLIT/edge/NAME.png, or "offset", which is "distance" and "angle" from
-    SPLIT/OFFSET_FOLDER/NAME.mat.
+    maps, offset_folder: what else a sample has, see `maps.Maps`.
+    complete: whether every image must have a mask and every mask an image; if not, `incomplete` says what is left out.
     Raises InputError when made, if a folder is missing, empty, or an image or mask lacks its partner; and when read,
     if a file is damaged, the sizes differ or a mask has ids the class table does not know.
     """
@@ -31,24 +31,24 @@ class FolderSource:
         label_folder: str = "label",
         maps: tuple[str, ...] = (),
         offset_folder: str = "offset_gt/dt_offset",
+        complete: bool = True,
     ):
         self.classes = classes
         folder = Path(root).expanduser() / split
         images, masks = _by_stem(folder / image_folder), _by_stem(folder / label_folder)
         for lonely, has, wants in ((images.keys() - masks.keys(), "image", f"mask in {label_folder}/"),
                                    (masks.keys() - images.keys(), "mask", f"image in {image_folder}/")):  # fmt: skip
-            if lonely:
+            if lonely and (complete or not images.keys() & masks.keys()):
                 raise InputError(
                     f"{folder}: {len(lonely)} of {len(images | masks)} have an {has} but no {wants} of the same name, "
                     f"such as {min(lonely)}".replace("an mask", "a mask")
                 )
-        self.names = sorted(images)
+        self.incomplete = dict.fromkeys(images.keys() - masks.keys(), f"has no mask in {folder / label_folder}")
+        self.incomplete |= dict.fromkeys(masks.keys() - images.keys(), f"has no image in {folder / image_folder}")
+        self.names = sorted(images.keys() & masks.keys())
         self.images = [images[name] for name in self.names]
         self.masks = [masks[name] for name in self.names]
-        self.folder, self.maps, self.offset_folder = folder, tuple(maps), offset_folder
-        for name in maps:
-            if name not in MAPS:
-                raise InputError(f"data.maps are {' or '.join(MAPS)}, found {name!r}")
+        self._further = Maps(maps, offset_folder, classes, folder)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,10 +62,8 @@ class FolderSource:
                 "masks must have the size of their image"
             )
         label = self.classes.encode(mask, str(self.masks[index]))
-        sample = {"image": image, "label": label, "name": self.names[index]}
-        for name in self.maps:
-            sample |= MAPS[name](self.folder, self.names[index], label.shape, folder=self.offset_folder)
-        return sample
+        name = self.names[index]
+        return {"image": image, "label": label, "name": name} | self._further(name, label)
 
     def stamps(self) -> list[list[int]]:
         """Length and time of change of every file."""

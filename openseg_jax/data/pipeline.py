@@ -16,6 +16,7 @@ import grain
 import numpy as np
 
 from openseg_jax.data import transforms
+from openseg_jax.data.buckets import Bucket
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.transforms.functions import FILLS
 from openseg_jax.errors import InputError
@@ -129,54 +130,6 @@ def _quiet_worker(worker_index: int, worker_count: int) -> None:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Evaluation
-
-
-@dataclasses.dataclass(frozen=True)
-class Bucket:
-    """Images that share one padded shape, and so one compiled program.
-
-    indices: into the source. canvas: (height, width) of the network's input; label_canvas: of the output.
-    """
-
-    indices: tuple[int, ...]
-    canvas: tuple[int, int]
-    label_canvas: tuple[int, int]
-
-
-def make_buckets(
-    sizes: Sequence[tuple[int, int]],
-    *,
-    max_buckets: int,
-    input_size: Callable[[int, int], tuple[int, int]] = lambda height, width: (height, width),
-    multiple: int = 1,
-) -> list[Bucket]:
-    """Groups images of all sizes into at most `max_buckets` padded shapes, with little padding.
-
-    Starts from one group per size and merges, again and again, the two whose union adds the fewest padded pixels.
-    input_size: the size at which the network sees an image. multiple: of which the height of a canvas must be.
-    """
-    groups: dict[tuple[int, int], list[int]] = {}
-    for index, size in enumerate(sizes):
-        groups.setdefault(size, []).append(index)
-    shapes = np.array(list(groups), np.int64).reshape(-1, 2)
-    members = list(groups.values())
-    while len(members) > max_buckets:
-        counts = np.array([len(m) for m in members])
-        union = np.maximum(shapes[:, None], shapes[None])
-        added = (counts[:, None] + counts[None]) * union.prod(-1) - (counts * shapes.prod(-1))[:, None]
-        added = added - (counts * shapes.prod(-1))[None] + np.where(np.eye(len(members), dtype=bool), np.inf, 0)
-        a, b = sorted(np.unravel_index(np.argmin(added), added.shape))
-        shapes[a], members[a] = union[a, b], members[a] + members[b]
-        shapes, members = np.delete(shapes, b, axis=0), members[:b] + members[b + 1 :]
-
-    def bucket(indices: list[int]) -> Bucket:
-        label_canvas = np.max([sizes[i] for i in indices], axis=0)
-        canvas = np.max([input_size(*sizes[i]) for i in indices], axis=0)
-        canvas[0] = -(-canvas[0] // multiple) * multiple
-        label_canvas[0] = -(-label_canvas[0] // multiple) * multiple
-        return Bucket(tuple(sorted(indices)), tuple(map(int, canvas)), tuple(map(int, label_canvas)))
-
-    return [bucket(indices) for indices in members]
 
 
 def eval_batches(

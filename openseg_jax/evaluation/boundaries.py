@@ -46,7 +46,7 @@ class BoundaryEvaluator(Evaluator):
         )
         return np.where(sample["label"] == 255, 255, within).astype(np.uint8)
 
-    def _count(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
+    def _count(self, variables: dict, batch: dict) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """counts: int32 (3, 2) pixels that are right, and all that count, of each score."""
         corners = jnp.zeros_like(batch["size"])
         images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), self._normalization)
@@ -63,7 +63,8 @@ class BoundaryEvaluator(Evaluator):
         counted = [(valid, found == truth), (valid & truth, found & (direction == sector)),
                    (valid & found, direction == sector)]  # fmt: skip
         counts = jnp.stack([jnp.stack([jnp.sum(of & right), jnp.sum(of)]) for of, right in counted])
-        return {"counts": counts.astype(jnp.int32), "prediction": mask.astype(jnp.uint8), "index": batch["index"]}
+        totals = {"counts": counts.astype(jnp.int32), "index": batch["index"]}
+        return totals, {"prediction": mask.astype(jnp.uint8)}
 
     def _check(self, model: models.Segmentor, config) -> None:
         if model.head is None or model.head.needs_classes:

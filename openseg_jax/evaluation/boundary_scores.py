@@ -28,7 +28,7 @@ def f_scores(
 
     The score of precision, the share of the predicted boundary within the tolerance of a true one, and recall, the
     other way round. tolerance: pixels if at least 1, else a share of the diagonal, rounded up. Ignored pixels belong to
-    no class. A class that neither has a boundary of scores 1, which a mean over classes should know.
+    no class. A class without a boundary in either is nan; the original counts it as 1, which raises means.
     """
     if tolerance < 1:
         tolerance = math.ceil(tolerance * math.hypot(*truth.shape))
@@ -40,8 +40,8 @@ def f_scores(
     for k in range(num_classes):
         edges = [boundary((x == k) & valid) for x in (prediction, truth)]
         counts = [np.count_nonzero(e) for e in edges]
-        if 0 in counts:  # precision or recall is then 1 and the other 0, or both are 1
-            result[k] = float(counts == [0, 0])
+        if 0 in counts:  # precision or recall is then 1 and the other 0
+            result[k] = np.nan if counts == [0, 0] else 0.0
             continue
         near = [cv2.dilate(e.astype(np.uint8), disk, borderType=cv2.BORDER_CONSTANT, borderValue=0) for e in edges]
         precision, recall = (np.count_nonzero(edges[i] & (near[1 - i] > 0)) / counts[i] for i in (0, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -10,13 +11,17 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 
-from openseg_jax import data, sharding
+from openseg_jax import data, models, sharding
 from openseg_jax.checkpoints import load
+from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation import report, statistics
+from openseg_jax.evaluation.boundaries import BoundaryEvaluator
 from openseg_jax.evaluation.boundary_scores import boundary_regions, f_scores
+from openseg_jax.evaluation.cityscapes import official_scores
 from openseg_jax.evaluation.inference import Evaluator
+from openseg_jax.evaluation.legacy import legacy_scores
 from openseg_jax.evaluation.metrics import scores
 from openseg_jax.evaluation.progress import Progress, Writer
 
@@ -30,27 +35,35 @@ def evaluate(
     resume: bool = True,
     probabilities: bool = False,
     boundaries: bool = False,
+    legacy: bool = False,
+    cityscapes: bool = False,
 ) -> dict:
     """Prints a table of scores and returns them; writes report.json, report.html, images.csv, label/, color/, overlay/
     into `out`.
 
     A split without masks gets predictions and no scores. resume: go on after an interrupted evaluation into the same
     `out`. probabilities: also prob/NAME.npy, float16 (H, W, K). boundaries: also boundary F-score and boundary IoU.
-    Raises RunError, after all is written, if images could not be read.
+    legacy: also what the original's evaluators would have printed. cityscapes: also the scores of cityscapesScripts.
+    A SegFix net is scored for its boundaries and directions. Raises RunError, after all is written, if images could
+    not be read.
     """
     model, variables, metadata = load(checkpoint)
+    split, mesh = split or config.data.val_split, sharding.make_mesh(config.mesh.spatial)
+    variables = sharding.put_replicated(mesh, variables)
+    if model.head is not None and not model.head.needs_classes:
+        return _evaluate_boundaries(config, model, variables, metadata.normalization, split, mesh)
     classes = data.class_table(config.data)
     if model.spec.num_classes != len(classes):
         raise InputError(
             f"{checkpoint} holds a net of {model.spec.num_classes} classes, but {classes.title} has {len(classes)}: "
             "take the checkpoint of another data set, or another config"
         )
-    split = split or config.data.val_split
     source = _source(config.data, split, classes)
     labelled = not isinstance(source, PictureSource)
     if not labelled and out is None:
         raise InputError(f"{split} has no masks, so there is nothing to score: give --out for its predictions")
-    mesh = sharding.make_mesh(config.mesh.spatial)
+    if cityscapes and not (labelled and out and hasattr(source, "masks")):
+        raise InputError("--cityscapes_scripts reads label PNGs and masks: give --out, and a folder with masks")
     evaluator = Evaluator(model, config.eval, source, metadata.normalization, mesh)
     console = Console(quiet=jax.process_index() != 0)
     folder = Path(out) if out else None
@@ -61,61 +74,100 @@ def evaluate(
     progress = found or Progress.begin(key, len(source), len(classes))
     if found:
         console.print(f"going on after {found.batches} of {evaluator.batch_count} batches")
-
-    def on_prediction(index: int, ids: np.ndarray) -> None:
-        sample = source[index]
-        if boundaries:
-            pair = ids, sample["label"], len(classes)
-            progress.boundaries[index] = np.column_stack([f_scores(*pair), boundary_regions(*pair)])
-        if folder:
-            truth = sample["label"] if labelled else None
-            report.write_prediction(folder, sample["name"], ids, classes, sample["image"], truth)
-
-    def on_failure(index: int, error: InputError) -> None:
-        progress.failures[str(source.names[index])] = str(error)
-
+    progress.failures |= getattr(source, "incomplete", {})
+    pictures = _Pictures(source, classes, progress, folder, labelled, boundaries)
     evaluator.run(
-        sharding.put_replicated(mesh, variables),
-        on_prediction=on_prediction if folder or boundaries else None,
+        variables,
+        on_prediction=pictures.on_prediction if folder or boundaries else None,
         on_counts=progress.images.__setitem__,
-        on_probabilities=_probability_writer(folder, source) if probabilities and folder else None,
-        on_failure=on_failure,
-        on_batch=Writer(progress, path if jax.process_index() == 0 else None),
+        on_probabilities=pictures.on_probabilities if probabilities and folder else None,
+        on_failure=pictures.on_failure,
+        on_batch=Writer(progress, path),
         progress=lambda batches, count: track(batches, f"evaluating {split}", count, console=console),
         start=progress.batches,
     )
-    confusion = np.asarray(progress.total) + np.zeros((len(classes),) * 2, np.int64)
+    progress.gather()  # after which the pictures of all processes are there, too
     for name, message in progress.failures.items():
         console.print(f"[red]left out[/red] {name}: {message}")
+    confusion = np.asarray(progress.total) + np.zeros((len(classes),) * 2, np.int64)
     if labelled and not confusion.sum():
         raise InputError(f"no pixel of {split} is labelled, so there is nothing to score")
-    result = scores(confusion) if labelled else {}
+    result = {}
     if labelled:
-        result["interval"] = statistics.interval(progress.images)
+        result = scores(confusion) | {"interval": statistics.interval(progress.images)}
+        f_scores_of_images = _scored(progress.boundaries)[..., 0] if boundaries else None
         result |= _boundary_scores(progress.boundaries) if boundaries else {}
+        if legacy:
+            result["legacy"] = legacy_scores(confusion, f_scores_of_images, evaluator.pixels, classes)
+        if cityscapes:
+            result["cityscapes_scripts"] = _official(source, folder, progress.failures)
         report.print_scores(result, confusion, classes, console)
     if folder and jax.process_index() == 0:
-        context = {
-            "checkpoint": str(checkpoint),
-            "step": metadata.step,
-            "model": metadata.model,
-            "split": split,
-            "images": len(source),
-            "protocol": config.eval.to_dict(),
-            "normalization": metadata.normalization.to_dict(),
-            "failures": progress.failures,
-        }
         if labelled:
-            names = list(map(str, source.names))
-            report.write_json(folder / "report.json", result, confusion, classes, context)
-            report.write_images(folder, names, progress.images)
-            report.write_page(folder, result, confusion, classes, names, progress.images, context)
+            facts = {"checkpoint": str(checkpoint), "step": metadata.step, "model": metadata.model, "split": split,
+                     "images": len(source), "protocol": config.eval.to_dict(), "failures": progress.failures,
+                     "normalization": metadata.normalization.to_dict()}  # fmt: skip
+            report.write(folder, result, confusion, classes, key["images"], progress.images, facts)
         path.unlink(missing_ok=True)
         console.print(f"report.json, report.html, images.csv, label/, color/ and overlay/ are in {folder}")
     if progress.failures:
+        scored = sum(name not in progress.failures for name in source.names)
         raise RunError(
-            f"{len(progress.failures)} of {len(source)} images of {split} could not be read; the scores are of the rest"
+            f"{len(progress.failures)} images of {split} could not be read; the scores are of the {scored} others"
         )
+    return result
+
+
+@dataclasses.dataclass
+class _Pictures:
+    """What is done with each image, as soon as its prediction is there."""
+
+    source: object
+    classes: ClassTable
+    progress: Progress
+    folder: Path | None
+    labelled: bool
+    boundaries: bool
+
+    def on_prediction(self, index: int, ids: np.ndarray) -> None:
+        sample = self.source[index]
+        if self.boundaries:
+            pair = ids, sample["label"], len(self.classes)
+            self.progress.boundaries[index] = np.column_stack([f_scores(*pair), boundary_regions(*pair)])
+        if self.folder:
+            truth = sample["label"] if self.labelled else None
+            report.write_prediction(self.folder, sample["name"], ids, self.classes, sample["image"], truth)
+
+    def on_probabilities(self, index: int, probabilities: np.ndarray) -> None:
+        path = self.folder / "prob" / f"{self.source.names[index]}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, probabilities)
+
+    def on_failure(self, index: int, error: InputError) -> None:
+        self.progress.failures[str(self.source.names[index])] = str(error)
+
+
+def _official(source, folder: Path, failures: dict[str, str]) -> dict[str, float]:
+    pairs = [(folder / "label" / f"{name}.png", mask) for name, mask in zip(source.names, source.masks, strict=True)
+             if name not in failures]  # fmt: skip
+    return official_scores(*zip(*pairs, strict=True))
+
+
+def _evaluate_boundaries(config, model: models.Segmentor, variables, normalization, split: str, mesh) -> dict:
+    """Scores of a SegFix net, printed and returned."""
+    if "offset" not in config.data.maps:
+        raise InputError(
+            f"{model.spec.name} predicts boundaries: take configs/segfix.py, or --config.data.maps='(\"offset\",)'"
+        )
+    source = data.make_source(config.data, split)
+    evaluator = BoundaryEvaluator(model, config.eval, source, normalization, mesh, config.loss.segfix)
+    console = Console(quiet=jax.process_index() != 0)
+    counts = evaluator.run(
+        variables, progress=lambda batches, count: track(batches, f"evaluating {split}", count, console=console)
+    )
+    result = evaluator.summary(counts)
+    for name, value in result.items():
+        console.print(f"{name.replace('_', ' ')} {100 * value:.2f} %")
     return result
 
 
@@ -125,21 +177,19 @@ def _source(config, split: str, classes):
         folder = Path(config.root).expanduser() / split
         if folder.is_dir() and not (folder / config.label_folder).is_dir():
             return PictureSource.of_folder(folder / config.image_folder, classes)
-    return data.make_source(config, split)
-
-
-def _probability_writer(folder: Path, source):
-    def write(index: int, probabilities: np.ndarray) -> None:
-        path = folder / "prob" / f"{source.names[index]}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, probabilities)
-
-    return write
+    return data.make_source(config, split, complete=False)
 
 
 def _boundary_scores(boundaries: np.ndarray) -> dict[str, float]:
-    """Of all images that were scored: the mean F-score, and the mean over classes of boundary IoU."""
-    scored = boundaries[~np.isnan(boundaries).any((1, 2))]
+    """Means over the classes that occur: of the mean F-score over images, and of boundary IoU."""
+    scored = _scored(boundaries)
     inside, union = scored[..., 1:].sum(0).T
     iou = np.where(union > 0, inside / np.maximum(union, 1), np.nan)
-    return {"boundary_f_score": float(scored[..., 0].mean()), "boundary_iou": float(np.nanmean(iou))}
+    present = ~np.isnan(scored[..., 0])
+    f = np.nan_to_num(scored[..., 0]).sum(0)[present.any(0)] / present.sum(0)[present.any(0)]
+    return {"boundary_f_score": float(f.mean()), "boundary_iou": float(np.nanmean(iou))}
+
+
+def _scored(boundaries: np.ndarray) -> np.ndarray:
+    """Those of the images that were scored."""
+    return boundaries[~np.isnan(boundaries[..., 1]).any(1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from openseg_jax import models, sharding
 from openseg_jax.data import pipeline, transforms
+from openseg_jax.data.buckets import exact_buckets, make_buckets
 from openseg_jax.data.classes import ClassTable, to_labels
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
@@ -20,6 +21,9 @@ from openseg_jax.evaluation.metrics import class_counts, confusion_matrix, score
 from openseg_jax.evaluation.protocols import Protocol, make_protocol
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
+
+Read = Callable[[jax.Array], Any]  # logits (N, H, W, K) -> arrays (N, H, W, ...)
+_COLUMNS = 64  # that are resized at a time
 
 # The `eval` part of a config.
 DEFAULTS = {
@@ -32,6 +36,7 @@ DEFAULTS = {
     "protocol": "single",  # flip, flip_mean, ms, ms_flip, crops, ms_crops: docs/protocols.md
     "scales": (),  # other ones than those of the protocol
     "scale_weights": (),
+    "swap": True,  # in mirrors, left and right classes exchange names; the original's tester does not do that
     "crop": (),  # height, width of windows
     "crop_stride": (),  # between windows; their size if not given
     "crop_window": "uniform",  # or gaussian
@@ -64,11 +69,13 @@ def predict(
     *,
     resized: bool = False,
     exact: bool = False,
-) -> FeatureMap:
-    """Logits (N, H', W', K) at the images' own sizes, on the canvas of batch["label"]; 0 beyond.
+    read: Read = lambda logits: logits,
+):
+    """What `read` makes of the logits (N, H', W', K) at the images' own sizes, on the canvas of batch["label"].
 
     batch: as `data.pipeline.eval_batches` makes them. resized: whether the net sees another size than an image's own;
     logits are then brought back by OpenCV's cubic rule, as in the original. exact: the batch is not padded.
+    read: applied to each pixel, such as an arg max; beyond the images to logits of 0, or its result is 0.
     """
     corners = jnp.zeros_like(batch["size"])
     images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), normalization)
@@ -78,12 +85,31 @@ def predict(
         logits = models.apply(model, variables, x.values, sizes=x.extent, labels=labels)[model.main_output]
         return x.replace(logits)
 
-    logits = protocol.logits(net, FeatureMap(images, None if exact else batch["net_size"]))
+    depth = FeatureMap(batch["depth"][..., None], batch["label_size"]) if protocol.by_depth else None
+    logits = protocol.logits(net, FeatureMap(images, None if exact else batch["net_size"]), depth)
     cut = FeatureMap(logits.values, batch["size"]).zero_outside()
     if resized:
-        return resize.cubic(cut, like=FeatureMap(batch["label"][..., None], batch["label_size"]))
+        return _read_resized(cut, FeatureMap(batch["label"][..., None], batch["label_size"]), read)
     height, width = batch["label"].shape[1:]
-    return FeatureMap(cut.values[:, :height, :width], batch["label_size"])
+    return read(cut.values[:, :height, :width])
+
+
+def _read_resized(logits: FeatureMap, like: FeatureMap, read: Read):
+    """Some columns at a time, up to those of the widest image: all classes at full size may not fit into memory."""
+    n, height, width, _ = like.shape
+    block = min(_COLUMNS, width)
+    piece = jax.ShapeDtypeStruct((n, height, block, logits.shape[-1]), jnp.float32)
+    whole = jax.tree.map(
+        lambda x: jnp.zeros((n, height, -(-width // block) * block, *x.shape[3:]), x.dtype), jax.eval_shape(read, piece)
+    )
+
+    def columns(index: jax.Array, found):
+        values = read(resize.cubic_columns(logits, like=like, start=index * block, count=block).values)
+        put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=index * block, axis=2)
+        return jax.tree.map(put, found, values)
+
+    found = jax.lax.fori_loop(0, -(-jnp.max(like.extent[:, 1]) // block), columns, whole)
+    return jax.tree.map(lambda x: x[:, :, :width], found)
 
 
 class Evaluator:
@@ -101,18 +127,21 @@ class Evaluator:
         self._resized = bool(config.min_side or config.size)
         pairs = getattr(getattr(source, "classes", None), "flip_pairs", ())
         self._protocol = make_protocol(config, pairs)
+        if self._protocol.by_depth:
+            self.maps = ("depth",)
         self._source, self._mesh, self._batch_size = source, mesh, config.batch_size
         self._input_size, self._net_size = input_size(config), net_size(config)
-        sizes = [source.size(index) for index in range(len(source))]
-        spatial = mesh.devices.shape[1]
-        self.buckets = pipeline.make_buckets(
-            sizes,
-            max_buckets=len(sizes) if config.exact_shapes else config.max_buckets,
-            input_size=lambda *size: self._net_size(*self._input_size(*size)),
-            multiple=spatial,
+        self._unreadable: dict[int, InputError] = {}
+        sizes = [self._size(index) for index in range(len(source))]
+        self.pixels = sum(size[0] * size[1] for size in sizes if size)
+        seen = lambda *size: self._net_size(*self._input_size(*size))  # noqa: E731
+        options = {"max_buckets": config.max_buckets, "multiple": mesh.devices.shape[1]}
+        self.buckets = (
+            exact_buckets(sizes, seen) if config.exact_shapes else make_buckets(sizes, input_size=seen, **options)
         )
-        self._step = jax.jit(self._count, out_shardings=sharding.replicated(mesh))
-        self._step_with_probabilities = jax.jit(self._count_with_probabilities, out_shardings=sharding.replicated(mesh))
+        places = sharding.replicated(mesh), sharding.per_image(mesh)
+        self._step = jax.jit(self._count, out_shardings=places)
+        self._step_with_probabilities = jax.jit(self._count_with_probabilities, out_shardings=places)
 
     def run(
         self,
@@ -136,6 +165,10 @@ class Evaluator:
         on_batch: called with (batches done, the counts so far). start: batches to leave out, done by an earlier run.
         progress: wraps the batches.
         """
+        for index, error in self._unreadable.items():
+            if on_failure is None:
+                raise error
+            on_failure(index, error)
         process = (jax.process_index(), jax.process_count())
         batches = pipeline.eval_batches(
             self._source,
@@ -173,25 +206,31 @@ class Evaluator:
         """uint8 (H, W): what the prediction for a sample should be, 255 where nothing is."""
         return sample["label"]
 
-    def _count(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
-        """counts: of the batch; prediction: uint8 (N, H, W); images: int32 (N, 3, K), see `run`."""
-        logits = self._logits(variables, batch)
-        prediction = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
-        num_classes = self._model.spec.num_classes
-        return {
-            "counts": confusion_matrix(batch["label"], prediction, num_classes),
-            "images": jax.vmap(functools.partial(class_counts, num_classes=num_classes))(batch["label"], prediction),
-            "prediction": prediction,
-            "index": batch["index"],
-        }
+    def _count(self, variables: dict, batch: dict) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """({"counts": of the batch, "images": int32 (N, 3, K) as `run` says, "index"}, what each image gets)."""
+        return self._counted(batch, self._predict(variables, batch, {"prediction": _classes}))
 
-    def _count_with_probabilities(self, variables: dict, batch: dict) -> dict[str, jax.Array]:
-        probabilities = jax.nn.softmax(self._logits(variables, batch), axis=-1).astype(jnp.float16)
-        return self._count(variables, batch) | {"probabilities": probabilities}
+    def _count_with_probabilities(self, variables: dict, batch: dict):
+        wanted = {"prediction": _classes, "probabilities": _probabilities}
+        return self._counted(batch, self._predict(variables, batch, wanted))
 
-    def _logits(self, variables: dict, batch: dict) -> jax.Array:
+    def _predict(self, variables: dict, batch: dict, wanted: dict[str, Read]) -> dict[str, jax.Array]:
         modes = {"resized": self._resized, "exact": self._exact}
-        return predict(self._model, variables, batch, self._normalization, self._protocol, **modes).values
+        read = lambda logits: {name: of(logits) for name, of in wanted.items()}  # noqa: E731
+        return predict(self._model, variables, batch, self._normalization, self._protocol, **modes, read=read)
+
+    def _counted(self, batch: dict, pictures: dict[str, jax.Array]):
+        counts = functools.partial(confusion_matrix, num_classes=self._model.spec.num_classes)
+        confusions = jax.vmap(counts)(batch["label"], pictures["prediction"])
+        images = jax.vmap(class_counts)(confusions)
+        return {"counts": confusions.sum(0), "images": images, "index": batch["index"]}, pictures
+
+    def _size(self, index: int) -> tuple[int, int] | None:
+        """Of a picture; none if it cannot be read."""
+        try:
+            return self._source.size(index)
+        except InputError as error:
+            self._unreadable[index] = error
 
     def _check(self, model: models.Segmentor, config) -> None:
         if model.head is None:
@@ -205,6 +244,14 @@ class Evaluator:
             )
 
 
+def _classes(logits: jax.Array) -> jax.Array:
+    return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+
+def _probabilities(logits: jax.Array) -> jax.Array:
+    return jax.nn.softmax(logits, axis=-1).astype(jnp.float16)
+
+
 class _Callbacks(NamedTuple):
     prediction: Callable | None
     counts: Callable | None
@@ -212,23 +259,24 @@ class _Callbacks(NamedTuple):
     first: int | None
 
 
-def _collect(batch: dict, results: dict, callbacks: _Callbacks) -> np.ndarray:
-    """The counts of a batch; each of its images goes to the callbacks."""
-    arrays = {"counts": results.get("images")}
-    if jax.process_count() == 1:  # predictions stay where they are
-        arrays |= {"prediction": results["prediction"], "probabilities": results.get("probabilities")}
-    indices, sizes = np.asarray(results["index"]), batch["label_size"]
-    for name, array in arrays.items():
+def _collect(batch: dict, results: tuple[dict, dict], callbacks: _Callbacks) -> np.ndarray:
+    """The counts of a batch; each of its images goes to the callbacks: counts of all, pictures of this process."""
+    totals, pictures = results
+    if callbacks.counts:
+        images = np.asarray(totals["images"])
+        for row, index in enumerate(np.asarray(totals["index"])):
+            if index >= 0:
+                callbacks.counts(int(index), images[row])
+    for name, array in pictures.items():
         callback = getattr(callbacks, name)
-        limited = name == "prediction" and callbacks.first is not None
-        wanted = (indices >= 0) & (indices < callbacks.first) if limited else indices >= 0
-        if callback is None or array is None or not wanted.any():
-            continue
-        array = np.asarray(array)
-        for row in np.flatnonzero(wanted):
-            x = array[row]
-            callback(int(indices[row]), x if name == "counts" else x[: sizes[row][0], : sizes[row][1]])
-    return np.asarray(results["counts"], np.int64)
+        most = callbacks.first if name == "prediction" and callbacks.first is not None else np.inf
+        rows = np.flatnonzero((batch["index"] >= 0) & (batch["index"] < most))
+        if callback and len(rows):
+            local = sharding.local_rows(array)
+            for row in rows:
+                height, width = batch["label_size"][row]
+                callback(int(batch["index"][row]), local[row, :height, :width])
+    return np.asarray(totals["counts"], np.int64)
 
 
 def _and_none(items: Iterator) -> Iterator:

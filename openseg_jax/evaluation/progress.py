@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 
+from openseg_jax import sharding
 from openseg_jax.errors import InputError
 
-_SECONDS = 10.0  # between two writes
+_SECONDS = 10.0  # between two writes,
+_BATCHES = 50  # or, as several processes have to agree on when, so many batches
 
 
 @dataclasses.dataclass
 class Progress:
     """key: what must be the same for a run to go on: checkpoint, config, split. batches: done. total: the counts.
     images: int32 (images, 3, K). boundaries: float64 (images, K, 3), boundary F-score, intersection and union of the
-    boundary regions; nan where not scored. failures: what could not be read, by name.
+    boundary regions; the last two are nan where not scored. failures: what could not be read, by name.
     """
 
     key: dict
@@ -58,9 +62,19 @@ class Progress:
         np.savez(temporary, batches=self.batches, **arrays, **texts)
         os.replace(temporary, path)
 
+    def gather(self) -> None:
+        """Brings together what each process knows of its own pictures. All must call it, at the same point."""
+        own = io.BytesIO()
+        np.savez_compressed(own, boundaries=self.boundaries, failures=json.dumps(self.failures))
+        for data in sharding.exchange(own.getvalue()):
+            with np.load(io.BytesIO(data)) as content:
+                others = content["boundaries"]
+                self.boundaries = np.where(np.isnan(self.boundaries), others, self.boundaries)
+                self.failures |= json.loads(str(content["failures"]))
+
 
 class Writer:
-    """Writes a progress every few seconds."""
+    """Writes a progress now and then; of several processes the first one does."""
 
     def __init__(self, progress: Progress, path: Path | None):
         self._progress, self._path, self._last = progress, path, time.monotonic()
@@ -68,6 +82,14 @@ class Writer:
 
     def __call__(self, batches: int, total: np.ndarray) -> None:
         self._progress.batches, self._progress.total = batches, self._before + total
-        if self._path is not None and time.monotonic() - self._last >= _SECONDS:
+        if self._path is None or not self._due(batches):
+            return
+        self._progress.gather()
+        if jax.process_index() == 0:
             self._progress.write(self._path)
-            self._last = time.monotonic()
+        self._last = time.monotonic()
+
+    def _due(self, batches: int) -> bool:
+        if jax.process_count() > 1:
+            return batches % _BATCHES == 0
+        return time.monotonic() - self._last >= _SECONDS

@@ -27,6 +27,7 @@ PROTOCOLS: dict[str, dict] = {
     "flip_mean": {"flip": True, "mean": True},
     "ms": {"scales": _SCALES},
     "ms_flip": {"scales": _SCALES, "flip": True},
+    "ms_depth": {"scales": (0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "flip": True, "by_depth": True},
     "crops": {"crop": (512, 1024)},
     "ms_crops": {"scales": _SCALES, "flip": True, "crop": (512, 1024), "crop_from": 1.0},
 }
@@ -40,6 +41,8 @@ class Protocol:
     crop: (height, width) of windows, at scales from `crop_from` on; crop_stride: between them, that of the windows
     themselves if not given, so that only the last ones overlap. Where windows overlap, their logits are averaged:
     crop_window "uniform", or "gaussian", which trusts the middle of a window more.
+    by_depth: at each pixel scale i, of S in the order given, is weighted by 0.8^|i - j|, where j is the part of the
+    depths 0 to 63, of S equal ones, that the pixel is in: the far is left to large scales.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -51,6 +54,7 @@ class Protocol:
     crop_stride: tuple[int, int] | None = None
     crop_window: str = "uniform"
     crop_from: float = 0.0
+    by_depth: bool = False
 
     def __post_init__(self):
         if not self.scales or min(self.scales) <= 0:
@@ -67,15 +71,23 @@ class Protocol:
         """Whether the net sees each image once, as it is."""
         return self.scales == (1.0,) and not self.flip and self.crop is None
 
-    def logits(self, net: Net, images: FeatureMap) -> FeatureMap:
-        """(N, H, W, K) float32 at the size of the images."""
-        total = 0
-        for scale, weight in zip(self.scales, self.scale_weights or (1.0,) * len(self.scales), strict=True):
+    def logits(self, net: Net, images: FeatureMap, depth: FeatureMap | None = None) -> FeatureMap:
+        """(N, H, W, K) float32 at the size of the images. depth: (N, H', W', 1) of the same pictures, if `by_depth`."""
+        total, weights = 0, self.scale_weights or (1.0,) * len(self.scales)
+        if self.by_depth:
+            weights = self._depth_weights(depth, images)
+        for scale, weight in zip(self.scales, weights, strict=True):
             scaled = resize.bilinear(images, like=_scaled(images, scale), align_corners=True) if scale != 1 else images
             found = self._at_scale(net, scaled, scale)
             found = resize.bilinear(found, like=images, align_corners=True) if scale != 1 else found
             total = total + weight * found.values
         return images.replace(total)
+
+    def _depth_weights(self, depth: FeatureMap, images: FeatureMap) -> list[jax.Array]:
+        count = len(self.scales)
+        part = jnp.floor(depth.values / (63 // count))  # beyond the last one at the far end, as in the original
+        weights = depth.replace(0.8 ** jnp.abs(part - jnp.arange(count))).zero_outside()
+        return jnp.split(resize.bilinear(weights, like=images, align_corners=False).values, count, axis=-1)
 
     def _at_scale(self, net: Net, images: FeatureMap, scale: float) -> FeatureMap:
         if self.crop is not None and scale >= self.crop_from:
@@ -136,7 +148,8 @@ def make_protocol(config, flip_pairs: tuple[tuple[int, int], ...] = ()) -> Proto
     named = PROTOCOLS[config.protocol]
     if given["crop"] and "crop" not in named:
         raise InputError('eval.crop is for the protocols "crops" and "ms_crops"')
-    return Protocol(**named | {key: value for key, value in given.items() if value}, swap=flip_pairs)
+    swap = flip_pairs if config.swap else ()
+    return Protocol(**named | {key: value for key, value in given.items() if value}, swap=swap)
 
 
 def mirror(x: FeatureMap) -> FeatureMap:

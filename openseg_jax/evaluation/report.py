@@ -20,6 +20,13 @@ from openseg_jax.evaluation import statistics
 WORST = 12  # images in a report
 
 
+def write(out: Path, scores: dict, confusion, classes: ClassTable, names: list[str], counts, facts: dict) -> None:
+    """report.json, report.html, images.csv and images.npz. counts: int (images, 3, K). facts: how they came about."""
+    write_json(out / "report.json", scores, confusion, classes, facts)
+    write_images(out, names, counts)
+    write_page(out, scores, confusion, classes, names, counts, facts)
+
+
 def print_scores(scores: dict, confusion: np.ndarray, classes: ClassTable, console: Console) -> None:
     """IoU, accuracy and share of pixels per class, and the summary under it."""
     table = Table("class", "IoU %", "accuracy %", "pixels %", title=f"{classes.title}, {len(classes)} classes")
@@ -41,6 +48,10 @@ def print_scores(scores: dict, confusion: np.ndarray, classes: ClassTable, conso
     if "boundary_iou" in scores:
         f, iou = _percent(scores["boundary_f_score"]), _percent(scores["boundary_iou"])
         console.print(f"boundary F-score {f} %, boundary IoU {iou} %")
+    for source in ("legacy", "cityscapes_scripts"):
+        if source in scores:
+            found = ", ".join(f"{name.replace('_', ' ')} {_percent(x)} %" for name, x in scores[source].items())
+            console.print(f"{source.replace('_', ' ')}: {found}")
 
 
 def _percent(value: float) -> str:
@@ -55,7 +66,8 @@ def write_json(path: Path, scores: dict, confusion: np.ndarray, classes: ClassTa
             classes.names, scores["iou"], scores["accuracy"], confusion.sum(1), strict=True
         )
     }
-    summary = {key: _number(value) for key, value in scores.items() if np.ndim(value) == 0}
+    summary = {key: _number(value) for key, value in scores.items() if np.isscalar(value)}
+    summary |= {key: value for key, value in scores.items() if isinstance(value, dict)}
     summary |= {"miou_interval": list(scores["interval"])} if "interval" in scores else {}
     content = {**summary, "classes": per_class, "confusion": confusion.tolist(), **context}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +111,10 @@ def write_images(out: Path, names: list[str], counts: np.ndarray) -> None:
 
 def write_page(out: Path, scores: dict, confusion, classes: ClassTable, names, counts, context: dict) -> None:
     """report.html: tables, the confusion matrix, and the images with the lowest mIoU."""
-    summary = [(key.replace("_", " "), _percent(value)) for key, value in scores.items() if np.ndim(value) == 0]
+    numbers = {key: value for key, value in scores.items() if np.isscalar(value)}
+    for source in ("legacy", "cityscapes_scripts"):
+        numbers |= {f"{key} ({source})": value for key, value in scores.get(source, {}).items()}
+    summary = [(key.replace("_", " "), _percent(value)) for key, value in numbers.items()]
     rows = zip(classes.names, scores["iou"], scores["accuracy"], confusion.sum(1), strict=True)
     parts = [f"<h1>{escape(classes.title)}, {escape(context['split'])}</h1><p>{escape(str(context['checkpoint']))}</p>"]
     parts.append(page.table(("score", "%"), summary))

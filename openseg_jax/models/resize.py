@@ -26,6 +26,15 @@ def cubic(x: FeatureMap, *, like: FeatureMap) -> FeatureMap:
     return _resize(x, like, cubic_taps)
 
 
+def cubic_columns(x: FeatureMap, *, like: FeatureMap, start: jax.Array, count: int) -> FeatureMap:
+    """`count` columns of `cubic(x, like=like)`, from `start` on, where all of them would take too much memory."""
+    (h_in, h_out), (w_in, w_out) = ([_true_sizes(m, axis) for m in (x, like)] for axis in (1, 2))
+    values = interpolate(x.values, *cubic_taps(start + jnp.arange(count)[None], w_in, w_out), 2)
+    values = interpolate(values, *cubic_taps(jnp.arange(like.shape[1])[None], h_in, h_out), 1)
+    width = jnp.clip(w_out - start, 0, count)
+    return FeatureMap(values, jnp.concatenate([h_out, width], axis=1)).zero_outside()
+
+
 def nearest(x: FeatureMap, *, like: FeatureMap) -> FeatureMap:
     """torch.nn.functional.interpolate(mode="nearest")."""
     return _resize(x, like, nearest_taps)

@@ -96,6 +96,7 @@ def test_evaluate_command(setting, tmp_path):
         f"--config.data.root={root}",
         f"--config.data.classes={root / 'classes.json'}",
         "--config.eval.batch_size=1",
+        "--legacy_scores",
     ]
     out = commands.run(
         "eval.py", "--config=configs/folder.py", f"--checkpoint={root / 'checkpoint'}", f"--out={tmp_path}", *data
@@ -110,6 +111,7 @@ def test_evaluate_command(setting, tmp_path):
     label = np.asarray(Image.open(tmp_path / "label" / "scene1.png"))
     assert label.shape == source.size(1)
     assert set(np.unique(label)) <= {3, 7, 9}, "ids as on disk"
+    assert report["legacy"]["pixel_accuracy"] <= report["pixel_accuracy"]
     assert (tmp_path / "overlay" / "scene1.jpg").is_file()
 
 
@@ -190,7 +192,7 @@ def test_ideal_nets_are_told_the_truth(setting):
     batch = {"image": np.repeat(picture, 2, axis=0), "size": size, "label": labels, "label_size": size}
     batch["net_size"] = size
     variables = tiny.random_variables(model)
-    ids = np.argmax(predict(model, variables, batch, Normalization()).values, axis=-1)
+    ids = np.argmax(predict(model, variables, batch, Normalization()), axis=-1)
     assert (ids[0] != ids[1]).any()
 
 
@@ -264,17 +266,60 @@ def test_what_cannot_be_read_is_left_out(setting, tmp_path, capsys):
     root = shutil.copytree(setting[0], tmp_path / "data")
     (root / "val" / "label" / "scene2.png").write_bytes(b"no picture")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / "val" / "label" / "scene5.png")
-    with pytest.raises(RunError, match="2 of 9 images of val could not be read; the scores are of the rest"):
+    (root / "val" / "image" / "scene1.png").write_bytes(b"no picture")
+    (root / "val" / "image" / "scene7.png").unlink()
+    with pytest.raises(RunError, match="4 images of val could not be read; the scores are of the 5 others"):
         evaluated((root, *setting[1:]), tmp_path / "out")
     out = " ".join(capsys.readouterr().out.split())
     assert "left out scene2:" in out
     assert "masks must have the size of their image" in out
     found = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert set(found["failures"]) == {"scene2", "scene5"}
+    assert set(found["failures"]) == {"scene1", "scene2", "scene5", "scene7"}
+    assert "has no image" in found["failures"]["scene7"]
     assert 0 <= found["miou"] <= 1
     counts = np.load(tmp_path / "out" / "images.npz")["counts"]
     assert not counts[2].any()
     assert counts[3].any()
+
+
+def test_each_image_counts_once_however_they_are_divided(setting, whole):
+    """Batches of 1, 3 and 8, one device and eight: every pixel the same."""
+    _, model, variables, source = setting
+    expected = np.load(whole[1] / "images.npz")["counts"]
+    for devices, batch_size in ((1, 3), (1, 8), (8, 8)):
+        mesh = sharding.make_mesh(devices=jax.devices()[:devices])
+        config = runs.config(eval__batch_size=batch_size, eval__max_buckets=1).eval
+        counts = np.zeros_like(expected)
+        confusion = Evaluator(model, config, source, Normalization(), mesh).run(
+            sharding.put_replicated(mesh, variables), on_counts=counts.__setitem__
+        )
+        np.testing.assert_array_equal(counts, expected)
+        np.testing.assert_array_equal(np.diag(confusion), expected.sum(0)[0])
+
+
+def test_two_processes_find_the_same(setting, whole, tmp_path):
+    """Each writes the pictures of its own half; scores, boundary scores and what could not be read come together."""
+    root, out = shutil.copytree(setting[0], tmp_path / "data"), tmp_path / "out"
+    shutil.copy(root / "val" / "image" / "scene0.png", root / "val" / "image" / "scene9.png")
+    (root / "val" / "label" / "scene9.png").write_bytes(b"no picture")
+    arguments = ["eval.py", "--config=configs/folder.py", f"--checkpoint={root / 'checkpoint'}", f"--out={out}",
+                 f"--config.data.root={root}", f"--config.data.classes={root / 'classes.json'}", "--boundaries",
+                 "--config.eval.batch_size=2", "--coordinator=127.0.0.1:29531", "--process_count=2"]  # fmt: skip
+    processes = [commands.start(*arguments, f"--process_index={index}") for index in range(2)]
+    for process in processes:
+        said = process.communicate(timeout=600)
+        assert process.returncode == 1, said
+        assert "1 images of val could not be read" in said[1]
+    counts = np.load(out / "images.npz")["counts"]
+    np.testing.assert_array_equal(counts[:9], np.load(whole[1] / "images.npz")["counts"])
+    assert not counts[9].any()
+    found = json.loads((out / "report.json").read_text())
+    assert set(found["failures"]) == {"scene9"}
+    for name in ("miou", "boundary_iou", "boundary_f_score"):
+        assert found[name] == whole[0][name], name
+    for index in range(9):
+        file = f"label/scene{index}.png"
+        assert (out / file).read_bytes() == (whole[1] / file).read_bytes()
 
 
 def test_a_split_without_masks_gets_predictions(setting, whole, tmp_path):

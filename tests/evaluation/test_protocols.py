@@ -9,6 +9,7 @@ from flax import nnx
 from configs.common import base
 from openseg_jax import models, sharding
 from openseg_jax.data.classes import ClassTable
+from openseg_jax.data.maps import depth_of
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.pictures import ArraySource
 from openseg_jax.errors import InputError
@@ -21,6 +22,8 @@ from openseg_jax.models.layers import Conv, FeatureMap, relu
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
 from tests import tiny
 from tests.conftest import golden
+from tests.evaluation import every_head
+from tests.evaluation.every_head import SIZES
 
 Z = golden("tester.npz")
 
@@ -65,6 +68,7 @@ CASES = {
     "ss_fix": PAD,
     "ms_fix": PAD | SCALES | {"protocol": "ms_flip"},
     "ms_fix_weights": PAD | SCALES | {"protocol": "ms_flip", "scale_weights": (0.2, 0.5, 0.3)},
+    "ms_depth": PAD | SCALES | {"protocol": "ms_depth"},
     "sscrop": PAD | {"protocol": "crops", "crop": (64, 72)},
     "mscrop": PAD | {"protocol": "ms_crops", "crop": (64, 72), "scales": (0.75, 1.0, 1.5)},
     "ss_diverse_ade": {"min_side": 70, "pad_stride": 8},
@@ -72,15 +76,19 @@ CASES = {
 }
 
 
+class WithDepth(ArraySource):
+    def __getitem__(self, index):
+        return super().__getitem__(index) | {"depth": depth_of(Z[f"in_stereo_{'ab'[index]}"])}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_label_maps_equal_the_originals(case):
     """Both images in one batch, of one canvas, through one program: every pixel, ties of the logits aside."""
     model, variables = stand_in()
     images = [Z[f"in_bgr_{name}"][..., ::-1] for name in "ab"]
-    evaluator = Evaluator(
-        model, config(max_buckets=1, **CASES[case]), ArraySource(images), Normalization(),
-        sharding.make_mesh(devices=jax.devices()[:1]),
-    )  # fmt: skip
+    source = WithDepth(images) if case == "ms_depth" else ArraySource(images)
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    evaluator = Evaluator(model, config(max_buckets=1, **CASES[case]), source, Normalization(), mesh)
     found = {}
     evaluator.run(variables, on_prediction=found.__setitem__)
     raw = np.array([1, 2, 3, 4, 5] if "ade" in case else [7, 8, 11, 12, 13])
@@ -97,14 +105,13 @@ def test_logits_equal_the_originals(case):
     def net(x):
         return x.replace(models.apply(model, variables, x.values, sizes=x.extent)["out"])
 
+    depth = None
+    if case == "ms_depth":
+        values = jnp.asarray(depth_of(Z["in_stereo_a"])[None, ..., None], jnp.float32)
+        depth = FeatureMap(values, jnp.array([values.shape[1:3]]))
     for extent in (None, jnp.array([padded.shape[1:3]])):
-        ours = protocol.logits(net, FeatureMap(jnp.asarray(padded), extent)).values[0].transpose(2, 0, 1)
+        ours = protocol.logits(net, FeatureMap(jnp.asarray(padded), extent), depth).values[0].transpose(2, 0, 1)
         np.testing.assert_allclose(ours[:, ::3, ::3], Z[f"{case}__a__logits_padded"], atol=1e-4)
-
-
-SIZES = [(60, 90), (61, 310), (230, 90), (97, 101), (120, 119), (64, 128), (77, 200), (150, 96), (230, 310), (99, 75),
-         (180, 222), (66, 91)]  # fmt: skip
-FAST = {"scales": (0.5, 1.0), "crop": (64, 80), "crop_stride": (48, 56), "crop_window": "gaussian"}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -112,21 +119,14 @@ def test_mixed_sizes_in_few_programs_are_as_alone(protocol):
     """Twelve sizes in four buckets equal one program per size, in batches and one by one."""
     model = tiny.create("fcnet", 5)
     variables = tiny.random_variables(model)
-    rng = np.random.default_rng(0)
-    images = [np.kron(rng.integers(0, 256, (-(-h // 8), -(-w // 8), 3)), np.ones((8, 8, 1)))[:h, :w].astype(np.uint8)
-              for h, w in SIZES]  # fmt: skip
-    options = {key: value for key, value in FAST.items() if key.startswith("crop") == ("crops" in protocol)}
-    options = {k: v for k, v in options.items() if k != "scales" or protocol.startswith("ms")}
-    if protocol == "ms_crops":
-        options["scales"] = (0.5, 1.0)
+    source = every_head.Scenes(every_head.pictures(SIZES))
     mesh, found = sharding.make_mesh(devices=jax.devices()[:1]), {}
     for name, changes in {
         "buckets": {"batch_size": 3},
         "exact": {"exact_shapes": True, "batch_size": 1},
     }.items():
-        evaluator = Evaluator(
-            model, config(protocol=protocol, **options, **changes), ArraySource(images), Normalization(), mesh
-        )
+        options = every_head.options_of(protocol) | changes
+        evaluator = Evaluator(model, config(protocol=protocol, **options), source, Normalization(), mesh)
         found[name] = {}
         evaluator.run(variables, on_prediction=found[name].__setitem__)
         if name == "buckets":
@@ -140,6 +140,15 @@ def test_mixed_sizes_in_few_programs_are_as_alone(protocol):
     if "exact" in found:
         different = sum(int((found["buckets"][i] != found["exact"][i]).sum()) for i in range(len(SIZES)))
         assert different <= 3, "more than ties"
+
+
+def test_every_head_in_one_program_is_as_alone():
+    """Under the protocol of all steps; `python -m tests.evaluation.every_head` runs all protocols and sizes."""
+    found = every_head.compare("ms_crops", every_head.SIZES[3:6], max_buckets=1, batch_sizes=(3,))
+    assert found["programs"] == 1
+    assert found["error"] <= 1e-4
+    assert found["different"] == 0
+    assert found["ties"] <= 3
 
 
 def test_flipping_exchanges_left_and_right():

@@ -4,9 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from openseg_jax.data import load_classes
+from openseg_jax.errors import InputError
 from openseg_jax.evaluation import statistics
 from openseg_jax.evaluation.boundary_scores import boundary_regions, f_scores
+from openseg_jax.evaluation.cityscapes import official_scores
+from openseg_jax.evaluation.legacy import legacy_scores
+from openseg_jax.evaluation.metrics import confusion_matrix, scores
 from tests.conftest import golden
 
 Z, META = golden("metrics.npz"), golden("metrics.json")
@@ -17,10 +23,52 @@ def test_boundary_f_score_equals_the_originals(tolerance):
     expected = META[f"F1 threshold {tolerance}"]
     pairs = zip(Z["f1_pred"], Z["f1_gt"], strict=True)
     found = np.array([f_scores(p, t, 4, tolerance=tolerance, ignore=-1) for p, t in pairs])
+    found = np.nan_to_num(found, nan=1.0)  # the original's value of a class that an image lacks
     np.testing.assert_allclose(found.mean(0), expected["per_class"], rtol=1e-12)
     np.testing.assert_allclose(found.mean(0).mean(), expected["mean"], rtol=1e-12)
     empty = np.zeros((9, 9), int)
-    np.testing.assert_array_equal(f_scores(empty, empty, 2), META["F1 both empty"])
+    assert np.isnan(f_scores(empty, empty, 2)).all()
+    assert META["F1 both empty"] == [1, 1]
+
+
+def test_legacy_scores_equal_the_originals():
+    """Of COCO-Stuff, whose last class its script forgets; of Cityscapes, where ignored pixels are counted."""
+    coco = load_classes("coco_stuff_10k")
+    truth, prediction = (Z[f"coco_{kind}"].astype(np.uint8) for kind in ("gt", "pred"))
+    labels = np.stack([coco.encode(x, "golden") for x in truth])
+    last = np.where(prediction == 0, coco.ids[-1], prediction).astype(np.uint8)  # what it writes as 0
+    confusion = np.asarray(confusion_matrix(labels, np.stack([coco.encode(x, "golden") for x in last]), len(coco)))
+    found = legacy_scores(confusion, None, truth.size, coco)
+    assert found["miou"] == pytest.approx(META["cocostuff evaluator"]["mean_iou"], rel=1e-12)
+    city = load_classes("cityscapes")
+    truth, prediction = (Z[f"city_{kind}"].astype(np.uint8) for kind in ("gt", "pred"))
+    encoded = [np.stack([city.encode(x, "golden") for x in maps]) for maps in (truth, prediction)]
+    confusion = np.asarray(confusion_matrix(*encoded, 19))
+    assert scores(confusion)["miou"] == pytest.approx(META["cityscapes evaluator"]["averageScoreClasses"], rel=1e-12)
+    found = legacy_scores(confusion, np.array([[1.0, np.nan]]), truth.size, city)
+    assert found["pixel_accuracy"] == pytest.approx(META["cityscapes printed pixel accuracy"], rel=1e-12)
+    assert found["boundary_f_score"] == 1
+
+
+def test_cityscapes_scores_equal_those_of_cityscapesscripts(tmp_path):
+    """On random label maps, with ignored labels, one class that is only predicted and one that is nowhere."""
+    city, rng = load_classes("cityscapes"), np.random.default_rng(0)
+    confusion, paths = 0, []
+    for number in range(3):
+        truth = rng.choice([i for i in range(34) if i not in (13, 33)], (40, 60)).astype(np.uint8)
+        wrong = rng.choice([i for i in city.ids if i != 33], truth.shape).astype(np.uint8)
+        prediction = np.where((rng.random(truth.shape) < 0.5) & np.isin(truth, city.ids), truth, wrong)
+        paths.append([tmp_path / f"{number}_{kind}.png" for kind in ("prediction", "truth")])
+        for path, x in zip(paths[-1], (prediction, truth), strict=True):
+            Image.fromarray(x).save(path)
+        confusion += np.asarray(confusion_matrix(city.encode(truth, ""), city.encode(prediction, ""), 19))
+    ours = scores(confusion)
+    assert np.isnan(ours["iou"][-1])
+    assert 0 in ours["iou"]
+    assert official_scores(*zip(*paths, strict=True))["miou"] == pytest.approx(ours["miou"], rel=1e-15)
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save(paths[0][0])
+    with pytest.raises(InputError, match="cityscapesScripts: .* are not equal"):
+        official_scores(*zip(*paths, strict=True))
 
 
 def labels(seed, shape=(23, 31)):
@@ -53,7 +101,7 @@ def brute_force_f(prediction, truth, k, radius):
 
     a, b = edge(prediction), edge(truth)
     if not a or not b:
-        return float(not a and not b)
+        return 0.0 if a or b else math.nan
     share = lambda x, y: sum(any(math.dist(p, q) <= radius for q in y) for p in x) / len(x)  # noqa: E731
     precision, recall = share(a, b), share(b, a)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
