@@ -1,0 +1,130 @@
+"""Refining label maps by offsets: ours, and as the original does it, in PyTorch, map by map.
+
+    python -m benchmarks.refinement --maps 300
+    taskset -c 0 python -m benchmarks.refinement     # on one core, as where there are as many processes as cores
+
+The original turns ids into floats, interpolates between pixels that it finds in coordinates from -1 to 1, and rounds:
+where steps are whole pixels, that gives the same maps. Offsets are unit steps around the borders of random regions.
+"with files" is ours with decoding and encoding of PNGs and offsets, in threads, as the command does it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks import harness
+
+SIZES = {"1024 x 2048": (1024, 2048), "480 x 360": (360, 480)}
+_STEPS = np.array([(0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1)], np.int8)
+_DIFFERENT = 8  # maps, which are used again and again
+
+
+def drawn(settings: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A label map, uint8 (H, W), and offsets, int8 (H, W, 2)."""
+    rng = np.random.default_rng(seed)
+    height, width = settings["size"]
+
+    def blocks(side: int, ids: int) -> np.ndarray:
+        coarse = rng.integers(0, ids, (height // side + 1, width // side + 1)).astype(np.uint8)
+        return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
+
+    labels = blocks(60, 19)
+    border = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((9, 9))) > 0
+    return labels, _STEPS[blocks(8, 8)] * border[..., None]
+
+
+def ours(settings: dict) -> dict:
+    from openseg_jax.segfix.refine import refine_all
+
+    pairs = [drawn(settings, seed) for seed in range(_DIFFERENT)]
+    found = {}
+
+    def run():
+        sizes = [settings["size"]] * settings["maps"]
+        refine_all(sizes, lambda index: pairs[index % _DIFFERENT], lambda i, x: found.update({i % _DIFFERENT: x}))
+
+    run()
+    return {"run": run, "sums": [int(found[index].sum()) for index in range(_DIFFERENT)]}
+
+
+def ours_with_files(settings: dict) -> dict:
+    from openseg_jax.data.images import read_mask, write_image
+    from openseg_jax.segfix.refine import read_offsets, refine_all, write_offsets
+
+    folder = Path(settings["folder"])
+    for index in range(_DIFFERENT):
+        labels, offsets = drawn(settings, index)
+        write_image(folder / f"{index}.png", labels)
+        write_offsets(folder / f"{index}.npz", offsets)
+
+    def load(index: int) -> tuple[np.ndarray, np.ndarray]:
+        return read_mask(folder / f"{index % _DIFFERENT}.png"), read_offsets(folder / f"{index % _DIFFERENT}.npz")
+
+    def save(index: int, labels: np.ndarray) -> None:
+        write_image(folder / "out" / f"{index}.png", labels)
+
+    def run():
+        refine_all([settings["size"]] * settings["maps"], load, save)
+
+    run()
+    return {"run": run, "sums": [int(read_mask(folder / "out" / f"{i}.png").sum()) for i in range(_DIFFERENT)]}
+
+
+def pytorch(settings: dict) -> dict:
+    import torch
+
+    pairs = [drawn(settings, seed) for seed in range(_DIFFERENT)]
+    height, width = settings["size"]
+    rows, columns = torch.arange(height).float()[:, None], torch.arange(width).float()
+
+    @torch.inference_mode()
+    def refined(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        steps = 2 * torch.from_numpy(offsets).float()
+        y = (rows + steps[..., 0]) / ((height - 1) / 2) - 1
+        x = (columns + steps[..., 1]) / ((width - 1) / 2) - 1
+        maps, grid = torch.from_numpy(labels).float()[None, None], torch.stack([x, y], dim=-1)[None]
+        options = {"mode": "bilinear", "padding_mode": "border", "align_corners": True}
+        return torch.nn.functional.grid_sample(maps, grid, **options).round().byte()[0, 0].numpy()
+
+    def run():
+        for index in range(settings["maps"]):
+            refined(*pairs[index % _DIFFERENT])
+
+    return {"run": run, "sums": [int(refined(*pair).sum()) for pair in pairs]}
+
+
+FILES = "ours, with files"
+CONTESTANTS = {"PyTorch": pytorch, "ours": ours, FILES: ours_with_files}
+
+
+def main() -> None:
+    parser = harness.parser(__doc__)
+    parser.add_argument("--maps", type=int, default=100, help="in a timed run")
+    arguments = parser.parse_args()
+    rows = []
+    for name, size in SIZES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            settings = {"size": size, "maps": arguments.maps, "folder": folder}
+            results = harness.compete(CONTESTANTS, settings, repeats=arguments.repeats)
+        if len({tuple(found["sums"]) for found in results.values()}) > 1:
+            raise RuntimeError(f"the contestants disagree: {results}")
+        speeds = {contestant: 1000 * arguments.maps / found["median_ms"] for contestant, found in results.items()}
+        rows += [
+            {
+                "size": name,
+                "": contestant,
+                "maps/s": speed,
+                "of PyTorch": "" if contestant == FILES else speed / speeds["PyTorch"],
+                "peak MB": results[contestant]["peak_mb"],
+            }
+            for contestant, speed in speeds.items()
+        ]
+    harness.report("Refining label maps", rows, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

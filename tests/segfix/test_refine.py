@@ -1,0 +1,297 @@
+"""Refinement of label maps: the original's results, properties, many maps at once, files of offsets."""
+
+import io
+import pickle
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+import scipy.io
+
+from openseg_jax.data import load_classes
+from openseg_jax.errors import InputError
+from openseg_jax.segfix import refine as module
+from openseg_jax.segfix.refine import find_offsets, read_offsets, refine, refine_all, write_offsets
+from tests.conftest import golden
+
+SIZES = [(48, 64), (1, 1), (33, 70), (48, 64), (5, 90), (64, 20), (1, 7)]
+
+
+def draw(rng, size, reach=4, ids=(0, 7, 26, 255), dtype=np.uint8):
+    """A label map and offsets, of which half are 0."""
+    labels = rng.choice(ids, size).astype(dtype)
+    offsets = rng.integers(-reach, reach + 1, (*size, 2)) * (rng.random((*size, 1)) < 0.5)
+    return labels, offsets.astype(np.int8)
+
+
+def plain(labels, offsets, scale):
+    """The rule, pixel by pixel."""
+    height, width = labels.shape
+    result = np.empty_like(labels)
+    for y, x in np.ndindex(height, width):
+        down, right = scale * offsets[y, x].astype(int)
+        result[y, x] = labels[min(max(y + down, 0), height - 1), min(max(x + right, 0), width - 1)]
+    return result
+
+
+@pytest.mark.parametrize(("name", "scale", "moves"), [("scale2", 2, 1), ("scale1", 1, 1), ("zero_offset", 2, 0)])
+def test_as_the_original_on_cityscapes(name, scale, moves):
+    """The original takes ids that are no classes for void before it refines; here, reading a mask does."""
+    content, classes = golden("segfix_refined.npz"), load_classes("cityscapes")
+    train_ids = classes.encode(content["ref_in_label"], "golden")
+    refined = refine(train_ids, moves * content["ref_in_offset"], scale=scale)
+    np.testing.assert_array_equal(classes.decode(np.asarray(refined)), content[f"refine_city_{name}"])
+
+
+def test_as_the_original_on_ade():
+    content = golden("segfix_refined.npz")
+    refined = refine(content["ref_in_ade_label"], content["ref_in_offset"], scale=2)
+    np.testing.assert_array_equal(refined, content["refine_ade_scale2"])
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_as_the_original_on_instance_masks(scale):
+    content = golden("segfix_refined.npz")
+    masks = content["inst_ref_in"] > 0
+    refined = refine(masks, np.stack([content["ref_in_offset"]] * 2), scale=scale)
+    assert refined.dtype == bool
+    np.testing.assert_array_equal(np.asarray(refined) * np.uint8(255), content[f"refine_inst_scale{scale}"])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.uint32])
+@pytest.mark.parametrize("scale", [1, 3])
+def test_moves_ids_of_any_type_and_invents_none(dtype, scale):
+    ids = np.linspace(0, np.iinfo(dtype).max, 9).astype(dtype)
+    labels, offsets = draw(np.random.default_rng(scale), (21, 34), ids=ids, dtype=dtype)
+    refined = np.asarray(refine(labels, offsets, scale=scale))
+    assert refined.dtype == dtype
+    np.testing.assert_array_equal(refined, plain(labels, offsets, scale))
+    assert set(refined.flat) <= set(labels.flat)
+    interior = (offsets == 0).all(-1)
+    np.testing.assert_array_equal(refined[interior], labels[interior])
+    np.testing.assert_array_equal(refine(labels, 0 * offsets, scale=scale), labels)
+
+
+def test_iterations_refine_the_result():
+    labels, offsets = draw(np.random.default_rng(0), (21, 34))
+    twice = refine(refine(labels, offsets), offsets)
+    np.testing.assert_array_equal(refine(labels, offsets, iterations=2), twice)
+    assert (twice != refine(labels, offsets)).any()
+
+
+def test_void_keeps_its_place():
+    labels, offsets = draw(np.random.default_rng(0), (40, 50))
+    refined = np.asarray(refine(labels, offsets, void=255))
+    np.testing.assert_array_equal(refined == 255, labels == 255)
+    moved = np.asarray(refine(labels, offsets))
+    free = (labels != 255) & (moved != 255)
+    np.testing.assert_array_equal(refined[free], moved[free])
+    assert ((moved == 255) != (labels == 255)).any(), "moves like any label if not told"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
+def test_looks_no_further_than_the_border(size):
+    labels = np.arange(np.prod(size), dtype=np.int32).reshape(size)
+    for step in (-100, 100):
+        refined = refine(labels, np.full((*size, 2), step, np.int8), scale=5)
+        np.testing.assert_array_equal(refined, np.full(size, labels.flat[0 if step < 0 else -1]))
+
+
+def test_one_class_stays_one_class():
+    _, offsets = draw(np.random.default_rng(0), (30, 30))
+    np.testing.assert_array_equal(refine(np.full((30, 30), 7, np.uint8), offsets), np.full((30, 30), 7))
+
+
+def test_inside_a_program_on_a_padded_batch():
+    rng = np.random.default_rng(1)
+    pairs = [draw(rng, size) for size in SIZES]
+    canvas = np.max(SIZES, axis=0)
+    labels = np.full((len(SIZES), *canvas), 99, np.uint8)
+    offsets = np.zeros((*labels.shape, 2), np.int8)
+    for row, (own, steps) in enumerate(pairs):
+        labels[row, : own.shape[0], : own.shape[1]], offsets[row, : own.shape[0], : own.shape[1]] = own, steps
+    refined = jax.jit(lambda *x: refine(x[0], x[1], sizes=x[2]))(labels, offsets, np.array(SIZES))
+    for row, (own, steps) in enumerate(pairs):
+        np.testing.assert_array_equal(refined[row, : own.shape[0], : own.shape[1]], refine(own, steps))
+
+
+LABELS, OFFSETS = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 2), np.int8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "offsets", "options", "message"),
+    [
+        (LABELS, OFFSETS, {"scale": 1.5}, "scale is 1.5, wanted a whole number of at least 1: between two pixels"),
+        (LABELS, OFFSETS, {"scale": 0}, "scale is 0"),
+        (LABELS, OFFSETS, {"iterations": 0}, "iterations is 0, wanted a whole number of at least 1$"),
+        (LABELS.astype(float), OFFSETS, {}, "labels are of type float64"),
+        (LABELS.astype(np.int64), OFFSETS, {}, "labels are of type int64, wanted integers of at most 32 bits"),
+        (LABELS[0], OFFSETS, {}, r"labels are of shape \(5,\)"),
+        (LABELS, OFFSETS.astype(float), {}, "offsets are of type float64"),
+        (LABELS, OFFSETS[:3], {}, r"offsets are of shape \(3, 5, 2\), wanted \(4, 5, 2\)"),
+        (LABELS, OFFSETS, {"sizes": np.ones((2, 2), int)}, r"sizes are of shape \(2, 2\), wanted \(1, 2\)"),
+    ],
+)
+def test_wrong_input(labels, offsets, options, message):
+    with pytest.raises(InputError, match=message):
+        refine(labels, offsets, **options)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Many maps
+
+
+def test_many_maps_as_one_by_one_with_few_programs():
+    rng = np.random.default_rng(2)
+    sizes = SIZES * 3
+    pairs = [draw(rng, size) for size in sizes]
+    seen, threads, wrapped = {}, set(), []
+
+    def load(index):
+        threads.add(threading.current_thread())
+        return pairs[index]
+
+    def progress(maps, count):
+        wrapped.append(count)
+        return maps
+
+    module._gather.clear_cache()
+    refine_all(sizes, load, seen.__setitem__, scale=2, void=255, max_buckets=2, progress=progress)
+    assert module._gather._cache_size() == 2
+    assert sorted(seen) == list(range(len(sizes)))
+    assert threading.main_thread() not in threads
+    assert wrapped == [len(sizes)]
+    for index, (labels, offsets) in enumerate(pairs):
+        np.testing.assert_array_equal(seen[index], refine(labels, offsets, void=255))
+
+
+def test_memory_does_not_grow_with_the_maps():
+    """Where saving is slow, loading waits for it."""
+    lock, state = threading.Lock(), {"held": 0, "most": 0}
+
+    def load(index):
+        with lock:
+            state["held"] += 1
+            state["most"] = max(state["most"], state["held"])
+        return np.zeros((1024, 1024), np.uint8), np.zeros((1024, 1024, 2), np.int8)
+
+    def save(index, labels):
+        time.sleep(0.01)
+        with lock:
+            state["held"] -= 1
+
+    refine_all([(1024, 1024)] * 60, load, save)
+    assert state["held"] == 0
+    assert state["most"] <= 2 * 4 + 2 * 4 + 4 + 3, "waiting to be saved, loaded ahead, being loaded, on the device"
+
+
+def test_no_maps_at_all():
+    refine_all([], None, None)
+
+
+def test_failures_end_it():
+    sizes = [(4, 5)] * 9
+
+    def missing(index):
+        raise InputError(f"map {index} is missing")
+
+    def full(index, labels):
+        raise OSError("disk full")
+
+    with pytest.raises(InputError, match="map . is missing"):
+        refine_all(sizes, missing, None)
+    with pytest.raises(OSError, match="disk full"):
+        refine_all(sizes, lambda index: (LABELS, OFFSETS), full)
+    with pytest.raises(InputError, match=r"the labels of map 1 are of shape \(4, 5\), wanted \(4, 6\)"):
+        refine_all([(4, 5), (4, 6)], lambda index: (LABELS, OFFSETS), lambda index, labels: None)
+    with pytest.raises(InputError, match=r"the offsets of map 0 are of shape \(4, 4, 2\), wanted \(4, 5, 2\)"):
+        refine_all(sizes, lambda index: (LABELS, OFFSETS[:, 1:]), None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files of offsets
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".mat"])
+@pytest.mark.parametrize("size", [(48, 64), (1, 1), (1, 5), (5, 1)])
+def test_offsets_in_files(tmp_path, suffix, size):
+    offsets = draw(np.random.default_rng(0), size, reach=127)[1]
+    path = tmp_path / "val" / f"a.b{suffix}"
+    write_offsets(path, offsets.astype(np.int64))
+    found = read_offsets(path)
+    assert found.dtype == np.int8
+    np.testing.assert_array_equal(found, offsets)
+    assert find_offsets(path.parent, "a.b") == path
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_originals_files(tmp_path):
+    """It writes and reads int32 (H, W, 2) under the key "mat"."""
+    offsets = golden("offset_tester.npz")["ss__mat_0"]
+    scipy.io.savemat(tmp_path / "theirs.mat", {"mat": offsets})
+    np.testing.assert_array_equal(read_offsets(tmp_path / "theirs.mat"), offsets)
+    write_offsets(tmp_path / "ours.mat", offsets.astype(np.int8))
+    content = scipy.io.loadmat(tmp_path / "ours.mat")["mat"]
+    assert content.dtype == np.int32
+    np.testing.assert_array_equal(content, offsets)
+
+
+def saved(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def array(x):
+    buffer = io.BytesIO()
+    np.save(buffer, x)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read .*a.npz: No such file"),
+        (b"", "no readable file of offsets"),
+        (b"PK\x03\x04 nothing", "no readable file of offsets"),
+        (saved(offsets=OFFSETS)[:-30], "no readable file of offsets"),
+        (array(OFFSETS), "no readable file of offsets"),
+        (pickle.dumps(OFFSETS), "no readable file of offsets"),
+        (saved(offsets=np.array([[{}]], object)), "no readable file of offsets"),
+        (saved(flow=OFFSETS), "holds no array 'offsets'"),
+        (saved(offsets=OFFSETS.astype(float)), r"wanted integers of shape \(height, width, 2\), found float64"),
+        (saved(offsets=OFFSETS[..., 0]), r"found int8 \(4, 5\)"),
+        (saved(offsets=OFFSETS[:0]), r"found int8 \(0, 5, 2\)"),
+        (saved(offsets=OFFSETS.astype(int) + 128), "wanted steps of -128 to 127 pixels, found 128 to 128"),
+    ],
+)
+def test_wrong_files_of_offsets(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_offsets(tmp_path / "a.npz")
+
+
+def test_wrong_matlab_files(tmp_path):
+    scipy.io.savemat(tmp_path / "flow.mat", {"flow": OFFSETS})
+    with pytest.raises(InputError, match="holds no array 'mat'"):
+        read_offsets(tmp_path / "flow.mat")
+    (tmp_path / "broken.mat").write_bytes((tmp_path / "flow.mat").read_bytes()[:100])
+    with pytest.raises(InputError, match="no readable file of offsets"):
+        read_offsets(tmp_path / "broken.mat")
+
+
+def test_wrong_names_of_offsets(tmp_path):
+    with pytest.raises(InputError, match=r"offsets are in files .npz or .mat, found"):
+        write_offsets(tmp_path / "a.png", OFFSETS)
+    with pytest.raises(InputError, match="no offsets for a, neither a.npz nor a.mat"):
+        find_offsets(tmp_path, "a")
+    write_offsets(tmp_path / "a.npz", OFFSETS)
+    write_offsets(tmp_path / "a.mat", OFFSETS)
+    with pytest.raises(InputError, match="holds both a.npz and a.mat"):
+        find_offsets(tmp_path, "a")
+    with pytest.raises(InputError, match="-128 to 127 pixels, found -400 to -400"):
+        write_offsets(tmp_path / "b.npz", OFFSETS.astype(int) - 400)
+    assert not (tmp_path / "b.npz").exists()
