@@ -35,8 +35,8 @@ def base(model: str) -> ConfigDict:
                 "val_split": "val",
                 "image_folder": "image",  # of each split
                 "label_folder": "label",
-                "maps": (),  # edge, offset: what else a sample has
-                "offset_folder": "offset_gt/dt_offset",  # of each split
+                "maps": (),  # edge, offset, stereo: what else a sample has
+                "offset_folder": "",  # of each split; "" computes offsets from labels, "instance" from instance/
                 "extra": (),  # more training data: dictionaries of root, split and classes, each as above if left out
                 "weights": (),  # of the training split and each extra; none joins them, and every sample counts alike
                 "cache": "",  # a folder for decoded pixels, 4 bytes each

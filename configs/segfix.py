@@ -4,7 +4,9 @@
 
 The first word is the data set: cityscapes, ade20k, camvid or folder. Options: a backbone, hrnet48 if none is given;
 `instance` for boundaries of instances; `trainval`; `ade20k_too` for Cityscapes and ADE20K together, whose root is
---config.data.extra; `v17`. Distances and directions are read from SPLIT/offset_gt/dt_offset (docs/training.md).
+--config.data.extra; `v17`; `small` for pictures like CamVid's on a CPU (docs/segfix.md). Distances and directions are
+computed from the labels, or, with `instance`, from SPLIT/instance; --config.data.offset_folder=offset_gt/dt_offset
+reads the original's files.
 """
 
 from configs.common import start
@@ -16,7 +18,7 @@ def get_config(argument: str = "cityscapes"):
     name, *options = argument.split(",")
     if name not in CLASSES:
         raise ValueError(f"the data set of configs/segfix.py is one of {', '.join(CLASSES)}, found {name!r}")
-    known = ("instance", "trainval", "ade20k_too")
+    known = ("instance", "trainval", "ade20k_too", "small")
     config, options = start(",".join(["segfix_hrnet", *options]), "segfix_hrnet", known)
     config.data.classes = CLASSES[name]
     config.data.maps = ("offset",)
@@ -34,11 +36,17 @@ def get_config(argument: str = "cityscapes"):
         config.data.extra = ({"split": "val"},)
         config.train.steps = 120_000 if config.model.backbone == "hrnet2x20" else 80_000
     if "instance" in options:
-        config.data.offset_folder = "offset_gt/dt_offset_inst_w_stuff"
+        config.data.offset_folder = "instance"
         config.train.steps = 20_000
     if "ade20k_too" in options:
         config.data.extra = ({"root": "ADE20K", "classes": "ade20k"},)
         config.data.weights = (1.0, 1.0)
         config.train.steps = 100_000
         config.train.eval_every = config.train.save_every = 1000
+    if "small" in options:
+        config.augment.crop = (192, 256)
+        config.optimizer.learning_rate = 0.02
+        config.train.batch_size = 8
+        config.train.steps = 1000
+        config.train.eval_every = config.train.save_every = 250
     return config

@@ -10,7 +10,6 @@ import time
 import jax
 import numpy as np
 import pytest
-import scipy.io
 import torch
 from ml_collections import ConfigDict
 
@@ -337,19 +336,16 @@ def test_profile(tmp_path, capsys):
 
 
 def test_segfix_and_ce2p_train(tmp_path):
-    """From the maps of a folder: offsets for SegFix; CE2P takes its edges from the labels."""
+    """With nothing but a folder's labels: SegFix takes its distances and directions from them, CE2P its edges."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for name in range(8):
             folder = tmp_path / "data" / split
-            for kind in ("image", "label", "offset_gt/dt_offset"):
+            for kind in ("image", "label"):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
             label = np.kron(rng.integers(0, 11, (3, 4)), np.ones((16, 16))).astype(np.uint8)
             write_image(folder / "image" / f"{name}.png", np.repeat(label[..., None] * 20, 3, axis=2))
             write_mask(folder / "label" / f"{name}.png", label, np.zeros((256, 3), np.uint8))
-            maps = {"depth": rng.integers(0, 9, label.shape).astype(np.uint8), "deg_reduce": 2}
-            maps["dir_deg"] = rng.integers(0, 180, label.shape).astype(np.uint8)
-            scipy.io.savemat(folder / "offset_gt/dt_offset" / f"{name}.mat", maps)
     common = {
         "data__source": "folder",
         "data__root": str(tmp_path / "data"),
