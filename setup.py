@@ -35,6 +35,17 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10,<0.12"],
         "torch": ["torch>=2.6"],
-        "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.9"],
+        "cityscapes": ["cityscapesScripts>=2.2"],
+        "instances": ["pycocotools>=2.0.8"],
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
+        "test": [
+            "cityscapesScripts>=2.2",
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "pycocotools>=2.0.8",
+            "pytest>=8.0",
+            "pytest-xdist>=3.6",
+            "ruff>=0.9",
+        ],
     },
 )

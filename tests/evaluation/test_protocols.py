@@ -237,20 +237,19 @@ class SegFixClassifier(Head):
         return {"mask": self.mask(taps.high), "direction": self.direction(taps.high)}
 
 
-def test_boundaries_are_counted_as_in_the_original():
+def segfix_stand_in():
+    """The same backbone, under classifiers of boundaries and directions."""
     spec = ModelSpec("stand-in", None, "stand-in", ("batch_norm",) * 2, "float32", ())
     parts = {"mask": "m", "direction": "d"}
     head = {k: {"kernel": Z[f"weight_w{x}"].transpose(2, 3, 1, 0), "bias": Z[f"weight_b{x}"]} for k, x in parts.items()}
     params = {"backbone": stand_in()[1]["params"]["backbone"], "head": head}
+    return Segmentor(spec, Backbone(), SegFixClassifier()), {"params": params, "batch_stats": {}}
+
+
+def test_boundaries_are_counted_as_in_the_original():
+    model, variables = segfix_stand_in()
     mesh, c = sharding.make_mesh(devices=jax.devices()[:1]), base("segfix_hrnet")
-    evaluator = BoundaryEvaluator(
-        Segmentor(spec, Backbone(), SegFixClassifier()),
-        config(),
-        Samples("segfix"),
-        Normalization(),
-        mesh,
-        c.loss.segfix,
-    )
-    counts = evaluator.run({"params": params, "batch_stats": {}})
+    evaluator = BoundaryEvaluator(model, config(), Samples("segfix"), Normalization(), mesh, c.loss.segfix)
+    counts = evaluator.run(variables)
     expected = [V[f"segfix__confusion__{name}"] for name in ("mask", "dir_(GT)", "dir_(mask)")]
     np.testing.assert_array_equal(counts, [(np.trace(x), x.sum()) for x in expected])

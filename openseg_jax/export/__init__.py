@@ -1,0 +1,1 @@
+"""Nets as one file that runs without this package: StableHLO or ONNX."""
