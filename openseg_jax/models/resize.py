@@ -29,8 +29,8 @@ def cubic(x: FeatureMap, *, like: FeatureMap) -> FeatureMap:
 def cubic_columns(x: FeatureMap, *, like: FeatureMap, start: jax.Array, count: int) -> FeatureMap:
     """`count` columns of `cubic(x, like=like)`, from `start` on, where all of them would take too much memory."""
     (h_in, h_out), (w_in, w_out) = ([_true_sizes(m, axis) for m in (x, like)] for axis in (1, 2))
-    values = interpolate(x.values, *cubic_taps(start + jnp.arange(count)[None], w_in, w_out), 2)
-    values = interpolate(values, *cubic_taps(jnp.arange(like.shape[1])[None], h_in, h_out), 1)
+    values = _interpolate_each(x.values, *cubic_taps(start + jnp.arange(count)[None], w_in, w_out), 2)
+    values = _interpolate_each(values, *cubic_taps(jnp.arange(like.shape[1])[None], h_in, h_out), 1)
     width = jnp.clip(w_out - start, 0, count)
     return FeatureMap(values, jnp.concatenate([h_out, width], axis=1)).zero_outside()
 
@@ -54,7 +54,7 @@ def _resize(x: FeatureMap, like: FeatureMap, rule) -> FeatureMap:
         else:
             sizes = [_true_sizes(m, axis) for m in (x, like)]
             taps = rule(jnp.arange(like.shape[axis])[None], *sizes)
-        values = interpolate(values, *taps, axis)
+        values = _interpolate_each(values, *taps, axis) if taps[0].ndim == 3 else interpolate(values, *taps, axis)
     return like.replace(values).zero_outside()
 
 
@@ -118,6 +118,8 @@ def _taps(xp, indices, weights, n_in):
 # ---------------------------------------------------------------------------------------------------------------------
 # Applying them
 
+_SMALL = 128  # positions of maps that are resized by a matrix product
+
 
 def _is_local(indices: np.ndarray, weights: np.ndarray, n_in: int) -> bool:
     """Whether an enlargement is by a whole number f, and outputs f*i to f*i + f - 1 read inputs i - 1 to i + 1 only."""
@@ -172,6 +174,23 @@ def interpolate(x: jax.Array, indices, weights, axis: int) -> jax.Array:
     return total.astype(x.dtype)
 
 
+def _interpolate_each(x: jax.Array, indices: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
+    """`interpolate` with taps (taps, N, O) of each image.
+
+    Small maps are multiplied with a matrix: as fast as gathering, and XLA compiles a whole HRNet in a third less time.
+    """
+    if x.shape[axis] > _SMALL:
+        return interpolate(x, indices, weights, axis)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    equation = "nihc,noi->nohc" if axis == 1 else "nhic,noi->nhoc"
+    return jnp.einsum(equation, wide, _matrix(indices, weights, x.shape[axis]), precision="highest").astype(x.dtype)
+
+
+def _matrix(indices: jax.Array, weights: jax.Array, n_in: int) -> jax.Array:
+    """(..., O, I): the weight of each input for each output."""
+    return jnp.sum(jax.nn.one_hot(indices, n_in, dtype=weights.dtype) * weights[..., None], axis=0)
+
+
 def _along(weight, axis: int):
     """Shapes (O,) or (N, O) weights for broadcasting against (N, H, W, C)."""
     leading = (1,) if weight.ndim == 1 else (weight.shape[0],)
@@ -186,7 +205,7 @@ def _interpolate_forward(x, indices, weights, axis):
 def _interpolate_backward(axis, residuals, gradient):
     indices, weights, like = residuals
     n_in = like.shape[1]
-    matrix = jnp.sum(jax.nn.one_hot(indices, n_in, dtype=weights.dtype) * weights[..., None], axis=0).astype(like.dtype)
+    matrix = _matrix(indices, weights, n_in).astype(like.dtype)
     images, out, position = "n" * (matrix.ndim == 3), "o", "i"
     spatial = ("{}w", "h{}")[axis - 1]
     equation = f"n{spatial.format(out)}c,{images}{out}{position}->n{spatial.format(position)}c"
