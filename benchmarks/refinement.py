@@ -53,7 +53,8 @@ def ours(settings: dict) -> dict:
 
 def ours_with_files(settings: dict) -> dict:
     from openseg_jax.data.images import read_mask, write_image
-    from openseg_jax.segfix.refine import read_offsets, refine_all, write_offsets
+    from openseg_jax.segfix.offset_files import read_offsets, write_offsets
+    from openseg_jax.segfix.refine import refine_all
 
     folder = Path(settings["folder"])
     for index in range(_DIFFERENT):

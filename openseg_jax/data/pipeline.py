@@ -185,7 +185,7 @@ def eval_batches(
 def _eval_row(source, index: int, bucket: Bucket, input_size, net_size, maps: tuple[str, ...]) -> dict[str, np.ndarray]:
     if index < 0:
         blank = {"image": np.zeros((*bucket.label_canvas, 3), np.uint8)}
-        sample = blank | {name: np.full(bucket.label_canvas, FILLS[name]) for name in ("label", *maps)}
+        sample = blank | {name: _blank(name, bucket.label_canvas) for name in ("label", *maps)}
         size = bucket.canvas
     else:
         sample = source[index]
@@ -200,7 +200,17 @@ def _eval_row(source, index: int, bucket: Bucket, input_size, net_size, maps: tu
         "label_size": np.array(label_size, np.int32),
         "index": np.int32(index),
     }
-    return row | {name: _placed(sample[name].astype(np.float32), bucket.label_canvas, FILLS[name]) for name in maps}
+    return row | {name: _placed(_narrow(sample[name]), bucket.label_canvas, FILLS[name]) for name in maps}
+
+
+def _blank(name: str, canvas: tuple[int, int]) -> np.ndarray:
+    if name == "offsets":
+        return np.zeros((*canvas, 2), np.int8)
+    return np.full(canvas, FILLS[name])
+
+
+def _narrow(x: np.ndarray) -> np.ndarray:
+    return x if x.dtype == np.int8 else x.astype(np.float32)
 
 
 def _placed(x: np.ndarray, canvas: tuple[int, int], fill: float) -> np.ndarray:

@@ -35,10 +35,13 @@ class BoundaryEvaluator(Evaluator):
 
     def summary(self, counts: np.ndarray) -> dict[str, float]:
         """mask_accuracy: of interior or boundary. direction_accuracy: on true boundaries, where a pixel that is not
-        predicted as boundary is wrong; direction_accuracy_predicted: on predicted boundaries.
+        predicted as boundary is wrong; direction_accuracy_predicted: on predicted boundaries. mask_precision and
+        mask_recall: of the boundary pixels, predicted and true; mask_f_score: of both.
         """
-        names = ("mask_accuracy", "direction_accuracy", "direction_accuracy_predicted")
-        return {name: float(right / max(total, 1)) for name, (right, total) in zip(names, counts, strict=True)}
+        names = ("mask_accuracy", "direction_accuracy", "direction_accuracy_predicted", "mask_precision", "mask_recall")
+        found = {name: float(right / max(total, 1)) for name, (right, total) in zip(names, counts, strict=True)}
+        (right, predicted), (_, true) = counts[3:]
+        return found | {"mask_f_score": float(2 * right / max(predicted + true, 1))}
 
     def truth(self, sample: dict) -> np.ndarray:
         within = (sample["distance"] >= self._boundary.min_distance) & (
@@ -47,7 +50,7 @@ class BoundaryEvaluator(Evaluator):
         return np.where(sample["label"] == 255, 255, within).astype(np.uint8)
 
     def _count(self, variables: dict, batch: dict) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        """counts: int32 (3, 2) pixels that are right, and all that count, of each score."""
+        """counts: int32 (5, 2) pixels that are right, and all that count, of each score."""
         corners = jnp.zeros_like(batch["size"])
         images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), self._normalization)
         outputs = models.apply(self._model, variables, images, sizes=batch["size"], maps=True)
@@ -61,7 +64,7 @@ class BoundaryEvaluator(Evaluator):
         sector = quantize(batch["angle"], num_directions, shifted=num_directions == 4 and not b.align_axis)
         found = mask == 1
         counted = [(valid, found == truth), (valid & truth, found & (direction == sector)),
-                   (valid & found, direction == sector)]  # fmt: skip
+                   (valid & found, direction == sector), (valid & found, truth), (valid & truth, found)]  # fmt: skip
         counts = jnp.stack([jnp.stack([jnp.sum(of & right), jnp.sum(of)]) for of, right in counted])
         totals = {"counts": counts.astype(jnp.int32), "index": batch["index"]}
         return totals, {"prediction": mask.astype(jnp.uint8)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import jax
@@ -24,6 +25,8 @@ from openseg_jax.evaluation.inference import Evaluator
 from openseg_jax.evaluation.legacy import legacy_scores
 from openseg_jax.evaluation.metrics import scores
 from openseg_jax.evaluation.progress import Progress, Writer
+from openseg_jax.evaluation.refined import RefinedEvaluator, WithOffsets, predict_offsets
+from openseg_jax.segfix.offset_files import OFFSET_SUFFIXES
 
 
 def evaluate(
@@ -64,14 +67,19 @@ def evaluate(
         raise InputError(f"{split} has no masks, so there is nothing to score: give --out for its predictions")
     if cityscapes and not (labelled and out and hasattr(source, "masks")):
         raise InputError("--cityscapes_scripts reads label PNGs and masks: give --out, and a folder with masks")
-    evaluator = Evaluator(model, config.eval, source, metadata.normalization, mesh)
     console = Console(quiet=jax.process_index() != 0)
+    track_on = lambda what: lambda steps, count: track(steps, what, count, console=console)  # noqa: E731
     folder = Path(out) if out else None
+    kind = Evaluator
+    if config.eval.segfix:
+        source = _with_offsets(config.eval, source, folder, track_on(f"predicting the offsets of {split}"))
+        kind = functools.partial(RefinedEvaluator, scale=config.eval.segfix_scale)
+    evaluator = kind(model, config.eval, source, metadata.normalization, mesh)
     path = folder / "progress.npz" if folder else None
     key = {"checkpoint": str(checkpoint), "step": metadata.step, "split": split, "images": list(map(str, source.names)),
            "eval": config.eval.to_json_best_effort(), "boundaries": boundaries}  # fmt: skip
     found = Progress.read(path, key) if path and resume else None
-    progress = found or Progress.begin(key, len(source), len(classes))
+    progress = found or Progress.begin(key, len(source), len(classes), evaluator.versions)
     if found:
         console.print(f"going on after {found.batches} of {evaluator.batch_count} batches")
     progress.failures |= getattr(source, "incomplete", {})
@@ -80,25 +88,29 @@ def evaluate(
         variables,
         on_prediction=pictures.on_prediction if folder or boundaries else None,
         on_counts=progress.images.__setitem__,
+        on_unrefined=pictures.on_unrefined if boundaries else None,
         on_probabilities=pictures.on_probabilities if probabilities and folder else None,
         on_failure=pictures.on_failure,
         on_batch=Writer(progress, path),
-        progress=lambda batches, count: track(batches, f"evaluating {split}", count, console=console),
+        progress=track_on(f"evaluating {split}"),
         start=progress.batches,
     )
     progress.gather()  # after which the pictures of all processes are there, too
     for name, message in progress.failures.items():
         console.print(f"[red]left out[/red] {name}: {message}")
-    confusion = np.asarray(progress.total) + np.zeros((len(classes),) * 2, np.int64)
+    confusion, *unrefined = np.zeros((evaluator.versions, len(classes), len(classes)), np.int64) + progress.total
     if labelled and not confusion.sum():
         raise InputError(f"no pixel of {split} is labelled, so there is nothing to score")
     result = {}
     if labelled:
         result = scores(confusion) | {"interval": statistics.interval(progress.images)}
-        f_scores_of_images = _scored(progress.boundaries)[..., 0] if boundaries else None
-        result |= _boundary_scores(progress.boundaries) if boundaries else {}
+        result |= _boundary_scores(progress.boundaries[0]) if boundaries else {}
+        if unrefined:
+            result["before_refinement"] = evaluator.summary(unrefined[0])
+            result["before_refinement"] |= _boundary_scores(progress.boundaries[1]) if boundaries else {}
         if legacy:
-            result["legacy"] = legacy_scores(confusion, f_scores_of_images, evaluator.pixels, classes)
+            of_images = _scored(progress.boundaries[0])[..., 0] if boundaries else None
+            result["legacy"] = legacy_scores(confusion, of_images, evaluator.pixels, classes)
         if cityscapes:
             result["cityscapes_scripts"] = _official(source, folder, progress.failures)
         report.print_scores(result, confusion, classes, console)
@@ -132,11 +144,17 @@ class _Pictures:
     def on_prediction(self, index: int, ids: np.ndarray) -> None:
         sample = self.source[index]
         if self.boundaries:
-            pair = ids, sample["label"], len(self.classes)
-            self.progress.boundaries[index] = np.column_stack([f_scores(*pair), boundary_regions(*pair)])
+            self._score_boundaries(0, index, ids, sample["label"])
         if self.folder:
             truth = sample["label"] if self.labelled else None
             report.write_prediction(self.folder, sample["name"], ids, self.classes, sample["image"], truth)
+
+    def on_unrefined(self, index: int, ids: np.ndarray) -> None:
+        self._score_boundaries(1, index, ids, self.source[index]["label"])
+
+    def _score_boundaries(self, version: int, index: int, ids: np.ndarray, truth: np.ndarray) -> None:
+        pair = ids, truth, len(self.classes)
+        self.progress.boundaries[version, index] = np.column_stack([f_scores(*pair), boundary_regions(*pair)])
 
     def on_probabilities(self, index: int, probabilities: np.ndarray) -> None:
         path = self.folder / "prob" / f"{self.source.names[index]}.npy"
@@ -145,6 +163,19 @@ class _Pictures:
 
     def on_failure(self, index: int, error: InputError) -> None:
         self.progress.failures[str(self.source.names[index])] = str(error)
+
+
+def _with_offsets(config, source, folder: Path | None, progress):
+    """The source with the offsets of `eval.segfix`: a folder of them, or a net, whose go to OUT/offsets."""
+    given = Path(config.segfix).expanduser()
+    if not given.is_dir():
+        raise InputError(f"eval.segfix={given} is no folder: give one of offsets, or a checkpoint of a SegFix net")
+    if any(file.suffix in OFFSET_SUFFIXES for file in given.iterdir()):
+        return WithOffsets(source, given)
+    if folder is None:
+        raise InputError("eval.segfix names a net, whose offsets are written: give --out")
+    predict_offsets(given, source, config.batch_size, folder / "offsets", progress)
+    return WithOffsets(source, folder / "offsets")
 
 
 def _official(source, folder: Path, failures: dict[str, str]) -> dict[str, float]:
@@ -181,7 +212,10 @@ def _source(config, split: str, classes):
 
 
 def _boundary_scores(boundaries: np.ndarray) -> dict[str, float]:
-    """Means over the classes that occur: of the mean F-score over images, and of boundary IoU."""
+    """Means over the classes that occur: of the mean F-score over images, and of boundary IoU.
+
+    boundaries: (images, K, 3), see `Progress`.
+    """
     scored = _scored(boundaries)
     inside, union = scored[..., 1:].sum(0).T
     iou = np.where(union > 0, inside / np.maximum(union, 1), np.nan)

@@ -41,6 +41,8 @@ DEFAULTS = {
     "crop_stride": (),  # between windows; their size if not given
     "crop_window": "uniform",  # or gaussian
     "exact_shapes": False,  # no padding, one program per size; to compare
+    "segfix": "",  # refine before scoring, by the offsets in this folder, or by this checkpoint of a SegFix net
+    "segfix_scale": 2,  # times as far as the offsets
 }
 
 
@@ -116,6 +118,7 @@ class Evaluator:
     """Runs a model over a source of samples. Made once, it compiles once per bucket, for any number of runs."""
 
     main_score = "miou"
+    versions = 1  # of the counts, see `RefinedEvaluator`
     classes: ClassTable | None = None  # of what it predicts, if not those of the data
     maps: tuple[str, ...] = ()  # of a sample, besides image and label
 
@@ -128,7 +131,7 @@ class Evaluator:
         pairs = getattr(getattr(source, "classes", None), "flip_pairs", ())
         self._protocol = make_protocol(config, pairs)
         if self._protocol.by_depth:
-            self.maps = ("depth",)
+            self.maps = (*self.maps, "depth")
         self._source, self._mesh, self._batch_size = source, mesh, config.batch_size
         self._input_size, self._net_size = input_size(config), net_size(config)
         self._unreadable: dict[int, InputError] = {}
@@ -151,6 +154,7 @@ class Evaluator:
         *,
         on_counts: Callable[[int, np.ndarray], None] | None = None,
         on_probabilities: Callable[[int, np.ndarray], None] | None = None,
+        on_unrefined: Callable[[int, np.ndarray], None] | None = None,
         on_failure: Callable[[int, InputError], None] | None = None,
         on_batch: Callable[[int, np.ndarray], None] | None = None,
         first: int | None = None,
@@ -159,7 +163,8 @@ class Evaluator:
         """int64 counts over the whole source: the (K, K) confusion matrix.
 
         on_prediction: called with (index, uint8 (H, W) class ids) for each image; on_counts with (index, int (3, K)
-        pixels that are right, labelled and predicted of each class); on_probabilities with (index, float16 (H, W, K)).
+        pixels that are right, labelled and predicted of each class); on_probabilities with (index, float16 (H, W, K));
+        on_unrefined with (index, class ids before refinement), by a `RefinedEvaluator`.
         first: call on_prediction for so many images only, those of the lowest indices; the others stay on the device.
         on_failure: called for a sample that cannot be read, which is left out; without it, that is an error.
         on_batch: called with (batches done, the counts so far). start: batches to leave out, done by an earlier run.
@@ -181,7 +186,7 @@ class Evaluator:
             start=start,
             on_failure=on_failure,
         )
-        callbacks = _Callbacks(on_prediction, on_counts, on_probabilities, first)
+        callbacks = _Callbacks(on_prediction, on_counts, on_probabilities, on_unrefined, first)
         step = self._step_with_probabilities if on_probabilities else self._step
         total, pending, done = 0, None, start
         for batch in _and_none(progress(batches, self.batch_count - start)):
@@ -256,6 +261,7 @@ class _Callbacks(NamedTuple):
     prediction: Callable | None
     counts: Callable | None
     probabilities: Callable | None
+    unrefined: Callable | None
     first: int | None
 
 

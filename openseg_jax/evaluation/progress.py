@@ -22,8 +22,9 @@ _BATCHES = 50  # or, as several processes have to agree on when, so many batches
 @dataclasses.dataclass
 class Progress:
     """key: what must be the same for a run to go on: checkpoint, config, split. batches: done. total: the counts.
-    images: int32 (images, 3, K). boundaries: float64 (images, K, 3), boundary F-score, intersection and union of the
-    boundary regions; the last two are nan where not scored. failures: what could not be read, by name.
+    images: int32 (images, 3, K). boundaries: float64 (versions, images, K, 3), boundary F-score, intersection and union
+    of the boundary regions, nan where not scored; the second version is before refinement. failures: what could not be
+    read, by name.
     """
 
     key: dict
@@ -34,8 +35,8 @@ class Progress:
     failures: dict[str, str]
 
     @classmethod
-    def begin(cls, key: dict, count: int, num_classes: int) -> Progress:
-        boundaries = np.full((count, num_classes, 3), np.nan)
+    def begin(cls, key: dict, count: int, num_classes: int, versions: int = 1) -> Progress:
+        boundaries = np.full((versions, count, num_classes, 3), np.nan)
         return cls(key, 0, 0, np.zeros((count, 3, num_classes), np.int32), boundaries, {})
 
     @classmethod

@@ -18,6 +18,7 @@ from openseg_jax.data.images import read_image, write_image, write_mask
 from openseg_jax.evaluation import statistics
 
 WORST = 12  # images in a report
+OTHER_SCORES = ("before_refinement", "legacy", "cityscapes_scripts")
 
 
 def write(out: Path, scores: dict, confusion, classes: ClassTable, names: list[str], counts, facts: dict) -> None:
@@ -48,7 +49,7 @@ def print_scores(scores: dict, confusion: np.ndarray, classes: ClassTable, conso
     if "boundary_iou" in scores:
         f, iou = _percent(scores["boundary_f_score"]), _percent(scores["boundary_iou"])
         console.print(f"boundary F-score {f} %, boundary IoU {iou} %")
-    for source in ("legacy", "cityscapes_scripts"):
+    for source in OTHER_SCORES:
         if source in scores:
             found = ", ".join(f"{name.replace('_', ' ')} {_percent(x)} %" for name, x in scores[source].items())
             console.print(f"{source.replace('_', ' ')}: {found}")
@@ -112,7 +113,7 @@ def write_images(out: Path, names: list[str], counts: np.ndarray) -> None:
 def write_page(out: Path, scores: dict, confusion, classes: ClassTable, names, counts, context: dict) -> None:
     """report.html: tables, the confusion matrix, and the images with the lowest mIoU."""
     numbers = {key: value for key, value in scores.items() if np.isscalar(value)}
-    for source in ("legacy", "cityscapes_scripts"):
+    for source in OTHER_SCORES:
         numbers |= {f"{key} ({source})": value for key, value in scores.get(source, {}).items()}
     summary = [(key.replace("_", " "), _percent(value)) for key, value in numbers.items()]
     rows = zip(classes.names, scores["iou"], scores["accuracy"], confusion.sum(1), strict=True)

@@ -51,6 +51,8 @@ class OffsetPredictor(Evaluator):
 
     def _check(self, model: models.Segmentor, config) -> None:
         if model.head is None or model.head.main_output != "mask":
-            raise InputError(f"{model.spec.name} predicts no boundaries and directions: give the checkpoint of a SegFix net")
+            raise InputError(
+                f"{model.spec.name} predicts no boundaries and directions: give the checkpoint of a SegFix net"
+            )
         if config.protocol not in ("single", "crops"):
             raise InputError(f'offsets are predicted with eval.protocol "single" or "crops", found {config.protocol!r}')

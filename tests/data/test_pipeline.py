@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from openseg_jax.data import FolderSource, Mixture, SyntheticSource, load_classes
-from openseg_jax.data.collate import Collate
 from openseg_jax.data.buckets import make_buckets
+from openseg_jax.data.collate import Collate
 from openseg_jax.data.pipeline import TrainSamples, eval_batches, train_batches
 from openseg_jax.data.transforms import Compose, RandomBrightness, RandomCrop, RandomFlip, RandomResize
 from openseg_jax.errors import InputError

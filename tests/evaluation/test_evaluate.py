@@ -17,12 +17,15 @@ from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.data.transforms import min_side_size, resize
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation import progress, report
+from openseg_jax.evaluation.boundary_scores import f_scores
 from openseg_jax.evaluation.evaluate import evaluate
 from openseg_jax.evaluation.inference import Evaluator, predict
 from openseg_jax.evaluation.metrics import confusion_matrix
 from openseg_jax.models.layers import FeatureMap
 from openseg_jax.models.resize import cubic
 from openseg_jax.predict import Predictor
+from openseg_jax.segfix.offset_files import read_offsets
+from openseg_jax.segfix.refine import refine
 from tests import commands, tiny
 from tests.data import folders
 from tests.training import runs
@@ -336,3 +339,53 @@ def test_comparing_two_reports(whole, tmp_path, capsys):
     assert commands.call("openseg_jax.evaluation", "compare", whole[1], whole[1]) == 0
     assert "mIoU +0.00 %" in capsys.readouterr().out
     assert "there is no" in commands.fails_here(capsys, "openseg_jax.evaluation", "compare", whole[1], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def segfix(tmp_path_factory):
+    """The checkpoint of a SegFix net."""
+    folder, model = tmp_path_factory.mktemp("segfix"), tiny.create("segfix_hrnet")
+    variables = tiny.random_variables(model)
+    mask = variables["params"]["head"]["mask"]["classify"]
+    mask["kernel"] = mask["kernel"][..., ::-1]  # or else it finds no boundary
+    saved = checkpoints.Checkpoints(folder)
+    saved.save(variables, checkpoints.Metadata(model.spec.to_dict(), Normalization()))
+    saved.close()
+    return folder
+
+
+def test_refined_predictions_are_scored(setting, whole, segfix, tmp_path, capsys):
+    """By a net, and by the files of offsets that it left: as refining each prediction and counting it."""
+    root, *_, source = setting
+    result = evaluated(setting, tmp_path / "net", boundaries=True, eval={"segfix": str(segfix)})
+    before = result["before_refinement"]
+    assert all(before[name] == whole[0][name] for name in before)
+    assert before["miou"] != result["miou"]
+    assert "before refinement: miou" in capsys.readouterr().out
+    confusion, f = 0, []
+    for index, name in enumerate(source.names):
+        ids = Predictor(root / "checkpoint")([source[index]["image"]])[0]
+        refined = np.asarray(refine(ids, read_offsets(tmp_path / "net" / "offsets" / f"{name}.npz"), scale=2))
+        confusion += np.asarray(confusion_matrix(source[index]["label"], refined, 3))
+        f.append(f_scores(refined, source[index]["label"], 3))
+    np.testing.assert_array_equal(json.loads((tmp_path / "net" / "report.json").read_text())["confusion"], confusion)
+    assert result["boundary_f_score"] == pytest.approx(np.nanmean(np.nanmean(f, axis=0)), rel=1e-12)
+    (tmp_path / "net" / "offsets" / "scene3.npz").unlink()
+    with pytest.raises(RunError, match="1 images of val could not be read; the scores are of the 8 others"):
+        evaluated(setting, tmp_path / "files", eval={"segfix": str(tmp_path / "net" / "offsets")})
+    assert "has no offsets for scene3" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(InputError, match="eval.segfix=nowhere is no folder"):
+        evaluated(setting, None, eval={"segfix": "nowhere"})
+    with pytest.raises(InputError, match="whose offsets are written: give --out"):
+        evaluated(setting, None, eval={"segfix": str(segfix)})
+
+
+def test_a_segfix_net_is_scored_for_its_boundaries(setting, segfix, capsys):
+    root = setting[0]
+    arguments = [f"--config.data.root={root}", f"--config.data.classes={root / 'classes.json'}"]
+    config = load_config("configs/segfix.py:folder", [*arguments, "--config.eval.batch_size=8"])
+    found = evaluate(config, str(segfix))
+    assert f"mask f score {100 * found['mask_f_score']:.2f} %" in capsys.readouterr().out
+    config.data.maps = ()
+    with pytest.raises(InputError, match="segfix_hrnet predicts boundaries: take configs/segfix.py"):
+        evaluate(config, str(segfix))

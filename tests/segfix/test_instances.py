@@ -13,7 +13,8 @@ from pycocotools import mask as coder
 from openseg_jax.errors import InputError
 from openseg_jax.segfix import instances
 from openseg_jax.segfix.instances import Instance
-from openseg_jax.segfix.refine import refine, write_offsets
+from openseg_jax.segfix.offset_files import write_offsets
+from openseg_jax.segfix.refine import refine
 from tests.conftest import golden
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
@@ -54,7 +55,7 @@ def test_as_the_original(tmp_path, scale, suffix):
     (tmp_path / "nothing_pred.txt").write_text("")
     write_offsets(tmp_path / f"a{suffix}", content["ref_in_offset"])
     out = tmp_path / "out"
-    assert instances.refine_cityscapes(tmp_path, tmp_path, out, scale=scale) == 2
+    assert instances.refine_cityscapes(tmp_path, tmp_path, out, scale=scale).maps == 2
     for i, expected in enumerate(content[f"refine_inst_scale{scale}"]):
         np.testing.assert_array_equal(read_png(out / f"mask{i}.png"), expected)
     assert (out / "a_pred.txt").read_text() == text
@@ -79,7 +80,10 @@ def test_images_of_many_sizes(tmp_path):
         offsets = rng.integers(-2, 3, (*size, 2))
         write_offsets(tmp_path / "offsets" / f"image{i}.npz", offsets)
         expected |= {f"image{i}_{j}.png": np.asarray(refine(m, offsets, scale=1)) * 255 for j, m in enumerate(masks)}
-    assert instances.refine_cityscapes(tmp_path / "in", tmp_path / "offsets", tmp_path / "out", max_buckets=2) == 12
+    folders = tmp_path / "in", tmp_path / "offsets", tmp_path / "out"
+    refined = instances.refine_cityscapes(*folders, max_buckets=2)
+    changed = sum((mask != read_png(folders[0] / name)).sum() for name, mask in expected.items())
+    assert refined == (12, 3 * (40 * 50 + 30 * 60 + 40 * 50 + 9 * 9), changed)
     for name, mask in expected.items():
         np.testing.assert_array_equal(read_png(tmp_path / "out" / name), mask)
 
@@ -196,7 +200,7 @@ def test_coco_as_the_original_on_masks(tmp_path, scale):
     assert instances.read_coco(tmp_path / "given.json") == given
     write_offsets(tmp_path / "7.mat", content["ref_in_offset"])
     out = tmp_path / "out" / "refined.json"
-    assert instances.refine_coco(tmp_path / "given.json", tmp_path, out, scale=scale) == 2
+    assert instances.refine_coco(tmp_path / "given.json", tmp_path, out, scale=scale).maps == 2
     for before, after, expected in zip(
         given, instances.read_coco(out), content[f"refine_inst_scale{scale}"], strict=True
     ):

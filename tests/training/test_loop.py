@@ -355,7 +355,8 @@ def test_segfix_and_ce2p_train(tmp_path):
     segfix = {"loss__name": "segfix", "data__maps": ("offset",), "model__backbone": "deepbase_resnet18_dilated8"}
     segfix |= {"model__options": ConfigDict(tiny.RESNET | {"channels": 8})}
     result = loop.train(runs.config("segfix_hrnet", **common, **segfix), tmp_path / "segfix")
-    assert set(result) == {"mask_accuracy", "direction_accuracy", "direction_accuracy_predicted"}
+    directions = {"direction_accuracy", "direction_accuracy_predicted"}
+    assert set(result) == directions | {"mask_accuracy", "mask_precision", "mask_recall", "mask_f_score"}
     assert 0 < result["mask_accuracy"] < 1
     assert len(list((tmp_path / "segfix" / "overlay").iterdir())) == 4
     result = loop.train(runs.config("ce2p_asp_ocrnet", **common, loss__name="ce2p"), tmp_path / "ce2p")

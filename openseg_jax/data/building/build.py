@@ -14,15 +14,12 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import cv2
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from rich.console import Console
@@ -36,6 +33,7 @@ from openseg_jax.data.building.builder import Sample, SegmentationBuilder, prepa
 from openseg_jax.data.building.datasets import BUILDERS
 from openseg_jax.data.building.journal import Journal
 from openseg_jax.data.classes import ClassTable
+from openseg_jax.data.workers import start_worker
 from openseg_jax.errors import InputError
 
 SAMPLES_PER_SHARD = 256
@@ -202,7 +200,7 @@ def _run(shards: list[Shard], rows: list[dict | None], workers: int) -> Iterator
         yield from map(make_shard, shards, rows)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
         futures = [pool.submit(make_shard, shard, row) for shard, row in zip(shards, rows, strict=True)]
         try:
             for future in as_completed(futures):
@@ -214,18 +212,6 @@ def _run(shards: list[Shard], rows: list[dict | None], workers: int) -> Iterator
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(0)  # the processes are the parallelism
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches all processes, and the parent cleans up
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()  # a killed parent leaves no workers behind
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from openseg_jax.data.classes import IGNORE
 Sample = dict
 
 # What is put where a map has no pixels.
-FILLS = {"label": IGNORE, "edge": 0, "distance": 255, "angle": 0.0, "depth": 63.0}
+FILLS = {"label": IGNORE, "edge": 0, "distance": 255, "angle": 0.0, "depth": 63.0, "offsets": 0}
 
 PERMUTATIONS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
