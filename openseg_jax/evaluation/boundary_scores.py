@@ -66,6 +66,27 @@ def boundary_regions(
     return result
 
 
+def mean_scores(found: np.ndarray) -> dict[str, float]:
+    """Means over the classes that occur: of the mean F-score over images, and of boundary IoU.
+
+    found: (images, K, 3), of each image `f_scores` and `boundary_regions`; nan where an image was not scored.
+    """
+    found = scored(found)
+    inside, union = found[..., 1:].sum(0).T
+    iou = np.where(union > 0, inside / np.maximum(union, 1), np.nan)
+    present = ~np.isnan(found[..., 0])
+    f, counts = np.nan_to_num(found[..., 0]).sum(0), present.sum(0)
+    return {
+        "boundary_f_score": float((f[counts > 0] / counts[counts > 0]).mean()),
+        "boundary_iou": float(np.nanmean(iou)),
+    }
+
+
+def scored(found: np.ndarray) -> np.ndarray:
+    """Those of the images that were scored."""
+    return found[~np.isnan(found[..., 1]).any(1)]
+
+
 def _rim(mask: np.ndarray, distance: int) -> np.ndarray:
     """The pixels of a mask that `distance` rounds of erosion by a 3x3 square take away; beyond the image is nothing."""
     padded = np.pad(mask.astype(np.uint8), 1)

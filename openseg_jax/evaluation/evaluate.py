@@ -19,7 +19,7 @@ from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation import report, statistics
 from openseg_jax.evaluation.boundaries import BoundaryEvaluator
-from openseg_jax.evaluation.boundary_scores import boundary_regions, f_scores
+from openseg_jax.evaluation.boundary_scores import boundary_regions, f_scores, mean_scores, scored
 from openseg_jax.evaluation.cityscapes import official_scores
 from openseg_jax.evaluation.inference import Evaluator
 from openseg_jax.evaluation.legacy import legacy_scores
@@ -98,35 +98,41 @@ def evaluate(
     progress.gather()  # after which the pictures of all processes are there, too
     for name, message in progress.failures.items():
         console.print(f"[red]left out[/red] {name}: {message}")
-    confusion, *unrefined = np.zeros((evaluator.versions, len(classes), len(classes)), np.int64) + progress.total
-    if labelled and not confusion.sum():
+    confusions = np.zeros((evaluator.versions, len(classes), len(classes)), np.int64) + progress.total
+    if labelled and not confusions.any():
         raise InputError(f"no pixel of {split} is labelled, so there is nothing to score")
     result = {}
     if labelled:
-        result = scores(confusion) | {"interval": statistics.interval(progress.images)}
-        result |= _boundary_scores(progress.boundaries[0]) if boundaries else {}
-        if unrefined:
-            result["before_refinement"] = evaluator.summary(unrefined[0])
-            result["before_refinement"] |= _boundary_scores(progress.boundaries[1]) if boundaries else {}
+        result = _scores(confusions, progress, boundaries)
         if legacy:
-            of_images = _scored(progress.boundaries[0])[..., 0] if boundaries else None
-            result["legacy"] = legacy_scores(confusion, of_images, evaluator.pixels, classes)
+            f = scored(progress.boundaries[0])[..., 0] if boundaries else None
+            result["legacy"] = legacy_scores(confusions[0], f, evaluator.pixels, classes)
         if cityscapes:
             result["cityscapes_scripts"] = _official(source, folder, progress.failures)
-        report.print_scores(result, confusion, classes, console)
+        report.print_scores(result, confusions[0], classes, console)
     if folder and jax.process_index() == 0:
         if labelled:
             facts = {"checkpoint": str(checkpoint), "step": metadata.step, "model": metadata.model, "split": split,
                      "images": len(source), "protocol": config.eval.to_dict(), "failures": progress.failures,
                      "normalization": metadata.normalization.to_dict()}  # fmt: skip
-            report.write(folder, result, confusion, classes, key["images"], progress.images, facts)
+            report.write(folder, result, confusions[0], classes, key["images"], progress.images, facts)
         path.unlink(missing_ok=True)
         console.print(f"report.json, report.html, images.csv, label/, color/ and overlay/ are in {folder}")
     if progress.failures:
-        scored = sum(name not in progress.failures for name in source.names)
+        rest = sum(name not in progress.failures for name in source.names)
         raise RunError(
-            f"{len(progress.failures)} images of {split} could not be read; the scores are of the {scored} others"
+            f"{len(progress.failures)} images of {split} could not be read; the scores are of the {rest} others"
         )
+    return result
+
+
+def _scores(confusions: np.ndarray, progress: Progress, boundaries: bool) -> dict:
+    """Of the results, and before refinement, if there was one."""
+    result = scores(confusions[0]) | {"interval": statistics.interval(progress.images)}
+    result |= mean_scores(progress.boundaries[0]) if boundaries else {}
+    for before, found in zip(confusions[1:], progress.boundaries[1:], strict=True):
+        numbers = {name: value for name, value in scores(before).items() if np.isscalar(value)}
+        result["before_refinement"] = numbers | (mean_scores(found) if boundaries else {})
     return result
 
 
@@ -209,21 +215,3 @@ def _source(config, split: str, classes):
         if folder.is_dir() and not (folder / config.label_folder).is_dir():
             return PictureSource.of_folder(folder / config.image_folder, classes)
     return data.make_source(config, split, complete=False)
-
-
-def _boundary_scores(boundaries: np.ndarray) -> dict[str, float]:
-    """Means over the classes that occur: of the mean F-score over images, and of boundary IoU.
-
-    boundaries: (images, K, 3), see `Progress`.
-    """
-    scored = _scored(boundaries)
-    inside, union = scored[..., 1:].sum(0).T
-    iou = np.where(union > 0, inside / np.maximum(union, 1), np.nan)
-    present = ~np.isnan(scored[..., 0])
-    f = np.nan_to_num(scored[..., 0]).sum(0)[present.any(0)] / present.sum(0)[present.any(0)]
-    return {"boundary_f_score": float(f.mean()), "boundary_iou": float(np.nanmean(iou))}
-
-
-def _scored(boundaries: np.ndarray) -> np.ndarray:
-    """Those of the images that were scored."""
-    return boundaries[~np.isnan(boundaries[..., 1]).any(1)]
