@@ -20,12 +20,14 @@ class CachedSource:
     """The samples of `source`, read from FOLDER/pixels, which is written on the first use.
 
     The file holds image and label of one sample after the other, 4 bytes per pixel. It is complete or does not exist;
-    a cache of other data, or of masks read through another class table, is refused.
+    a cache of other data, or of masks read through another class table, is refused. Further maps of the source, such as
+    those of SegFix, are read or computed anew.
     progress: wraps the iteration over samples while the file is written.
     """
 
     def __init__(self, source, folder: str | os.PathLike, progress: Callable[[Iterable, int], Iterable] | None = None):
         self.classes, self.names, self.folder = source.classes, source.names, Path(folder).expanduser()
+        self._maps = source.further
         self.sizes = np.array([source.size(index) for index in range(len(source))], np.int64)
         self.starts = np.concatenate([[0], np.cumsum(self.sizes.prod(1) * 4)])
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,8 @@ class CachedSource:
         return tuple(map(int, self.sizes[index]))
 
     def __getitem__(self, index: int) -> dict:
-        return self.window(index, 0, 0, *self.size(index))
+        sample = self.window(index, 0, 0, *self.size(index))
+        return sample | self._maps(sample["name"], sample["label"])
 
     def window(self, index: int, top: int, left: int, height: int, width: int) -> dict:
         """A part of a sample; only its rows are read."""

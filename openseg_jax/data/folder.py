@@ -48,7 +48,7 @@ class FolderSource:
         self.names = sorted(images.keys() & masks.keys())
         self.images = [images[name] for name in self.names]
         self.masks = [masks[name] for name in self.names]
-        self._further = Maps(maps, offset_folder, classes, folder)
+        self.further = Maps(maps, offset_folder, classes, folder)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,7 +63,7 @@ class FolderSource:
             )
         label = self.classes.encode(mask, str(self.masks[index]))
         name = self.names[index]
-        return {"image": image, "label": label, "name": name} | self._further(name, label)
+        return {"image": image, "label": label, "name": name} | self.further(name, label)
 
     def stamps(self) -> list[list[int]]:
         """Length and time of change of every file."""

@@ -35,7 +35,7 @@ class RecordSource:
         import tensorflow_datasets as tfds  # here, because it takes half a second that other sources need not wait
 
         self.root, self.split, self.classes = root, split, classes
-        self._further = Maps(maps, offset_folder, classes)
+        self.further = Maps(maps, offset_folder, classes)
         folder = _version_folder(root)
         if not (folder / "dataset_info.json").is_file():
             raise InputError(f"{folder} is not complete: run the build command again, and it goes on where it stopped")
@@ -63,7 +63,7 @@ class RecordSource:
         if record["label"]:
             mask = decode_mask(record["label"], where, colors=self.classes.masks == "colors")
             sample["label"] = self.classes.encode(mask, where)
-            sample |= self._further(self.names[index], sample["label"])
+            sample |= self.further(self.names[index], sample["label"])
         return sample
 
     def size(self, index: int) -> tuple[int, int]:
@@ -77,7 +77,7 @@ class RecordSource:
         return [[path.stat().length, int(path.stat().mtime)] for path in files]
 
     def __reduce__(self):
-        reopen = functools.partial(RecordSource, maps=self._further.maps)
+        reopen = functools.partial(RecordSource, maps=self.further.maps)
         return reopen, (self.root, self.split, self.classes)
 
 

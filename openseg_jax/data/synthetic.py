@@ -49,7 +49,7 @@ class SyntheticSource:
     ):
         self.split, self.scene_size, self.seed = split, tuple(size), seed
         self.names = [f"{split}_{index:05d}" for index in range(count)]
-        self._further = Maps(maps, offset_folder, self.classes)
+        self.further = Maps(maps, offset_folder, self.classes)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,7 +78,7 @@ class SyntheticSource:
         image = image * light[..., None] + rng.normal(0, 8, (height, width, 1))
         name = self.names[index]
         sample = {"image": np.clip(image, 0, 255).astype(np.uint8), "label": label, "name": name}
-        return sample | self._further(name, label)
+        return sample | self.further(name, label)
 
 
 def _shape(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

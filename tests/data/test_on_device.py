@@ -80,7 +80,9 @@ def test_canvas_holds_the_windows():
 
 def test_cache_reads_the_same(tmp_path):
     root = folders.write(tmp_path)
-    source = FolderSource(str(root), "train", load_classes(str(root / "classes.json")))
+    source = FolderSource(
+        str(root), "train", load_classes(str(root / "classes.json")), maps=("offset",), offset_folder=""
+    )
     cached = CachedSource(source, tmp_path / "cache")
     again = CachedSource(source, tmp_path / "cache")
     assert len(again) == len(source)
