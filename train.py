@@ -28,8 +28,8 @@ def main() -> None:
         return
     result = train(CONFIG.value, WORKDIR.value, parse_steps(PROFILE.value))
     if result:
-        name, score = next(iter(result.items()))
-        print(f"validation {commands.SCORES.get(name, name)} {100 * score:.2f} %, checkpoints in {WORKDIR.value}")
+        name = next(name for name in commands.SCORES if name in result)
+        print(f"validation {commands.SCORES[name]} {100 * result[name]:.2f} %, checkpoints in {WORKDIR.value}")
 
 
 if __name__ == "__main__":

@@ -325,6 +325,18 @@ def test_two_processes_find_the_same(setting, whole, tmp_path):
         assert (out / file).read_bytes() == (whole[1] / file).read_bytes()
 
 
+def test_nothing_to_score(setting, tmp_path):
+    root = shutil.copytree(setting[0], tmp_path / "data")
+    for file in (root / "val" / "label").iterdir():
+        Image.fromarray(np.full(np.asarray(Image.open(file)).shape[:2], 0, np.uint8)).save(file)
+    with pytest.raises(InputError, match="no pixel of val is labelled, so there is nothing to score"):
+        evaluated((root, *setting[1:]), None)
+    shutil.rmtree(root / "val" / "image")
+    (root / "val" / "image").mkdir()
+    with pytest.raises(InputError, match="val.image contains no .png"):
+        evaluated((root, *setting[1:]), None)
+
+
 def test_a_split_without_masks_gets_predictions(setting, whole, tmp_path):
     root = shutil.copytree(setting[0], tmp_path / "data")
     shutil.copytree(root / "val" / "image", root / "test" / "image")

@@ -72,7 +72,16 @@ CASES = {
     "sscrop": PAD | {"protocol": "crops", "crop": (64, 72)},
     "mscrop": PAD | {"protocol": "ms_crops", "crop": (64, 72), "scales": (0.75, 1.0, 1.5)},
     "ss_diverse_ade": {"min_side": 70, "pad_stride": 8},
+    "ss_coco_style": PAD,
+    "ss_lip_style_rgb": PAD,
     "ms_diverse_ade": {"min_side": 70, "pad_stride": 8, "protocol": "ms_flip", "scales": (0.5, 1.0, 1.5)},
+}
+
+
+RAW = {
+    "ade": (1, 2, 3, 4, 5),
+    "lip": (0, 1, 2, 3, 4),
+    "coco": (3, 5, 7, 9, 0),  # the original writes 0 in place of the last id, 11
 }
 
 
@@ -88,12 +97,21 @@ def test_label_maps_equal_the_originals(case):
     images = [Z[f"in_bgr_{name}"][..., ::-1] for name in "ab"]
     source = WithDepth(images) if case == "ms_depth" else ArraySource(images)
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
-    evaluator = Evaluator(model, config(max_buckets=1, **CASES[case]), source, Normalization(), mesh)
+    normalization = Normalization(channels="rgb") if "rgb" in case else Normalization()
+    evaluator = Evaluator(model, config(max_buckets=1, **CASES[case]), source, normalization, mesh)
     found = {}
     evaluator.run(variables, on_prediction=found.__setitem__)
-    raw = np.array([1, 2, 3, 4, 5] if "ade" in case else [7, 8, 11, 12, 13])
+    raw = np.array(next((ids for name, ids in RAW.items() if name in case), (7, 8, 11, 12, 13)))
     for index, name in enumerate("ab"):
         np.testing.assert_array_equal(raw[found[index]], Z[f"{case}__{name}__label_png"])
+
+
+def test_probabilities_equal_the_originals():
+    model, variables = stand_in()
+    mesh, found = sharding.make_mesh(devices=jax.devices()[:1]), {}
+    evaluator = Evaluator(model, config(**PAD), ArraySource([Z["in_bgr_a"][..., ::-1]]), Normalization(), mesh)
+    evaluator.run(variables, on_probabilities=found.__setitem__)
+    np.testing.assert_allclose(found[0][::3, ::3], Z["ss_fix_saveprob__a__prob"], atol=5e-4)  # they are float16
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if f"{case}__a__logits_padded" in Z])
