@@ -23,7 +23,7 @@ from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
 
 Read = Callable[[jax.Array], Any]  # logits (N, H, W, K) -> arrays (N, H, W, ...)
-_COLUMNS = 64  # that are resized at a time
+_BLOCK = 64  # rows and columns that are resized at a time
 
 # The `eval` part of a config.
 DEFAULTS = {
@@ -71,12 +71,14 @@ def predict(
     *,
     resized: bool = False,
     exact: bool = False,
+    rows: int = _BLOCK,
     read: Read = lambda logits: logits,
 ):
     """What `read` makes of the logits (N, H', W', K) at the images' own sizes, on the canvas of batch["label"].
 
     batch: as `data.pipeline.eval_batches` makes them. resized: whether the net sees another size than an image's own;
     logits are then brought back by OpenCV's cubic rule, as in the original. exact: the batch is not padded.
+    rows: that are resized at a time; all, where the rows of a picture are spread over devices.
     read: applied to each pixel, such as an arg max; beyond the images to logits of 0, or its result is 0.
     """
     corners = jnp.zeros_like(batch["size"])
@@ -91,27 +93,33 @@ def predict(
     logits = protocol.logits(net, FeatureMap(images, None if exact else batch["net_size"]), depth)
     cut = FeatureMap(logits.values, batch["size"]).zero_outside()
     if resized:
-        return _read_resized(cut, FeatureMap(batch["label"][..., None], batch["label_size"]), read)
+        return _read_resized(cut, FeatureMap(batch["label"][..., None], batch["label_size"]), read, rows)
     height, width = batch["label"].shape[1:]
     return read(cut.values[:, :height, :width])
 
 
-def _read_resized(logits: FeatureMap, like: FeatureMap, read: Read):
-    """Some columns at a time, up to those of the widest image: all classes at full size may not fit into memory."""
+def _read_resized(logits: FeatureMap, like: FeatureMap, read: Read, rows: int):
+    """In blocks, up to the height and width of the largest image: all classes at full size may not fit into memory."""
     n, height, width, _ = like.shape
-    block = min(_COLUMNS, width)
-    piece = jax.ShapeDtypeStruct((n, height, block, logits.shape[-1]), jnp.float32)
-    whole = jax.tree.map(
-        lambda x: jnp.zeros((n, height, -(-width // block) * block, *x.shape[3:]), x.dtype), jax.eval_shape(read, piece)
-    )
+    block = min(rows, height), min(_BLOCK, width)
+    most = -(-jnp.max(like.extent, axis=0) // jnp.array(block))
+    padded = [-(-side // b) * b for side, b in zip((height, width), block, strict=True)]
+    piece = jax.eval_shape(read, jax.ShapeDtypeStruct((n, *block, logits.shape[-1]), jnp.float32))
+    whole = jax.tree.map(lambda x: jnp.zeros((n, *padded, *x.shape[3:]), x.dtype), piece)
 
-    def columns(index: jax.Array, found):
-        values = read(resize.cubic_columns(logits, like=like, start=index * block, count=block).values)
-        put = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=index * block, axis=2)
-        return jax.tree.map(put, found, values)
+    def row_of_blocks(i: jax.Array, found):
+        strip = resize.cubic_part(logits, like=like, axis=1, start=i * block[0], count=block[0])
 
-    found = jax.lax.fori_loop(0, -(-jnp.max(like.extent[:, 1]) // block), columns, whole)
-    return jax.tree.map(lambda x: x[:, :, :width], found)
+        def one_block(j: jax.Array, found):
+            part = read(resize.cubic_part(strip, like=like, axis=2, start=j * block[1], count=block[1]).values)
+            place = (0, i * block[0], j * block[1])
+            put = lambda whole, x: jax.lax.dynamic_update_slice(whole, x, (*place, *[0] * (x.ndim - 3)))  # noqa: E731
+            return jax.tree.map(put, found, part)
+
+        return jax.lax.fori_loop(0, most[1], one_block, found)
+
+    found = jax.lax.fori_loop(0, most[0], row_of_blocks, whole)
+    return jax.tree.map(lambda x: x[:, :height, :width], found)
 
 
 class Evaluator:
@@ -220,7 +228,9 @@ class Evaluator:
         return self._counted(batch, self._predict(variables, batch, wanted))
 
     def _predict(self, variables: dict, batch: dict, wanted: dict[str, Read]) -> dict[str, jax.Array]:
-        modes = {"resized": self._resized, "exact": self._exact}
+        height = batch["label"].shape[1]
+        rows = height if sharding.splits_rows(self._mesh, height) else _BLOCK
+        modes = {"resized": self._resized, "exact": self._exact, "rows": rows}
         read = lambda logits: {name: of(logits) for name, of in wanted.items()}  # noqa: E731
         return predict(self._model, variables, batch, self._normalization, self._protocol, **modes, read=read)
 

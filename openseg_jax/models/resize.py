@@ -26,13 +26,12 @@ def cubic(x: FeatureMap, *, like: FeatureMap) -> FeatureMap:
     return _resize(x, like, cubic_taps)
 
 
-def cubic_columns(x: FeatureMap, *, like: FeatureMap, start: jax.Array, count: int) -> FeatureMap:
-    """`count` columns of `cubic(x, like=like)`, from `start` on, where all of them would take too much memory."""
-    (h_in, h_out), (w_in, w_out) = ([_true_sizes(m, axis) for m in (x, like)] for axis in (1, 2))
-    values = _interpolate_each(x.values, *cubic_taps(start + jnp.arange(count)[None], w_in, w_out), 2)
-    values = _interpolate_each(values, *cubic_taps(jnp.arange(like.shape[1])[None], h_in, h_out), 1)
-    width = jnp.clip(w_out - start, 0, count)
-    return FeatureMap(values, jnp.concatenate([h_out, width], axis=1)).zero_outside()
+def cubic_part(x: FeatureMap, *, like: FeatureMap, axis: int, start: jax.Array, count: int) -> FeatureMap:
+    """`count` rows (axis 1) or columns (axis 2), from `start` on, of `x` resized along this axis as `cubic` does."""
+    n_in, n_out = (_true_sizes(m, axis) for m in (x, like))
+    values = _interpolate_each(x.values, *cubic_taps(start + jnp.arange(count)[None], n_in, n_out), axis)
+    part, other = jnp.clip(n_out - start, 0, count), _true_sizes(x, 3 - axis)
+    return FeatureMap(values, jnp.concatenate([part, other] if axis == 1 else [other, part], axis=1)).zero_outside()
 
 
 def nearest(x: FeatureMap, *, like: FeatureMap) -> FeatureMap:
