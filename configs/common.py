@@ -56,6 +56,7 @@ def base(model: str) -> ConfigDict:
                 "aspect": (0.9, 1.1),
                 "crop": (512, 1024),  # height, width
                 "flip": 0.5,
+                "legacy_angle": False,  # as in the original, directions of exactly 0 and 180 degrees are not mirrored
                 "brightness": 10,
                 "contrast": (0.5, 1.5),
                 "saturation": (0.5, 1.5),

@@ -1,12 +1,12 @@
 """SegFix, which learns where boundaries are and which way leads off them: the original's recipes.
 
-    python train.py --config=configs/segfix.py:cityscapes,hrnet2x20 --workdir=DIR --config.data.root=PATH
+    python train.py --config=configs/segfix.py:cityscapes,hrnet2x_w20 --workdir=DIR --config.data.root=PATH
 
-The first word is the data set: cityscapes, ade20k, camvid or folder. Options: a backbone, hrnet48 if none is given;
-`instance` for boundaries of instances; `trainval`; `ade20k_too` for Cityscapes and ADE20K together, whose root is
---config.data.extra; `v17`; `small` for pictures like CamVid's on a CPU (docs/segfix.md). Distances and directions are
-computed from the labels, or, with `instance`, from SPLIT/instance; --config.data.offset_folder=offset_gt/dt_offset
-reads the original's files.
+The first word is the data set: cityscapes, ade20k, camvid or folder. Options: a backbone, such as hrnet_w18, hrnet_w32,
+hrnet_w48 (if none is given) or hrnet2x_w20; `instance` for boundaries of instances; `trainval`; `ade20k_too` for
+Cityscapes and ADE20K together, whose root is --config.data.extra; `v17`; `small` for pictures like CamVid's on a CPU
+(docs/segfix.md). Distances and directions are computed from the labels, or, with `instance`, from SPLIT/instance;
+--config.data.offset_folder=offset_gt/dt_offset reads the original's files.
 """
 
 from configs.common import start
@@ -16,6 +16,7 @@ CLASSES = {"cityscapes": "cityscapes", "ade20k": "ade20k", "camvid": "camvid", "
 
 def get_config(argument: str = "cityscapes"):
     name, *options = argument.split(",")
+    options = [option.replace("_w", "") if option.startswith("hrnet") else option for option in options]
     if name not in CLASSES:
         raise ValueError(f"the data set of configs/segfix.py is one of {', '.join(CLASSES)}, found {name!r}")
     known = ("instance", "trainval", "ade20k_too", "small")

@@ -45,12 +45,14 @@ def evaluate(
     into `out`.
 
     A split without masks gets predictions and no scores. resume: go on after an interrupted evaluation into the same
-    `out`. probabilities: also prob/NAME.npy, float16 (H, W, K). boundaries: also boundary F-score and boundary IoU.
+    `out`. probabilities: also prob/NAME.npy, float16 (H, W, K). boundaries: also boundary F-score and boundary IoU;
+    with eval.segfix always, and before refinement, too.
     legacy: also what the original's evaluators would have printed. cityscapes: also the scores of cityscapesScripts.
     A SegFix net is scored for its boundaries and directions. Raises RunError, after all is written, if images could
     not be read.
     """
     model, variables, metadata = load(checkpoint)
+    boundaries = boundaries or bool(config.eval.segfix)  # what refinement is for
     split, mesh = split or config.data.val_split, sharding.make_mesh(config.mesh.spatial)
     variables = sharding.put_replicated(mesh, variables)
     if model.head is not None and not model.head.needs_classes:

@@ -47,10 +47,10 @@ CONFIGS = {
     "cityscapes/ocrnet/run_r_101_d_8_asp_ocrnet_train": "cityscapes:spatial_asp_ocrnet",
     "cityscapes/ocrnet/run_r_101_d_8_ocrnet_train": "cityscapes:spatial_ocrnet",
     "cityscapes/resnest/run_r_101_d_8_fcn": "cityscapes:fcnet,deepbase_resnest101_dilated8",
-    "cityscapes/segfix/run_h_48_d_4_segfix": "segfix:cityscapes,hrnet48",
+    "cityscapes/segfix/run_h_48_d_4_segfix": "segfix:cityscapes,hrnet_w48",
     "cityscapes/segfix/run_h_48_d_4_segfix_inst": "segfix:cityscapes,hrnet48,instance",
     "cityscapes/segfix/run_h_48_d_4_segfix_trainval": "segfix:cityscapes,hrnet48,trainval",
-    "cityscapes/segfix/run_hx_20_d_2_segfix": "segfix:cityscapes,hrnet2x20",
+    "cityscapes/segfix/run_hx_20_d_2_segfix": "segfix:cityscapes,hrnet2x_w20",
     "cityscapes/segfix/run_hx_20_d_2_segfix_inst": "segfix:cityscapes,hrnet2x20,instance",
     "cityscapes/segfix/run_hx_20_d_2_segfix_trainval": "segfix:cityscapes,hrnet2x20,trainval",
     "segfix/run_hx_20_d_2_cityscapes_ade20k": "segfix:cityscapes,hrnet2x20,ade20k_too",
@@ -162,7 +162,7 @@ def test_recipe(row):
     "file",
     [
         "ade20k", "celeba", "cityscapes", "cityscapes:hrnet_w48_ocr,trainval", "coco_stuff", "lip:ce2p_asp_ocrnet",
-        "mapillary", "pascal_context", "pascal_voc", "segfix:ade20k", "segfix:camvid,hrnet18", "segfix:folder,hrnet32",
+        "mapillary", "pascal_context", "pascal_voc", "segfix:ade20k", "segfix:camvid,hrnet_w18_small_v1,small", "segfix:folder,hrnet32",
         "camvid", "folder", "synthetic",
     ],
 )  # fmt: skip

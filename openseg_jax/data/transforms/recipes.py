@@ -15,7 +15,7 @@ CHAIN: dict[str, Callable[..., T.Transform]] = {
     "random_resize": lambda c, classes: T.RandomResize(tuple(c.scale), tuple(c.aspect)),
     "random_crop": lambda c, classes: T.RandomCrop(*c.crop),
     "center_crop": lambda c, classes: T.CenterCrop(*c.crop),
-    "random_flip": lambda c, classes: T.RandomFlip(classes.flip_pairs, c.flip),
+    "random_flip": lambda c, classes: T.RandomFlip(classes.flip_pairs, c.flip, c.legacy_angle),
     "random_rotate": lambda c, classes: T.RandomRotate(c.rotate),
     "random_brightness": lambda c, classes: T.RandomBrightness(c.brightness),
     "random_contrast": lambda c, classes: T.RandomContrast(tuple(c.contrast)),
