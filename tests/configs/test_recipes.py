@@ -162,7 +162,7 @@ def test_recipe(row):
     "file",
     [
         "ade20k", "celeba", "cityscapes", "cityscapes:hrnet_w48_ocr,trainval", "coco_stuff", "lip:ce2p_asp_ocrnet",
-        "mapillary", "pascal_context", "pascal_voc", "segfix:ade20k", 
+        "mapillary", "pascal_context", "pascal_voc", "segfix:ade20k",
         "segfix:camvid,hrnet_w18_small_v1,small", "segfix:folder,hrnet32",
         "camvid", "folder", "synthetic",
     ],
