@@ -1,6 +1,6 @@
 """Refining label maps by offsets: ours, and as the original does it, in PyTorch, map by map.
 
-    python -m benchmarks.refinement --maps 300
+    python -m benchmarks.refinement --maps 60
     taskset -c 0 python -m benchmarks.refinement     # on one core, as where there are as many processes as cores
 
 The original turns ids into floats, interpolates between pixels that it finds in coordinates from -1 to 1, and rounds:
@@ -10,6 +10,7 @@ where steps are whole pixels, that gives the same maps. Offsets are unit steps a
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -104,16 +105,17 @@ CONTESTANTS = {"PyTorch": pytorch, "ours": ours, FILES: ours_with_files}
 
 def main() -> None:
     parser = harness.parser(__doc__)
-    parser.add_argument("--maps", type=int, default=100, help="in a timed run")
+    parser.add_argument("--maps", type=int, default=100, help="of 1024 x 2048 in a timed run; of others as many pixels")
     arguments = parser.parse_args()
     rows = []
     for name, size in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
-            settings = {"size": size, "maps": arguments.maps, "folder": folder}
+            count = arguments.maps * 1024 * 2048 // math.prod(size)
+            settings = {"size": size, "maps": count, "folder": folder}
             results = harness.compete(CONTESTANTS, settings, repeats=arguments.repeats)
         if len({tuple(found["sums"]) for found in results.values()}) > 1:
             raise RuntimeError(f"the contestants disagree: {results}")
-        speeds = {contestant: 1000 * arguments.maps / found["median_ms"] for contestant, found in results.items()}
+        speeds = {contestant: 1000 * count / found["median_ms"] for contestant, found in results.items()}
         rows += [
             {
                 "size": name,

@@ -164,6 +164,18 @@ def test_many_maps_as_one_by_one_with_few_programs():
         np.testing.assert_array_equal(seen[index], refine(labels, offsets, void=255))
 
 
+def test_small_maps_are_refined_together(monkeypatch):
+    """Three at a time, and the seventh alone: two programs."""
+    monkeypatch.setattr(module, "_PIXELS", 3 * 48 * 64)
+    rng, seen = np.random.default_rng(3), {}
+    pairs = [draw(rng, (48, 64)) for _ in range(7)]
+    module._gather.clear_cache()
+    refine_all([(48, 64)] * 7, pairs.__getitem__, seen.__setitem__, scale=1)
+    assert module._gather._cache_size() == 2
+    for index, (labels, offsets) in enumerate(pairs):
+        np.testing.assert_array_equal(seen[index], refine(labels, offsets, scale=1))
+
+
 def test_memory_does_not_grow_with_the_maps():
     """Where saving is slow, loading waits for it."""
     lock, state = threading.Lock(), {"held": 0, "most": 0}
