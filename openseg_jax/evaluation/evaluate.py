@@ -103,20 +103,19 @@ def evaluate(
     confusions = np.zeros((evaluator.versions, len(classes), len(classes)), np.int64) + progress.total
     if labelled and not confusions.any():
         raise InputError(f"no pixel of {split} is labelled, so there is nothing to score")
-    result = {}
+    result = _scores(confusions, progress, boundaries) if labelled else {}
+    if labelled and legacy:
+        f = scored(progress.boundaries[0])[..., 0] if boundaries else None
+        result["legacy"] = legacy_scores(confusions[0], f, evaluator.pixels, classes)
+    if cityscapes:
+        result["cityscapes_scripts"] = _official(source, folder, progress.failures)
     if labelled:
-        result = _scores(confusions, progress, boundaries)
-        if legacy:
-            f = scored(progress.boundaries[0])[..., 0] if boundaries else None
-            result["legacy"] = legacy_scores(confusions[0], f, evaluator.pixels, classes)
-        if cityscapes:
-            result["cityscapes_scripts"] = _official(source, folder, progress.failures)
         report.print_scores(result, confusions[0], classes, console)
     if folder and jax.process_index() == 0:
+        facts = {"checkpoint": str(checkpoint), "step": metadata.step, "model": metadata.model, "split": split,
+                 "images": len(source), "protocol": config.eval.to_dict(), "failures": progress.failures,
+                 "normalization": metadata.normalization.to_dict()}  # fmt: skip
         if labelled:
-            facts = {"checkpoint": str(checkpoint), "step": metadata.step, "model": metadata.model, "split": split,
-                     "images": len(source), "protocol": config.eval.to_dict(), "failures": progress.failures,
-                     "normalization": metadata.normalization.to_dict()}  # fmt: skip
             report.write(folder, result, confusions[0], classes, key["images"], progress.images, facts)
         path.unlink(missing_ok=True)
         console.print(f"report.json, report.html, images.csv, label/, color/ and overlay/ are in {folder}")

@@ -251,7 +251,7 @@ class Evaluator:
         if model.head is None:
             raise InputError(f"{model.spec.name} is a backbone alone, which segments nothing")
         if not model.head.needs_classes:
-            raise InputError(f"{model.spec.name} predicts boundaries, not classes")
+            raise InputError(f"{model.spec.name} predicts boundaries, not classes: take python -m openseg_jax.segfix")
         changes_size = config.min_side or config.size or config.protocol != "single"
         if model.head.needs_labels and changes_size:
             raise InputError(

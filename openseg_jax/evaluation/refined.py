@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from openseg_jax import sharding
 from openseg_jax.evaluation.inference import Evaluator
 from openseg_jax.segfix.offset_files import check_size, find_offsets, read_offsets, write_offsets
 from openseg_jax.segfix.predict import load_predictor
@@ -63,3 +64,4 @@ def predict_offsets(checkpoint: Path, source, batch_size: int, out: Path, progre
         on_failure=lambda index, error: None,  # the evaluation itself names it
         progress=progress,
     )
+    sharding.exchange(b"")  # a process may need the files of others
