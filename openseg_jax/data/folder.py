@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image, read_mask, read_size
-from openseg_jax.data.maps import Maps
+from openseg_jax.data.maps import COMPUTED, Maps
 from openseg_jax.errors import InputError
 
 
@@ -30,7 +30,7 @@ class FolderSource:
         image_folder: str = "image",
         label_folder: str = "label",
         maps: tuple[str, ...] = (),
-        offset_folder: str = "offset_gt/dt_offset",
+        offset_folder: str = COMPUTED,
         complete: bool = True,
     ):
         self.classes = classes

@@ -35,7 +35,7 @@ class Maps:
     def __init__(self, maps: tuple[str, ...], offset_folder: str, classes: ClassTable, split: Path | None = None):
         for name in maps:
             if name not in MAPS:
-                raise InputError(f"data.maps are {' or '.join(MAPS)}, found {name!r}")
+                raise InputError(f"data.maps are among {', '.join(MAPS)}, found {name!r}")
             if split is None and (name != "offset" or offset_folder != COMPUTED):
                 raise InputError(
                     f"data.maps={tuple(maps)} with data.offset_folder={offset_folder!r} are files, which only a folder "

@@ -1,5 +1,6 @@
 """Edges and offsets beside the labels, against the original's loaders."""
 
+import cv2
 import numpy as np
 import pytest
 import scipy.io
@@ -44,7 +45,8 @@ def test_offsets(tmp_path):
     path.parent.mkdir(parents=True)
     maps = {"depth": Z["dt_in_depth"], "dir_deg": Z["dt_in_dir_deg"], "deg_reduce": 2}
     scipy.io.savemat(path, maps)
-    source = FolderSource(str(tmp_path), "train", load_classes("cityscapes"), maps=("offset",))
+    files = {"maps": ("offset",), "offset_folder": "offset_gt/dt_offset"}
+    source = FolderSource(str(tmp_path), "train", load_classes("cityscapes"), **files)
     sample = T.crop(T.flip(source[0], legacy_angle=True), 4, 3, 16, 20)
     np.testing.assert_array_equal(labels(sample), Z["dt_train_item__labelmap"])
     np.testing.assert_array_equal(sample["distance"], Z["dt_train_item__distance_map"])
@@ -61,8 +63,26 @@ def test_offsets(tmp_path):
     path.write_bytes(b"nonsense")
     with pytest.raises(InputError, match="cannot read depth, dir_deg and deg_reduce from"):
         source[0]
-    with pytest.raises(InputError, match="data.maps are edge or offset, found 'depth'"):
+    with pytest.raises(InputError, match="data.maps are among edge, offset, stereo, found 'depth'"):
         FolderSource(str(tmp_path), "train", load_classes("cityscapes"), maps=("depth",))
+
+
+def test_depth_from_disparities(tmp_path):
+    """metres = 500 * 0.5 / (value / 256), at most 63, which is also where there is no value."""
+    write(tmp_path, Z["dt_in_label"])
+    source = FolderSource(str(tmp_path), "train", load_classes("cityscapes"), maps=("stereo",))
+    disparity = np.zeros(Z["dt_in_label"].shape, np.uint16)
+    disparity[0, :3] = 6400, 1000, 16000
+    (tmp_path / "train" / "stereo").mkdir()
+    path = tmp_path / "train" / "stereo" / "a.png"
+    cv2.imwrite(str(path), disparity)
+    np.testing.assert_array_equal(source[0]["depth"][0, :4], np.float32([10, 63, 4, 63]))
+    cv2.imwrite(str(path), disparity[:5])
+    with pytest.raises(InputError, match=r"a.png is of size \(5, 32\), its label \(24, 32\)"):
+        source[0]
+    cv2.imwrite(str(path), disparity.astype(np.uint8))
+    with pytest.raises(InputError, match="a.png is no 16-bit PNG of disparities"):
+        source[0]
 
 
 def test_folders_of_other_names(tmp_path):

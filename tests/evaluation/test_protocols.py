@@ -15,7 +15,7 @@ from openseg_jax.data.pictures import ArraySource
 from openseg_jax.errors import InputError
 from openseg_jax.evaluation.boundaries import BoundaryEvaluator
 from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
-from openseg_jax.evaluation.protocols import PROTOCOLS, Protocol, make_protocol
+from openseg_jax.evaluation.protocols import Protocol, make_protocol
 from openseg_jax.models.backbones.taps import Tap, Taps
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import Conv, FeatureMap, relu
@@ -132,7 +132,7 @@ def test_logits_equal_the_originals(case):
         np.testing.assert_allclose(ours[:, ::3, ::3], Z[f"{case}__a__logits_padded"], atol=1e-4)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ["single", "flip"])
 def test_mixed_sizes_in_few_programs_are_as_alone(protocol):
     """Twelve sizes in four buckets equal one program per size, in batches and one by one."""
     model = tiny.create("fcnet", 5)
@@ -153,11 +153,8 @@ def test_mixed_sizes_in_few_programs_are_as_alone(protocol):
             pixels = sum(h * w for h, w in SIZES)
             wasted = sum(b.canvas[0] * b.canvas[1] * len(b.indices) for b in evaluator.buckets) - pixels
             assert wasted < 0.5 * pixels  # of sizes drawn to be as different as these
-        if protocol not in ("single", "flip"):
-            break
-    if "exact" in found:
-        different = sum(int((found["buckets"][i] != found["exact"][i]).sum()) for i in range(len(SIZES)))
-        assert different <= 3, "more than ties"
+    different = sum(int((found["buckets"][i] != found["exact"][i]).sum()) for i in range(len(SIZES)))
+    assert different <= 3, "more than ties"
 
 
 def test_every_head_in_one_program_is_as_alone():
