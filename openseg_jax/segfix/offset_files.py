@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,8 @@ import scipy.io
 from openseg_jax.errors import InputError
 
 OFFSET_SUFFIXES = (".npz", ".mat")
+# numpy parses headers as Python, which fails now and then in two threads of Python 3.11 at once.
+_HEADERS = threading.Lock()
 # What numpy and scipy raise on files that hold no offsets.
 _UNREADABLE = (OSError, ValueError, TypeError, IndexError, NotImplementedError, EOFError, zlib.error,
                zipfile.BadZipFile, scipy.io.matlab.MatReadError)  # fmt: skip
@@ -49,8 +52,10 @@ def read_offsets(path: str | os.PathLike) -> np.ndarray:
         if key == "mat":
             offsets = scipy.io.loadmat(io.BytesIO(encoded), variable_names=(key,))[key]
         else:
-            with np.load(io.BytesIO(encoded), allow_pickle=False) as content:
-                offsets = content[key]
+            with zipfile.ZipFile(io.BytesIO(encoded)) as archive:
+                content = io.BytesIO(archive.read(f"{key}.npy"))
+            with _HEADERS:
+                offsets = np.lib.format.read_array(content, allow_pickle=False)
     except KeyError as error:
         raise InputError(f"{path} holds no array {key!r}") from error
     except _UNREADABLE as error:
