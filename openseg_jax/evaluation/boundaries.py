@@ -8,12 +8,11 @@ import numpy as np
 
 from openseg_jax import models
 from openseg_jax.data.classes import ClassTable
-from openseg_jax.data.normalize import normalize
 from openseg_jax.errors import InputError
-from openseg_jax.evaluation.inference import Evaluator
+from openseg_jax.evaluation.inference import Evaluator, normalized
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
-from openseg_jax.segfix.directions import quantize
+from openseg_jax.segfix.directions import quantize, within
 
 
 class BoundaryEvaluator(Evaluator):
@@ -44,15 +43,12 @@ class BoundaryEvaluator(Evaluator):
         return found | {"mask_f_score": float(2 * right / max(predicted + true, 1))}
 
     def truth(self, sample: dict) -> np.ndarray:
-        within = (sample["distance"] >= self._boundary.min_distance) & (
-            sample["distance"] <= self._boundary.max_distance
-        )
-        return np.where(sample["label"] == 255, 255, within).astype(np.uint8)
+        near = within(sample["distance"], self._boundary.min_distance, self._boundary.max_distance)
+        return np.where(sample["label"] == 255, 255, near).astype(np.uint8)
 
     def _count(self, variables: dict, batch: dict) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         """counts: int32 (5, 2) pixels that are right, and all that count, of each score."""
-        corners = jnp.zeros_like(batch["size"])
-        images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), self._normalization)
+        images = normalized(batch, self._normalization)
         outputs = models.apply(self._model, variables, images, sizes=batch["size"], maps=True)
         own_size = FeatureMap(batch["label"][..., None], batch["label_size"])
         mask, direction = (
@@ -60,7 +56,7 @@ class BoundaryEvaluator(Evaluator):
         )
         b, num_directions = self._boundary, outputs["direction"].shape[-1]
         valid = batch["label"] != 255
-        truth = (batch["distance"] >= b.min_distance) & (batch["distance"] <= b.max_distance)
+        truth = within(batch["distance"], b.min_distance, b.max_distance)
         sector = quantize(batch["angle"], num_directions, shifted=num_directions == 4 and not b.align_axis)
         found = mask == 1
         counted = [(valid, found == truth), (valid & truth, found & (direction == sector)),

@@ -28,6 +28,8 @@ from openseg_jax.evaluation.progress import Progress, Writer
 from openseg_jax.evaluation.refined import RefinedEvaluator, WithOffsets, predict_offsets
 from openseg_jax.segfix.offset_files import OFFSET_SUFFIXES
 
+_KEPT = 16  # samples, of the batch that is being worked on
+
 
 def evaluate(
     config: ConfigDict,
@@ -148,8 +150,11 @@ class _Pictures:
     labelled: bool
     boundaries: bool
 
+    def __post_init__(self):
+        self._sample = functools.lru_cache(_KEPT)(self.source.__getitem__)  # read once, for all that is done with it
+
     def on_prediction(self, index: int, ids: np.ndarray) -> None:
-        sample = self.source[index]
+        sample = self._sample(index)
         if self.boundaries:
             self._score_boundaries(0, index, ids, sample["label"])
         if self.folder:
@@ -157,7 +162,7 @@ class _Pictures:
             report.write_prediction(self.folder, sample["name"], ids, self.classes, sample["image"], truth)
 
     def on_unrefined(self, index: int, ids: np.ndarray) -> None:
-        self._score_boundaries(1, index, ids, self.source[index]["label"])
+        self._score_boundaries(1, index, ids, self._sample(index)["label"])
 
     def _score_boundaries(self, version: int, index: int, ids: np.ndarray, truth: np.ndarray) -> None:
         pair = ids, truth, len(self.classes)

@@ -62,6 +62,12 @@ def net_size(config) -> Callable[[int, int], tuple[int, int]]:
     return lambda height, width: tuple(-(-side // config.pad_stride) * config.pad_stride for side in (height, width))
 
 
+def normalized(batch: dict, normalization: Normalization) -> jax.Array:
+    """float32 (N, H, W, 3): the images of a batch of `data.pipeline.eval_batches`, 0 beyond their sizes."""
+    boxes = jnp.concatenate([jnp.zeros_like(batch["size"]), batch["size"]], axis=1)
+    return normalize(batch["image"], boxes, normalization)
+
+
 def predict(
     model: models.Segmentor,
     variables: dict,
@@ -81,8 +87,7 @@ def predict(
     rows: that are resized at a time; all, where the rows of a picture are spread over devices.
     read: applied to each pixel, such as an arg max; beyond the images to logits of 0, or its result is 0.
     """
-    corners = jnp.zeros_like(batch["size"])
-    images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), normalization)
+    images = normalized(batch, normalization)
     labels = to_labels(batch["label"]) if model.head.needs_labels else None
 
     def net(x: FeatureMap) -> FeatureMap:

@@ -19,6 +19,7 @@ from pathlib import Path
 import jax
 
 from openseg_jax import models
+from openseg_jax.arguments import parse_size
 from openseg_jax.checkpoints import load
 from openseg_jax.errors import InputError, RunError, run_command
 from openseg_jax.export.onnx import to_onnx
@@ -76,12 +77,9 @@ def main() -> None:
     a = parser.parse_args()
 
     def run() -> None:
-        parts = a.size.split("x")
-        if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
-            raise InputError(f"--size is HEIGHTxWIDTH, such as 512x1024, found {a.size!r}")
+        size = parse_size("--size", a.size)
         if a.batch != "any" and not (a.batch.isdigit() and int(a.batch)):
             raise InputError(f"--batch is a number or any, found {a.batch!r}")
-        size = int(parts[0]), int(parts[1])
         errors = export_checkpoint(a.checkpoint, a.out, size, a.batch, a.platforms, a.logits)
         told = ", ".join(f"{what} {error:.1e}" for what, error in errors.items())
         print(f"{a.out}, {a.out.stat().st_size / 2**20:.1f} MB; on random pictures: {told}")

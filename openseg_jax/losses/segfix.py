@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from openseg_jax.losses.cross_entropy import balanced_weights, cross_entropy
 from openseg_jax.losses.upsampled import Upsampled
-from openseg_jax.segfix.directions import quantize
+from openseg_jax.segfix.directions import boundary_labels, quantize
 
 
 def segfix(
@@ -37,8 +37,8 @@ def segfix(
     mask, direction = (Upsampled(x, labels.shape[1:]).full() for x in (mask, direction))
     void, num_directions = labels == ignore, direction.shape[-1]
 
-    boundary = ((distance >= min_distance) & (distance <= max_distance)).astype(jnp.int32)
-    mask_loss = _balanced(mask, jnp.where(void, -1, boundary))
+    boundary = boundary_labels(distance, void, min_distance=min_distance, max_distance=max_distance)
+    mask_loss = _balanced(mask, boundary)
 
     predicted = jax.nn.softmax(jax.lax.stop_gradient(mask), axis=-1)[..., 1] > mask_threshold
     sector = quantize(angle, num_directions, shifted=num_directions == 4 and not align_axis)

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from openseg_jax.arguments import parse_size
 from openseg_jax.data.classes import load_classes
 from openseg_jax.data.images import read_size
 from openseg_jax.data.pictures import PictureSource
@@ -143,18 +144,10 @@ def _predict(arguments, pictures: list[Path], out: Path, suffix: str) -> None:
 
 
 def _predictor(arguments, pictures: list[Path]):
-    window, stride = (_size(f"--{name}", getattr(arguments, name)) for name in ("window", "stride"))
-    options = {"window": window, "stride": stride, "batch_size": arguments.batch_size}
+    given = {name: getattr(arguments, name) for name in ("window", "stride")}
+    options = {name: parse_size(f"--{name}", text) for name, text in given.items() if text is not None}
+    options["batch_size"] = arguments.batch_size
     return load_predictor(arguments.checkpoint, PictureSource(pictures), **options)
-
-
-def _size(name: str, text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
-        raise InputError(f"{name} is HEIGHTxWIDTH, such as 512x512, found {text!r}")
-    return int(parts[0]), int(parts[1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

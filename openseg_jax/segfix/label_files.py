@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from openseg_jax.data.classes import COLOR_PLACES, IGNORE, ClassTable, bit_color
-from openseg_jax.data.images import IMAGE_SUFFIXES, UNREADABLE
+from openseg_jax.data.images import UNREADABLE
+from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError
 
 MODES = ("1", "L", "P", "I;16", "I", "RGB")  # of Pillow: 1 bit, 8 bits, palette, 16 bits, 32 bits, colours
@@ -101,11 +102,7 @@ def write_labels(path: str | os.PathLike, labels: LabelMap) -> None:
 
 def find_labels(folder: str | os.PathLike) -> dict[str, Path]:
     """The label maps of a folder by their names without suffix."""
-    folder = Path(folder)
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
-    if not files:
-        raise InputError(f"{folder} contains no {', '.join(IMAGE_SUFFIXES)} files")
-    return by_name(files)
+    return by_name(PictureSource.of_folder(Path(folder)).paths)
 
 
 def by_name(files: list[Path]) -> dict[str, Path]:

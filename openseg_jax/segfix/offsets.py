@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from openseg_jax import models
-from openseg_jax.data.normalize import normalize
 from openseg_jax.errors import InputError
-from openseg_jax.evaluation.inference import Evaluator
+from openseg_jax.evaluation.inference import Evaluator, normalized
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
 from openseg_jax.segfix.directions import offsets
@@ -30,16 +29,14 @@ class OffsetPredictor(Evaluator):
         super().__init__(model, config, source, normalization, mesh)
 
     def _count(self, variables: dict, batch: dict) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        corners = jnp.zeros_like(batch["size"])
-        images = normalize(batch["image"], jnp.concatenate([corners, batch["size"]], axis=1), self._normalization)
-
         def net(x: FeatureMap) -> FeatureMap:
             found = models.apply(self._model, variables, x.values, sizes=x.extent, maps=True)
             mask = found["mask"].replace(jax.nn.softmax(found["mask"].values, axis=-1)).zero_outside()
             parts = [resize.bilinear(m, like=x, align_corners=True) for m in (mask, found["direction"])]
             return x.replace(jnp.concatenate([part.values for part in parts], axis=-1))
 
-        found = self._protocol.logits(net, FeatureMap(images, batch["net_size"]))
+        images = FeatureMap(normalized(batch, self._normalization), batch["net_size"])
+        found = self._protocol.logits(net, images)
         boundary, directions = found.values[..., 1] > MASK_THRESHOLD, found.values[..., 2:]
         count = directions.shape[-1]
         index = jnp.where(boundary, jnp.argmax(directions, axis=-1), -1)
