@@ -11,7 +11,7 @@ goes on.
 
 from absl import flags
 
-from openseg_jax import commands
+from openseg_jax.cli import commands
 
 CONFIG = commands.define_config_flag()
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a run, or of an imported checkpoint.")

@@ -10,8 +10,8 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
-    packages=find_packages(include=["openseg_jax", "openseg_jax.*", "converters", "converters.*"]),
-    package_data={"openseg_jax.data": ["tables/*.json"]},
+    packages=find_packages(include=["openseg_jax", "openseg_jax.*"]),
+    package_data={"openseg_jax.labels": ["tables/*.json"]},
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.8",

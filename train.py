@@ -9,7 +9,7 @@ Any field of the config can be changed on the command line: --config.train.steps
 
 from absl import flags
 
-from openseg_jax import commands
+from openseg_jax.cli import commands
 
 CONFIG = commands.define_config_flag()
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, TensorBoard events, report.")

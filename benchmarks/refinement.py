@@ -54,7 +54,7 @@ def ours(settings: dict) -> dict:
 
 def ours_with_files(settings: dict) -> dict:
     from openseg_jax.data.images import read_mask, write_image
-    from openseg_jax.segfix.offset_files import read_offsets, write_offsets
+    from openseg_jax.data.offset_files import read_offsets, write_offsets
     from openseg_jax.segfix.refine import refine_all
 
     folder = Path(settings["folder"])

@@ -20,10 +20,10 @@ from rich.progress import track
 from benchmarks import harness
 from openseg_jax.data import FolderSource, load_classes
 from openseg_jax.data.images import read_mask
-from openseg_jax.evaluation.boundary_scores import f_scores
-from openseg_jax.evaluation.metrics import scores
+from openseg_jax.labels.refinement import refine
+from openseg_jax.metrics.boundaries import f_scores
+from openseg_jax.metrics.confusion import scores
 from openseg_jax.segfix.predict import load_predictor
-from openseg_jax.segfix.refine import refine
 
 
 def shifted(label: np.ndarray, num_classes: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from benchmarks import harness
 from benchmarks.input_pipeline import on_one_core
 from openseg_jax.data import SyntheticSource
 from openseg_jax.data.maps import read_offset, write_offset
-from openseg_jax.segfix import ground_truth
+from openseg_jax.labels import ground_truth
 
 SIZES = ((512, 512), (1024, 2048))
 

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import harness
-from configs.common import base
 from openseg_jax import models, sharding
 from openseg_jax.data.normalize import Normalization
+from openseg_jax.recipes.common import base
 from openseg_jax.training.optimizer import Optimizer
 from openseg_jax.training.step import TrainStep
 

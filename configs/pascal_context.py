@@ -1,21 +1,3 @@
-"""PASCAL-Context, 59 classes: the original's recipes, on images whose shorter side is 520.
+"""PASCAL-Context, 59 classes: the original's recipes, on images whose shorter side is 520."""
 
-    python train.py --config=configs/pascal_context.py:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
-        --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
-
-Options: `rmi`; `v17`; `eight_gpus`, the recipes from the ImageNet weights of PaddleClas; a backbone.
-Published, on val: hrnet_w48_ocr 55.11; hrnet_w48_ocr,v17,eight_gpus 57.82; with rmi 58.53.
-"""
-
-from configs.common import of_scenes
-
-RECIPE = {"learning_rate": 0.001, "head_multiplier": 10.0, "steps": 60_000, "eval_every": 5000}
-
-
-def get_config(argument: str = ""):
-    config, options = of_scenes(argument, "hrnet_w48_ocr", "pascal_context_59", **RECIPE)
-    if not config.model.name.startswith("hrnet"):
-        config.train.steps = 30_000
-    if "eight_gpus" in options:
-        config.train.eval_every = 10_000 if "rmi" in options else 60_000
-    return config
+from openseg_jax.recipes.pascal_context import get_config as get_config

@@ -1,24 +1,3 @@
-"""The synthetic textures, made in memory: `make demo`, and the first thing to try. No download.
+"""The synthetic textures, made in memory: `make demo`, and the first thing to try. No download."""
 
-python train.py --config=configs/synthetic.py --workdir=runs/demo
-"""
-
-from configs.common import base, loss_for
-
-
-def get_config(model: str = "hrnet_w18_small_v1_ocr"):
-    config = base(model)
-    config.model.options.update({"width": 8, "blocks": 1, "layer1_width": 16})
-    config.model.options.update({"channels": 64, "key_channels": 32, "aux_channels": 32})
-    config.data.source = "synthetic"
-    config.data.synthetic = {"size": (128, 160), "train_count": 2000, "val_count": 64}
-    config.loss.name = loss_for(model)
-    config.augment.crop = (80, 112)
-    config.augment.scale = (0.75, 1.5)
-    config.optimizer.learning_rate = 0.05
-    config.optimizer.weight_decay = 1e-4
-    config.train.batch_size = 8
-    config.train.steps = 500
-    config.train.eval_every = config.train.save_every = 250
-    config.eval.batch_size = 8
-    return config
+from openseg_jax.recipes.synthetic import get_config as get_config

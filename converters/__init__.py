@@ -1,23 +1,4 @@
-"""PyTorch checkpoints of openseg.pytorch <-> openseg_jax variables.
+"""`openseg_jax.converters`, under the name it has at the top of the repository."""
 
-    variables = converters.import_state_dict(state_dict, model)
-    state_dict = converters.export_state_dict(variables, model)
-
-and on the command line `python -m converters import|inspect|export`. The only package that imports torch.
-"""
-
-from converters.convert import ConversionError, export_state_dict, import_state_dict, normalise_keys
-from converters.files import read_checkpoint, read_state_dict, write_state_dict
-from converters.recognise import Recognised, recognise
-
-__all__ = [
-    "ConversionError",
-    "Recognised",
-    "export_state_dict",
-    "import_state_dict",
-    "normalise_keys",
-    "read_checkpoint",
-    "read_state_dict",
-    "recognise",
-    "write_state_dict",
-]
+from openseg_jax.converters import *  # noqa: F403
+from openseg_jax.converters import __all__

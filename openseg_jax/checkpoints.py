@@ -14,9 +14,9 @@ import jax
 import orbax.checkpoint as ocp
 
 from openseg_jax import models
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.errors import InputError, RunError
+from openseg_jax.labels.classes import ClassTable
 
 _FORMAT = 1
 

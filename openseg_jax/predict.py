@@ -23,12 +23,12 @@ from rich.progress import track
 
 from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image
 from openseg_jax.data.pictures import ArraySource, PictureSource
 from openseg_jax.errors import InputError, run_command
 from openseg_jax.evaluation import report
 from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
+from openseg_jax.labels.classes import ClassTable
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from openseg_jax.data.classes import IGNORE, ClassTable
+from openseg_jax.labels.classes import IGNORE, ClassTable
 
 
 def colorize(ids: np.ndarray, classes: ClassTable) -> np.ndarray:

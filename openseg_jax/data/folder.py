@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image, read_mask, read_size
 from openseg_jax.data.maps import COMPUTED, Maps
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable
 
 
 class FolderSource:

@@ -10,10 +10,10 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import UNREADABLE, read_mask
 from openseg_jax.errors import InputError
-from openseg_jax.segfix.ground_truth import ANGLE_STEP, instance_offsets, semantic_offsets
+from openseg_jax.labels.classes import ClassTable
+from openseg_jax.labels.ground_truth import ANGLE_STEP, instance_offsets, semantic_offsets
 
 MAPS = ("edge", "offset", "stereo")
 COMPUTED, INSTANCES = "", "instance"  # in place of a folder of offsets

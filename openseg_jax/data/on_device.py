@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from openseg_jax.data.classes import IGNORE
 from openseg_jax.data.pipeline import TrainSamples
 from openseg_jax.data.transforms import functions
 from openseg_jax.data.transforms.random_transforms import Size, Step
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import IGNORE
 from openseg_jax.models.resize import cubic_taps, interpolate
 
 FUNCTIONS = (functions.resize, functions.crop, functions.flip, functions.brightness, functions.pad)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from openseg_jax.data.classes import IGNORE, ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image, read_size
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import IGNORE, ClassTable
 
 
 class PictureSource:

@@ -6,10 +6,10 @@ import functools
 import json
 from pathlib import Path
 
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import decode_image, decode_mask
 from openseg_jax.data.maps import COMPUTED, Maps
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable
 
 
 class RecordSource:

@@ -12,8 +12,8 @@ import colorsys
 import cv2
 import numpy as np
 
-from openseg_jax.data.classes import IGNORE, ClassTable
 from openseg_jax.data.maps import COMPUTED, Maps
+from openseg_jax.labels.classes import IGNORE, ClassTable
 
 TEXTURES = ("ground", "stripes", "checker", "dots", "rings", "speckle")
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openseg_jax.errors import InputError, run_command
-from openseg_jax.evaluation.statistics import compare, ious
+from openseg_jax.metrics.statistics import compare, ious
 
 
 def compare_reports(first: Path, second: Path, most: int = 10) -> None:

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from openseg_jax import models
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.errors import InputError
 from openseg_jax.evaluation.inference import Evaluator, normalized
+from openseg_jax.labels.classes import ClassTable
+from openseg_jax.labels.directions import quantize, within
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
-from openseg_jax.segfix.directions import quantize, within
 
 
 class BoundaryEvaluator(Evaluator):

@@ -14,19 +14,20 @@ from rich.progress import track
 
 from openseg_jax import data, models, sharding
 from openseg_jax.checkpoints import load
-from openseg_jax.data.classes import ClassTable
+from openseg_jax.data.offset_files import OFFSET_SUFFIXES
 from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError, RunError
-from openseg_jax.evaluation import report, statistics
+from openseg_jax.evaluation import report
 from openseg_jax.evaluation.boundaries import BoundaryEvaluator
-from openseg_jax.evaluation.boundary_scores import boundary_regions, f_scores, mean_scores, scored
 from openseg_jax.evaluation.cityscapes import official_scores
 from openseg_jax.evaluation.inference import Evaluator
 from openseg_jax.evaluation.legacy import legacy_scores
-from openseg_jax.evaluation.metrics import scores
 from openseg_jax.evaluation.progress import Progress, Writer
 from openseg_jax.evaluation.refined import RefinedEvaluator, WithOffsets, predict_offsets
-from openseg_jax.segfix.offset_files import OFFSET_SUFFIXES
+from openseg_jax.labels.classes import ClassTable
+from openseg_jax.metrics import statistics
+from openseg_jax.metrics.boundaries import boundary_regions, f_scores, mean_scores, scored
+from openseg_jax.metrics.confusion import scores
 
 _KEPT = 16  # samples, of the batch that is being worked on
 

@@ -14,11 +14,11 @@ from jax.sharding import Mesh
 from openseg_jax import models, sharding
 from openseg_jax.data import pipeline, transforms
 from openseg_jax.data.buckets import exact_buckets, make_buckets
-from openseg_jax.data.classes import ClassTable, to_labels
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
-from openseg_jax.evaluation.metrics import class_counts, confusion_matrix, scores
-from openseg_jax.evaluation.protocols import Protocol, make_protocol
+from openseg_jax.inference.protocols import Protocol, make_protocol
+from openseg_jax.labels.classes import ClassTable, to_labels
+from openseg_jax.metrics.confusion import class_counts, confusion_matrix, scores
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
 

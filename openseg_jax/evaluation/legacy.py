@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from openseg_jax.data.classes import ClassTable
-from openseg_jax.evaluation.metrics import scores
+from openseg_jax.labels.classes import ClassTable
+from openseg_jax.metrics.confusion import scores
 
 
 def legacy_scores(

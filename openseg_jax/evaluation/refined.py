@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from openseg_jax import sharding
+from openseg_jax.data.offset_files import check_size, find_offsets, read_offsets, write_offsets
 from openseg_jax.evaluation.inference import Evaluator
-from openseg_jax.segfix.offset_files import check_size, find_offsets, read_offsets, write_offsets
+from openseg_jax.labels.refinement import refine
 from openseg_jax.segfix.predict import load_predictor
-from openseg_jax.segfix.refine import refine
 
 
 class RefinedEvaluator(Evaluator):

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from openseg_jax import page, plots, visualize
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import read_image, write_image, write_mask
-from openseg_jax.evaluation import statistics
+from openseg_jax.labels.classes import ClassTable
+from openseg_jax.metrics import statistics
 
 WORST = 12  # images in a report
 OTHER_SCORES = ("before_refinement", "legacy", "cityscapes_scripts")

@@ -19,8 +19,8 @@ from pathlib import Path
 import jax
 
 from openseg_jax import models
-from openseg_jax.arguments import parse_size
 from openseg_jax.checkpoints import load
+from openseg_jax.cli.arguments import parse_size
 from openseg_jax.errors import InputError, RunError, run_command
 from openseg_jax.export.onnx import to_onnx
 from openseg_jax.export.program import make_logits, output_names

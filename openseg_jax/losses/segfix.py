@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from openseg_jax.labels.directions import boundary_labels, quantize
 from openseg_jax.losses.cross_entropy import balanced_weights, cross_entropy
 from openseg_jax.losses.upsampled import Upsampled
-from openseg_jax.segfix.directions import boundary_labels, quantize
 
 
 def segfix(

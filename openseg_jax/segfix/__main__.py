@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from openseg_jax.arguments import parse_size
-from openseg_jax.data.classes import load_classes
+from openseg_jax.cli.arguments import parse_size
 from openseg_jax.data.images import read_size
+from openseg_jax.data.offset_files import OFFSET_SUFFIXES, find_offsets, read_offsets, write_offsets
 from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError, run_command
+from openseg_jax.labels.classes import load_classes
 from openseg_jax.segfix import instances
 from openseg_jax.segfix.label_files import by_name, default_void, find_labels, read_header, void_of
-from openseg_jax.segfix.offset_files import OFFSET_SUFFIXES, find_offsets, read_offsets, write_offsets
 from openseg_jax.segfix.predict import OffsetStream, load_predictor
 from openseg_jax.segfix.refine_files import refine_labels
 from openseg_jax.segfix.report import write_page

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from openseg_jax.data.classes import COLOR_PLACES, IGNORE, ClassTable, bit_color
 from openseg_jax.data.images import UNREADABLE
 from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable, bit_color
 
 MODES = ("1", "L", "P", "I;16", "I", "RGB")  # of Pillow: 1 bit, 8 bits, palette, 16 bits, 32 bits, colours
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from openseg_jax import models
 from openseg_jax.errors import InputError
 from openseg_jax.evaluation.inference import Evaluator, normalized
+from openseg_jax.labels.directions import offsets
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
-from openseg_jax.segfix.directions import offsets
 
 MASK_THRESHOLD = 0.5
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from openseg_jax.data.classes import ClassTable
+from openseg_jax.data.offset_files import check_size
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable
 from openseg_jax.segfix.label_files import LabelMap, check_id, read_header, read_labels, write_labels
-from openseg_jax.segfix.offset_files import check_size
 from openseg_jax.segfix.tally import Refined, refine_and_count
 
 MOST = 12  # changes that are kept

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from openseg_jax import page
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import read_image
+from openseg_jax.labels.classes import ClassTable
 from openseg_jax.segfix.label_files import read_labels
 from openseg_jax.segfix.pictures import changes, direction_field, most_changed_window
 from openseg_jax.segfix.refine_files import Change, prepared

@@ -9,11 +9,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import read_mask
 from openseg_jax.data.maps import COMPUTED, INSTANCES, Maps, write_offset
 from openseg_jax.data.workers import start_worker
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable
 from openseg_jax.segfix.label_files import find_labels
 
 FOLDER, INSTANCE_FOLDER = "offset_gt/dt_offset", "offset_gt/dt_offset_inst_w_stuff"

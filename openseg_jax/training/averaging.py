@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from openseg_jax import models
-from openseg_jax.data.classes import to_labels
 from openseg_jax.data.normalize import Normalization, normalize
+from openseg_jax.labels.classes import to_labels
 from openseg_jax.training.schedules import swa_parts
 
 

@@ -46,7 +46,7 @@ def _from_folder(path: Path) -> tuple[dict, str]:
 
 def _from_pytorch(path: Path, model: models.Segmentor, parts: str) -> tuple[dict, str]:
     try:
-        import converters
+        from openseg_jax import converters
     except ImportError as error:
         raise InputError(
             f"reading the PyTorch file {path} needs torch (pip install torch); or import it elsewhere by "

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
 from openseg_jax import plots, visualize
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import write_image
-from openseg_jax.evaluation.metrics import scores
+from openseg_jax.labels.classes import ClassTable
+from openseg_jax.metrics.confusion import scores
 from openseg_jax.training.report import write_report
 
 

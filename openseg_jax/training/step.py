@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from openseg_jax import losses, models, sharding
-from openseg_jax.data.classes import to_labels
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import to_labels
 from openseg_jax.training.averaging import ema_after, swa_after
 from openseg_jax.training.loss_scale import scale_after, scale_state
 from openseg_jax.training.optimizer import GROUPS, Optimizer

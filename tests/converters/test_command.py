@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-import converters
 from benchmarks.torch_reference import HRNetOCR
-from openseg_jax import checkpoints, models
+from openseg_jax import checkpoints, converters, models
 from tests import commands, tiny
 
 

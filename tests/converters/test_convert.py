@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-import converters
 from benchmarks.torch_reference import HRNetOCR
-from converters import rules
-from openseg_jax import models
+from openseg_jax import converters, models
+from openseg_jax.converters import rules
 from tests import tiny
 
 NORMS = ["batch_norm", "inplace_abn", ("inplace_abn", "batch_norm")]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import converters
+from openseg_jax import converters
 from openseg_jax.errors import InputError
 
 WEIGHTS = OrderedDict({"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.num_batches_tracked": torch.tensor(3)})

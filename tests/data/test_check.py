@@ -19,8 +19,8 @@ from PIL import Image
 
 from openseg_jax.data import load_classes
 from openseg_jax.data.check import check_folder, command, quick_check
-from openseg_jax.data.classes import ClassTable, bit_color
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable, bit_color
 
 STREET = {
     "title": "streets",

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from openseg_jax.data import FolderSource, SyntheticSource, load_classes
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.images import read_image, read_mask, read_size, write_mask
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable
 from tests.data import folders
 
 

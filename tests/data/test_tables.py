@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from openseg_jax.data import load_classes
-from openseg_jax.data.classes import IGNORE, ClassTable, bit_color, known_tables, load_about, to_labels
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import IGNORE, ClassTable, bit_color, known_tables, load_about, to_labels
 
 CLASSES = {
     "ade20k": 150,

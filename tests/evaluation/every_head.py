@@ -15,17 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs.common import base
 from openseg_jax import models
 from openseg_jax.data.buckets import exact_buckets, make_buckets
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.pictures import ArraySource
 from openseg_jax.data.pipeline import eval_batches
 from openseg_jax.evaluation.inference import predict
-from openseg_jax.evaluation.protocols import PROTOCOLS, make_protocol
+from openseg_jax.inference.protocols import PROTOCOLS, make_protocol
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, concat
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
+from openseg_jax.recipes.common import base
 from tests import tiny
 from tests.training.layouts import SmallBackbone
 

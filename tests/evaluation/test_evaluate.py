@@ -11,21 +11,21 @@ import pytest
 from PIL import Image
 
 from openseg_jax import checkpoints, models, sharding
-from openseg_jax.commands import load_config
+from openseg_jax.cli.commands import load_config
 from openseg_jax.data import FolderSource, load_classes
 from openseg_jax.data.normalize import Normalization, normalize
+from openseg_jax.data.offset_files import read_offsets
 from openseg_jax.data.transforms import min_side_size, resize
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation import progress, report
-from openseg_jax.evaluation.boundary_scores import f_scores
 from openseg_jax.evaluation.evaluate import evaluate
 from openseg_jax.evaluation.inference import Evaluator, predict
-from openseg_jax.evaluation.metrics import confusion_matrix
+from openseg_jax.labels.refinement import refine
+from openseg_jax.metrics.boundaries import f_scores
+from openseg_jax.metrics.confusion import confusion_matrix
 from openseg_jax.models.layers import FeatureMap
 from openseg_jax.models.resize import cubic
 from openseg_jax.predict import Predictor
-from openseg_jax.segfix.offset_files import read_offsets
-from openseg_jax.segfix.refine import refine
 from tests import commands, tiny
 from tests.data import folders
 from tests.training import runs

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openseg_jax.evaluation.metrics import confusion_matrix, scores
+from openseg_jax.metrics.confusion import confusion_matrix, scores
 from tests.conftest import golden
 
 Z, META = golden("metrics.npz"), golden("metrics.json")

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs.common import base
 from openseg_jax import models, sharding
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.maps import depth_of
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.pictures import ArraySource
 from openseg_jax.errors import InputError
 from openseg_jax.evaluation.boundaries import BoundaryEvaluator
 from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
-from openseg_jax.evaluation.protocols import Protocol, make_protocol
+from openseg_jax.inference.protocols import Protocol, make_protocol
+from openseg_jax.labels.classes import ClassTable
 from openseg_jax.models.backbones.taps import Tap, Taps
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import Conv, FeatureMap, relu
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
+from openseg_jax.recipes.common import base
 from tests import tiny
 from tests.conftest import golden
 from tests.evaluation import every_head

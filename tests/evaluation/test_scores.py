@@ -8,11 +8,11 @@ from PIL import Image
 
 from openseg_jax.data import load_classes
 from openseg_jax.errors import InputError
-from openseg_jax.evaluation import statistics
-from openseg_jax.evaluation.boundary_scores import boundary_regions, f_scores
 from openseg_jax.evaluation.cityscapes import official_scores
 from openseg_jax.evaluation.legacy import legacy_scores
-from openseg_jax.evaluation.metrics import confusion_matrix, scores
+from openseg_jax.metrics import statistics
+from openseg_jax.metrics.boundaries import boundary_regions, f_scores
+from openseg_jax.metrics.confusion import confusion_matrix, scores
 from tests.conftest import golden
 
 Z, META = golden("metrics.npz"), golden("metrics.json")

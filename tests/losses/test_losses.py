@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs.common import base
 from openseg_jax import losses
 from openseg_jax.errors import InputError
+from openseg_jax.labels.directions import quantize
 from openseg_jax.losses.ce2p import class_boundaries
 from openseg_jax.losses.cross_entropy import cross_entropy, resize_labels
 from openseg_jax.losses.ohem import kth_smallest, ohem
 from openseg_jax.losses.rmi import rmi
 from openseg_jax.losses.segfix import segfix
 from openseg_jax.losses.upsampled import Upsampled
-from openseg_jax.segfix.directions import quantize
+from openseg_jax.recipes.common import base
 from tests.conftest import golden
 
 Z = golden("losses.npz")

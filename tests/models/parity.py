@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-import converters
-from openseg_jax import models
+from openseg_jax import converters, models
 from tests import recipe
 
 GOLDENS = sorted(path.name.removesuffix(".json.gz") for path in recipe.MODELS.glob("*__*.json.gz"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from converters import backbones, heads
+from openseg_jax.converters import backbones, heads
 from openseg_jax.models.backbones import hrnet, resnest, resnet, wide_resnet
 from openseg_jax.models.backbones.blocks import Bottleneck
 from openseg_jax.models.backbones.dilation import place_blocks

@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-import converters
-from openseg_jax import models
+from openseg_jax import converters, models
 from openseg_jax.losses import cross_entropy
 from tests import commands, recipe
 from tests.models import training_golden

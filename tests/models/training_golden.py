@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import converters
-from openseg_jax import models
+from openseg_jax import converters, models
 from openseg_jax.losses import cross_entropy
 from tests import recipe
 from tests.conftest import forget_programs

@@ -12,16 +12,16 @@ from openseg_jax import checkpoints, sharding
 from openseg_jax.data import ClassTable, load_classes
 from openseg_jax.data.maps import read_offset
 from openseg_jax.data.normalize import Normalization
+from openseg_jax.data.offset_files import read_offsets, write_offsets
 from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError
 from openseg_jax.evaluation.inference import DEFAULTS
+from openseg_jax.labels.ground_truth import instance_offsets, semantic_offsets
+from openseg_jax.labels.refinement import refine
 from openseg_jax.segfix import instances
-from openseg_jax.segfix.ground_truth import instance_offsets, semantic_offsets
 from openseg_jax.segfix.label_files import LabelMap, read_labels, write_labels
-from openseg_jax.segfix.offset_files import read_offsets, write_offsets
 from openseg_jax.segfix.offsets import OffsetPredictor
 from openseg_jax.segfix.pictures import changes, direction_field, most_changed_window
-from openseg_jax.segfix.refine import refine
 from tests import commands, tiny
 from tests.conftest import golden
 from tests.data import folders

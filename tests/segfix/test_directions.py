@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from openseg_jax.errors import InputError
-from openseg_jax.segfix import directions as D
+from openseg_jax.labels import directions as D
 from tests.conftest import golden
 
 Z = golden("segfix_maps.npz")

@@ -14,9 +14,9 @@ from openseg_jax.data import transforms as T
 from openseg_jax.data.building import BUILDERS, build
 from openseg_jax.data.maps import read_offset, write_offset
 from openseg_jax.errors import InputError
-from openseg_jax.segfix.directions import gradient_kernels, quantize
+from openseg_jax.labels.directions import gradient_kernels, quantize
+from openseg_jax.labels.ground_truth import instance_offsets, semantic_offsets
 from openseg_jax.segfix.edges import instance_edges, semantic_edges, void_at_edges, void_off_edges
-from openseg_jax.segfix.ground_truth import instance_offsets, semantic_offsets
 from tests.conftest import golden
 from tests.data import archives, folders
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coder
 
+from openseg_jax.data.offset_files import write_offsets
 from openseg_jax.errors import InputError
+from openseg_jax.labels.refinement import refine
 from openseg_jax.segfix import instances
 from openseg_jax.segfix.instances import Instance
-from openseg_jax.segfix.offset_files import write_offsets
-from openseg_jax.segfix.refine import refine
 from tests.conftest import golden
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from openseg_jax.data.offset_files import find_offsets, read_offsets, write_offsets
 from openseg_jax.errors import InputError
-from openseg_jax.segfix.offset_files import find_offsets, read_offsets, write_offsets
 from tests.conftest import golden
 
 OFFSETS = np.zeros((4, 5, 2), np.int8)

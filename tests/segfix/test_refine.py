@@ -9,8 +9,9 @@ import pytest
 
 from openseg_jax.data import load_classes
 from openseg_jax.errors import InputError
+from openseg_jax.labels.refinement import refine
 from openseg_jax.segfix import refine as module
-from openseg_jax.segfix.refine import refine, refine_all
+from openseg_jax.segfix.refine import refine_all
 from tests.conftest import golden
 
 SIZES = [(48, 64), (1, 1), (33, 70), (48, 64), (5, 90), (64, 20), (1, 7)]

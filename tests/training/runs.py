@@ -1,7 +1,7 @@
 """A training run small enough for tests."""
 
-from configs.common import base
 from openseg_jax import models
+from openseg_jax.recipes.common import base
 from tests import tiny
 
 

@@ -8,7 +8,7 @@ import pytest
 from openseg_jax.training.setup import make_model
 from tests import commands
 
-MODULE = "openseg_jax.training.legacy"
+MODULE = "openseg_jax.recipes.legacy"
 JSON = {
     "dataset": "cityscapes",
     "method": "fcn_segmentor",

@@ -13,8 +13,7 @@ import pytest
 import torch
 from ml_collections import ConfigDict
 
-import converters
-from openseg_jax import checkpoints, models
+from openseg_jax import checkpoints, converters, models
 from openseg_jax.data.images import write_image, write_mask
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.training import loop

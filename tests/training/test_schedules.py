@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from configs.common import base
 from openseg_jax.errors import InputError
+from openseg_jax.recipes.common import base
 from openseg_jax.training import schedules
 from openseg_jax.training.optimizer import Group, Optimizer
 from tests.conftest import golden

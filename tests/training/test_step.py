@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-import converters
 from benchmarks.torch_reference import HRNetOCR
-from openseg_jax import models, sharding
+from openseg_jax import converters, models, sharding
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
 from openseg_jax.training import step as step_module

@@ -32,9 +32,9 @@ from openseg_jax.data.building.archives import Archive
 from openseg_jax.data.building.builder import Sample, SegmentationBuilder, prepared_splits
 from openseg_jax.data.building.datasets import BUILDERS
 from openseg_jax.data.building.journal import Journal
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.workers import start_worker
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable
 
 SAMPLES_PER_SHARD = 256
 MAX_SHARDS = 256  # a reader keeps every shard open

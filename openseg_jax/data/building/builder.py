@@ -15,9 +15,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from openseg_jax.data.building.archives import Archive, Member
-from openseg_jax.data.classes import About, ClassTable, load_about, load_classes
 from openseg_jax.data.images import decode_image, decode_mask
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import About, ClassTable, load_about, load_classes
 
 Label = Member | bytes | Callable[[], np.ndarray]  # an encoded mask, or a function that gives uint8 (H, W) of raw ids
 

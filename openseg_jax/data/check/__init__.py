@@ -14,8 +14,8 @@ from openseg_jax.data.check import duplicates, files, ids, statistics
 from openseg_jax.data.check.faults import ERROR, Fault
 from openseg_jax.data.check.report import Report
 from openseg_jax.data.check.scan import Scan, scan_folder
-from openseg_jax.data.classes import ClassTable, classes_beside, known_tables, load_classes
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable, classes_beside, known_tables, load_classes
 
 __all__ = ["Fault", "Report", "check_folder", "quick_check"]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from openseg_jax.commands import load_config
+from openseg_jax.cli.commands import load_config
 from openseg_jax.data.check import check_folder
 from openseg_jax.data.check.scan import scan_folder
 from openseg_jax.data.check.tables import draft
-from openseg_jax.data.classes import ClassTable, classes_beside, load_classes
 from openseg_jax.data.records import is_record_root
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable, classes_beside, load_classes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

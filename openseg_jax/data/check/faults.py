@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from openseg_jax.data.check.scan import Sample, Scan
-from openseg_jax.data.classes import ClassTable
+from openseg_jax.labels.classes import ClassTable
 
 ERROR, WARNING = "error", "warning"
 _EXAMPLES = 3

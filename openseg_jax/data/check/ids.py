@@ -12,7 +12,7 @@ from collections import Counter
 
 from openseg_jax.data.check.faults import ERROR, WARNING, Fault, of_files, table_with
 from openseg_jax.data.check.scan import Sample, Scan, total
-from openseg_jax.data.classes import IGNORE, ClassTable, bit_color, known_tables, load_classes
+from openseg_jax.labels.classes import IGNORE, ClassTable, bit_color, known_tables, load_classes
 
 _ENOUGH_MASKS = 5  # of a split, to explain its ids apart from those of the others
 _SURE_CLASSES = 10  # if so many classes occur, it is no chance that the missing one is the first or the last

@@ -10,9 +10,9 @@ import numpy as np
 
 from openseg_jax import page, visualize
 from openseg_jax.data.check.scan import Sample, Scan
-from openseg_jax.data.classes import IGNORE, ClassTable
 from openseg_jax.data.images import read_image, read_mask
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import IGNORE, ClassTable
 
 _SAMPLES = 6  # per split
 _WIDTH = 360  # of an overlay

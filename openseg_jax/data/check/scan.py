@@ -17,9 +17,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from openseg_jax.data.classes import COLOR_PLACES, IGNORE, ClassTable
 from openseg_jax.data.images import IMAGE_SUFFIXES, UNREADABLE, is_turned, read_image, read_mask, read_size
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable
 
 QUICK_SAMPLES = 32  # of a split whose pixels a quick scan reads
 _ID_MODES = ("L", "P", "1")

@@ -8,7 +8,7 @@ import numpy as np
 
 from openseg_jax.data.check.faults import ERROR, WARNING, Fault, table_with
 from openseg_jax.data.check.scan import Sample, Scan, total
-from openseg_jax.data.classes import IGNORE, ClassTable, known_tables, load_classes
+from openseg_jax.labels.classes import IGNORE, ClassTable, known_tables, load_classes
 
 TINY = 1e-4  # share of the labelled pixels below which a class is rare
 _CLAIM = 0.8  # of the regions of a class that look like another class

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from openseg_jax.data.check.scan import Scan, total
-from openseg_jax.data.classes import IGNORE, bit_color
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import IGNORE, bit_color
 
 
 def draft(scan: Scan) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from openseg_jax.data.classes import IGNORE
+from openseg_jax.labels.classes import IGNORE
 
 Sample = dict
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from openseg_jax.data.classes import ClassTable
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.transforms import random_transforms as T
 from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import ClassTable
 
 # Each takes the `augment` part of a config and the class table.
 CHAIN: dict[str, Callable[..., T.Transform]] = {

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from openseg_jax.data.images import read_mask, read_size, write_image
+from openseg_jax.data.offset_files import check_size, find_offsets, read_offsets
 from openseg_jax.errors import InputError
-from openseg_jax.segfix.instances.files import read_text, write_bytes
-from openseg_jax.segfix.offset_files import check_size, find_offsets, read_offsets
+from openseg_jax.files import read_text, write_bytes
 from openseg_jax.segfix.tally import Refined, refine_and_count
 
 LIST_SUFFIX = "_pred.txt"

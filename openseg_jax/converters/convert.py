@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from converters import rules
-from converters.backbones import CLASSIFIER, IMAGENET_BODY, with_backbone_prefix
-from converters.recognise import Recognised, differences, recognise, silent_differences
+from openseg_jax.converters import rules
+from openseg_jax.converters.backbones import CLASSIFIER, IMAGENET_BODY, with_backbone_prefix
+from openseg_jax.converters.recognise import Recognised, differences, recognise, silent_differences
 from openseg_jax.models.segmentor import Segmentor
 
 

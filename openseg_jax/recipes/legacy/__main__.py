@@ -1,6 +1,6 @@
 """Writes the config file that trains what openseg.pytorch trains with a JSON file and the flags of its main.py.
 
-    python -m openseg_jax.training.legacy configs/cityscapes/H_48_D_4.json --model_name hrnet_w48_ocr \\
+    python -m openseg_jax.recipes.legacy configs/cityscapes/H_48_D_4.json --model_name hrnet_w48_ocr \\
         --backbone hrnet48 --loss_type fs_auxce_loss --gathered n --loss_balance y --out configs/mine.py
 
 Every flag of the original's main.py is understood, and behind them dotted overrides such as `lr.base_lr 0.02`.
@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from openseg_jax.errors import InputError, run_command
-from openseg_jax.training.legacy.convert import convert
-from openseg_jax.training.legacy.options import add_flags, read_options
+from openseg_jax.recipes.legacy.convert import convert
+from openseg_jax.recipes.legacy.options import add_flags, read_options
 
 
 def write_config(arguments: argparse.Namespace, command: str) -> None:
@@ -30,7 +30,7 @@ def write_config(arguments: argparse.Namespace, command: str) -> None:
     lines += [
         '"""',
         "",
-        "from configs.common import base",
+        "from openseg_jax.recipes.common import base",
         "",
         "",
         "def get_config():",
@@ -45,7 +45,7 @@ def write_config(arguments: argparse.Namespace, command: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m openseg_jax.training.legacy",
+        prog="python -m openseg_jax.recipes.legacy",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="show tracebacks")
     add_flags(parser)
     arguments = parser.parse_intermixed_args()
-    command = f"python -m openseg_jax.training.legacy {' '.join(sys.argv[1:])}"
+    command = f"python -m openseg_jax.recipes.legacy {' '.join(sys.argv[1:])}"
     run_command(lambda: write_config(arguments, command), arguments.verbose)
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from converters import rules
 from openseg_jax import models
+from openseg_jax.converters import rules
 from openseg_jax.errors import InputError
 from openseg_jax.models.segmentor import Segmentor
 

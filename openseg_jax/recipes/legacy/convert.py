@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from openseg_jax import models
 from openseg_jax.errors import InputError
-from openseg_jax.training.legacy.options import Options
+from openseg_jax.recipes.legacy.options import Options
 
 CLASSES = {
     "ade20k": "ade20k",

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from converters.backbones import FAMILIES
-from converters.heads import naming_of, their_name
 from openseg_jax import models
+from openseg_jax.converters.backbones import FAMILIES
+from openseg_jax.converters.heads import naming_of, their_name
 from openseg_jax.models.segmentor import Segmentor
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import scipy.ndimage
 
-from openseg_jax.segfix.directions import gradient_kernels
+from openseg_jax.labels.directions import gradient_kernels
 
 MAX_DISTANCE = 250  # pixels; what is farther away is said to be as far
 ANGLE_STEP = 2  # degrees

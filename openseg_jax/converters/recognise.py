@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from converters.backbones import with_backbone_prefix
-from converters.heads import HEADS, naming_of
+from openseg_jax.converters.backbones import with_backbone_prefix
+from openseg_jax.converters.heads import HEADS, naming_of
 from openseg_jax.models.backbones.hrnet import HRNet, HRNet2x
 from openseg_jax.models.backbones.resnest import ResNeSt
 from openseg_jax.models.backbones.resnet import ResNet

@@ -1,0 +1,1 @@
+"""Inference over images of any sizes with few compiled programs."""

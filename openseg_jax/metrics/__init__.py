@@ -1,0 +1,1 @@
+"""Scores, as accumulators over images and as functions of counts."""

@@ -1,0 +1,1 @@
+"""Training recipes by name: a module for each data set, whose `get_config(argument)` returns a config."""

@@ -1,0 +1,30 @@
+"""CamVid, 11 classes, 480x360: a small driving data set, for trying things out.
+
+    python train.py --config=configs/camvid.py:hrnet_w18_ocr --workdir=runs/camvid --config.data.root=PATH
+
+PATH holds train/image, train/label, val/image and val/label with class ids 0 to 10, 255 or 11 for void. The option
+`small` (`configs/camvid.py:hrnet_w18_small_v1_ocr,small`) is a recipe for a CPU: see docs/benchmarks.md.
+"""
+
+from openseg_jax.recipes.common import base, loss_for
+
+
+def get_config(argument: str = "hrnet_w18_ocr"):
+    model, *options = argument.split(",")
+    config = base(model)
+    config.data.classes = "camvid"
+    config.loss.name = loss_for(model)
+    config.augment.crop = (320, 448)
+    config.optimizer.learning_rate = 0.02
+    config.train.batch_size = 16
+    config.train.steps = 4000
+    config.train.eval_every = config.train.save_every = 500
+    config.eval.batch_size = 8
+    if "small" in options:
+        config.model.options.update({"channels": 128, "key_channels": 64, "aux_channels": 64})
+        config.augment.crop = (160, 224)
+        config.augment.scale = (0.4, 1.0)
+        config.train.batch_size = 8
+        config.train.steps = 1500
+        config.train.eval_every = config.train.save_every = 300
+    return config

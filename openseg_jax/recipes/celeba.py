@@ -1,0 +1,23 @@
+"""CelebAMask-HQ, 19 classes of face parsing: the original's recipes, at 512x512.
+
+    python train.py --config=configs/celeba.py:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
+        --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
+
+The original also ran learning rates 0.001 to 0.02 for the whole net: --config.optimizer.head_multiplier=1
+--config.optimizer.learning_rate=0.01, on branch pytorch-1.7 (`v17`) with --config.train.steps=200000.
+"""
+
+from openseg_jax.recipes.common import RESIZED, start
+
+
+def get_config(argument: str = "hrnet_w48_ocr"):
+    config, _ = start(argument, "hrnet_w48_ocr", ("ohem", "rmi"))
+    config.data.classes = "celeba"
+    config.data.workers = 8
+    config.augment.chain = RESIZED
+    config.augment.resize.size = config.augment.crop = config.eval.size = (512, 512)
+    config.optimizer.update({"learning_rate": 0.001, "head_multiplier": 10.0, "weight_decay": 1e-4})
+    config.train.batch_size = 16
+    config.train.steps = 150_000
+    config.train.eval_every = config.train.save_every = 2000
+    return config

@@ -1,0 +1,22 @@
+"""Mapillary Vistas 1.1, 65 classes: what the original's best Cityscapes nets were trained on first.
+
+    python train.py --config=configs/mapillary.py:hrnet_w48_ocr_b --workdir=DIR --config.data.root=PATH \\
+        --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
+
+Published, on val: hrnet_w48_ocr_b 50.8. docs/recipes.md goes on to Cityscapes from here.
+"""
+
+from openseg_jax.recipes.common import start
+
+
+def get_config(argument: str = "hrnet_w48_ocr_b"):
+    config, _ = start(argument, "hrnet_w48_ocr_b", ("ohem",))
+    config.data.classes = "mapillary"
+    config.data.workers = 8
+    config.augment.chain = ("resize", "random_resize", "random_crop", "random_flip", "random_brightness")
+    config.augment.resize.min_side = config.eval.min_side = 1024
+    config.augment.crop = (1024, 1024)
+    config.train.batch_size = 16
+    config.train.steps = 500_000
+    config.train.eval_every = config.train.save_every = 5000
+    return config

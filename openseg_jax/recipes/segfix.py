@@ -1,0 +1,53 @@
+"""SegFix, which learns where boundaries are and which way leads off them: the original's recipes.
+
+    python train.py --config=configs/segfix.py:cityscapes,hrnet2x_w20 --workdir=DIR --config.data.root=PATH
+
+The first word is the data set: cityscapes, ade20k, camvid or folder. Options: a backbone, such as hrnet_w18, hrnet_w32,
+hrnet_w48 (if none is given) or hrnet2x_w20; `instance` for boundaries of instances; `trainval`; `ade20k_too` for
+Cityscapes and ADE20K together, whose root is --config.data.extra; `v17`; `small` for pictures like CamVid's on a CPU
+(docs/segfix.md). Distances and directions are computed from the labels, or, with `instance`, from SPLIT/instance;
+--config.data.offset_folder=offset_gt/dt_offset reads the original's files.
+"""
+
+from openseg_jax.recipes.common import start
+
+CLASSES = {"cityscapes": "cityscapes", "ade20k": "ade20k", "camvid": "camvid", "folder": ""}
+
+
+def get_config(argument: str = "cityscapes"):
+    name, *options = argument.split(",")
+    options = [option.replace("_w", "") if option.startswith("hrnet") else option for option in options]
+    if name not in CLASSES:
+        raise ValueError(f"the data set of configs/segfix.py is one of {', '.join(CLASSES)}, found {name!r}")
+    known = ("instance", "trainval", "ade20k_too", "small")
+    config, options = start(",".join(["segfix_hrnet", *options]), "segfix_hrnet", known)
+    config.data.classes = CLASSES[name]
+    config.data.maps = ("offset",)
+    config.data.workers = 8
+    config.augment.chain = ("random_crop", "random_flip", "random_brightness")
+    if name == "ade20k":
+        config.augment.chain = ("random_flip", "resize", "random_crop", "random_brightness")
+        config.augment.resize.min_side = 512
+    config.augment.crop = (512, 512)
+    config.optimizer.learning_rate = 0.04
+    config.train.batch_size = 16
+    config.train.steps = 80_000
+    config.train.eval_every = config.train.save_every = 2000
+    if "trainval" in options:
+        config.data.extra = ({"split": "val"},)
+        config.train.steps = 120_000 if config.model.backbone == "hrnet2x20" else 80_000
+    if "instance" in options:
+        config.data.offset_folder = "instance"
+        config.train.steps = 20_000
+    if "ade20k_too" in options:
+        config.data.extra = ({"root": "ADE20K", "classes": "ade20k"},)
+        config.data.weights = (1.0, 1.0)
+        config.train.steps = 100_000
+        config.train.eval_every = config.train.save_every = 1000
+    if "small" in options:
+        config.augment.crop = (192, 256)
+        config.optimizer.learning_rate = 0.02
+        config.train.batch_size = 8
+        config.train.steps = 1000
+        config.train.eval_every = config.train.save_every = 250
+    return config
