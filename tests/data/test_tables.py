@@ -124,7 +124,7 @@ def test_about(name):
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_no_misspelt_keys(name):
-    content = json.loads(resources.files("openseg_jax.data").joinpath(f"tables/{name}.json").read_text("utf-8"))
+    content = json.loads(resources.files("openseg_jax.labels").joinpath(f"tables/{name}.json").read_text("utf-8"))
     about = {"home", "licence", "download", "splits", "citation"}
     assert set(content) - about - {"flip_pairs"} == {"title", "void", "classes"}
     assert {key for row in content["classes"] for key in row} - {"aliases"} == {"name", "id", "color"}
