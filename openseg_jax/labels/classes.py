@@ -46,6 +46,11 @@ class ClassTable:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def all_ids(self) -> list[int]:
+        """Every id on disk that stands for a class, aliases included."""
+        return [i for i in (*self.ids, *sum(self.aliases, ())) if i is not None]
+
     def encode(self, mask: np.ndarray, where: str) -> np.ndarray:
         """Mask on disk, uint8 (H, W) or (H, W, 3) -> train ids, uint8 (H, W), 0..K-1 and 255.
 
@@ -56,10 +61,9 @@ class ClassTable:
         train_ids = cv2.LUT(mask, self.lookup)
         if cv2.countNonZero(cv2.inRange(train_ids, _ILLEGAL, _ILLEGAL)):
             found = ", ".join(str(i) for i in np.unique(mask[train_ids == _ILLEGAL])[:8])
-            ids = [i for i in (*self.ids, *sum(self.aliases, ())) if i is not None]
             raise InputError(
                 f"{where} contains the ids {found}, which {self.title} does not have: its classes are the ids "
-                f"{_ranges(ids)}, and {_ranges(self.void)} are ignored"
+                f"{_ranges(self.all_ids)}, and {_ranges(self.void)} are ignored"
             )
         return train_ids
 
