@@ -25,7 +25,7 @@ from openseg_jax.cli import commands
 from openseg_jax.data.check import command as check
 from openseg_jax.data.images import write_image
 from openseg_jax.data.pipeline import TrainSamples
-from openseg_jax.data.transforms.recipes import make_chain, make_collate
+from openseg_jax.data.transforms.chain import make_chain, make_collate
 from openseg_jax.errors import InputError, run_command
 from openseg_jax.labels.classes import known_tables, load_about, load_classes
 
