@@ -253,7 +253,7 @@ def test_pictures_that_cannot_be_read_end_it(setting, tmp_path, fails):
     image = root / "val" / "image" / "scene20.png"
     image.write_bytes(image.read_bytes()[:200])
     shutil.copy(root / "val" / "label" / "scene0.png", root / "val" / "label" / "scene9.png")
-    assert "scene20.png is no readable image" in fails(*arguments, "--out", tmp_path / "out")
+    assert "scene20.png is not a readable image" in fails(*arguments, "--out", tmp_path / "out")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
