@@ -1,4 +1,4 @@
-"""Further maps of a sample, read from files as the original's preparation scripts write them, or computed from labels."""
+"""Further maps of a sample: files of the original's preparation scripts, or computed from labels."""
 
 from __future__ import annotations
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from openseg_jax.data.images import UNREADABLE
+from openseg_jax.data.images import UNREADABLE, read_size
 from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError
 from openseg_jax.files import replacing
@@ -94,7 +95,9 @@ def only_classes(labels: LabelMap, classes: ClassTable, where: str) -> LabelMap:
         raise InputError(f"{where} is a {labels.mode} picture, but masks of {classes.title} are {classes.masks}")
     void, known = void_of(classes), _packed(classes.colors) if classes.masks == "colors" else classes.all_ids
     check_id(void, labels, where)
-    return dataclasses.replace(labels, ids=np.where(np.isin(labels.ids, known), labels.ids, labels.ids.dtype.type(void)))
+    return dataclasses.replace(
+        labels, ids=np.where(np.isin(labels.ids, known), labels.ids, labels.ids.dtype.type(void))
+    )
 
 
 def write_labels(path: str | os.PathLike, labels: LabelMap) -> None:
@@ -113,12 +116,12 @@ def write_labels(path: str | os.PathLike, labels: LabelMap) -> None:
         image.save(temporary, format=labels.format, **options)
 
 
-def find_labels(folder: str | os.PathLike) -> dict[str, Path]:
-    """Returns the label maps of a folder by their names without suffix."""
+def find_images(folder: str | os.PathLike) -> dict[str, Path]:
+    """Returns the images, or label maps, of a folder by their names without suffix."""
     return by_name(PictureSource.of_folder(Path(folder)).paths)
 
 
-def by_name(files: list[Path]) -> dict[str, Path]:
+def by_name(files: Iterable[Path]) -> dict[str, Path]:
     """Returns files by their names without suffix, and raises InputError if two have the same one."""
     found: dict[str, Path] = {}
     for file in files:
@@ -128,9 +131,27 @@ def by_name(files: list[Path]) -> dict[str, Path]:
     return found
 
 
-def default_void(mode: str) -> int | None:
-    """Returns the id of void: 255 in maps of 8 bits, None in others."""
-    return IGNORE if mode in ("L", "P") else None
+def check_sizes(labels: Mapping[str, Path], images: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
+    """Returns (height, width) of each label map, and raises InputError if the image of its name has another size."""
+    sizes = {name: read_header(file)[0] for name, file in labels.items()}
+    for name in labels.keys() & images.keys():
+        if (size := read_size(images[name])) != sizes[name]:
+            raise InputError(f"{labels[name]} is of size {sizes[name]}, its picture of {size} (height, width)")
+    return sizes
+
+
+def common_void(files: Iterable[Path]) -> int | None:
+    """Returns the id of void where nothing says it: 255 in maps of 8 bits, None in others.
+
+    Raises:
+        InputError: if there are maps of both kinds.
+    """
+    modes = {file: read_header(file)[1] for file in files}
+    voids = {IGNORE if mode in ("L", "P") else None: file for file, mode in modes.items()}
+    if len(voids) > 1:
+        kinds = " and ".join(f"{file} ({modes[file]})" for file in voids.values())
+        raise InputError(f"255 is void in maps of 8 bits only, but there are others, too, such as {kinds}: give --void")
+    return next(iter(voids))
 
 
 def void_of(classes: ClassTable) -> int:

@@ -1,4 +1,4 @@
-"""The page on a refinement: numbers, and images of where SegFix changed most, which way it points there, and the result."""
+"""The page on a refinement: numbers, and images of the boundaries, directions and changes where most changed."""
 
 from __future__ import annotations
 
