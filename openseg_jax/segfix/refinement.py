@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from openseg_jax.data.buckets import make_buckets
+from openseg_jax.inference.buckets import make_buckets
 from openseg_jax.data.offset_files import check_size
 from openseg_jax.data.workers import in_threads
 from openseg_jax.errors import InputError

@@ -25,7 +25,7 @@ from openseg_jax.segfix.pictures import changes, direction_field, most_changed_w
 from tests import commands, tiny
 from tests.conftest import golden
 from tests.data import folders
-from tests.evaluation.test_protocols import config
+from tests.inference.test_protocols import config
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 MODULE = "openseg_jax.segfix"
