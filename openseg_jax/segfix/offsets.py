@@ -27,10 +27,10 @@ def stored_offsets(folder: str | os.PathLike, names: Sequence[str]) -> Iterator[
     """Reads FOLDER/NAME.npz or .mat of each name, in this order; threads read ahead.
 
     Raises:
-        InputError: at once if a file is missing; later, if one is damaged.
+        InputError: before the first one if any is missing; later if one is damaged.
     """
     files = [find_offsets(folder, name) for name in names]
-    return in_threads(lambda file: ImageOffsets(file.stem, read_offsets(file), file), files)
+    yield from in_threads(lambda file: ImageOffsets(file.stem, read_offsets(file), file), files)
 
 
 def predicted_offsets(checkpoint: str | os.PathLike, images: Sequence[Path], **options) -> Iterator[ImageOffsets]:
