@@ -186,7 +186,7 @@ def _refine_instances(arguments):
         given, out = CityscapesInstances(arguments.instances), arguments.out
     images = find_images(arguments.images) if arguments.checkpoint else {}
     if arguments.checkpoint and (missing := [name for name in given.images if name not in images]):
-        _refuse(missing, len(given.images), f"images with instances have no picture in {arguments.images}")
+        _refuse(missing, len(given.images), f"images with instances have no image in {arguments.images}")
     offsets = _offsets(arguments, list(given.images), images)
     options = {"scale": 1 if arguments.scale is None else arguments.scale, "iterations": arguments.iterations}
     tally = Tally()
@@ -228,7 +228,7 @@ def _missing(arguments, labels: Mapping[str, Path], images: Mapping[str, Path]) 
 
     if arguments.checkpoint:
         there: Collection[str] = images.keys()
-        what = f"picture in {arguments.images}"
+        what = f"image in {arguments.images}"
     else:
         there = {path.stem for path in arguments.offsets.glob("*") if path.suffix in OFFSET_SUFFIXES}
         what = f"offsets in {arguments.offsets}"

@@ -76,7 +76,7 @@ def read_stereo(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Reads {"depth": float32 (H, W)} from a 16-bit PNG of disparities as Cityscapes has them."""
     disparity = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.exists() else None
     if disparity is None or disparity.dtype != np.uint16 or disparity.ndim != 2:
-        raise InputError(f"{path} is no 16-bit PNG of disparities")
+        raise InputError(f"{path} is not a 16-bit PNG of disparities")
     _check_sizes(path, disparity.shape, size)
     return {"depth": depth_of(disparity)}
 
@@ -122,12 +122,14 @@ def write_offset(path: Path, distance: np.ndarray, angle: np.ndarray) -> None:
 def read_instances(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Reads uint16 (H, W) instance ids from a PNG of 16 bits, as Cityscapes' instanceIds; `size` is (H, W)."""
     try:
-        with Image.open(path) as picture:
-            mode, ids = picture.mode, np.asarray(picture)
+        with Image.open(path) as image:
+            mode, ids = image.mode, np.asarray(image)
     except UNREADABLE as error:
         raise InputError(f"cannot read a map of instance ids from {path}: {error}") from error
     if mode not in ("I;16", "I", "L") or ids.min() < 0 or ids.max() > np.iinfo(np.uint16).max:
-        raise InputError(f"{path} is a {mode} picture, not a map of instance ids: these have one channel of 16 bits")
+        raise InputError(
+            f"{path} is an image of mode {mode}, not a map of instance ids: these have one channel of 16 bits"
+        )
     _check_sizes(path, ids.shape, size)
     return ids.astype(np.uint16)
 

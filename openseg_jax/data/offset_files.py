@@ -61,7 +61,7 @@ def read_offsets(path: str | os.PathLike) -> np.ndarray:
     except KeyError as error:
         raise InputError(f"{path} holds no array {key!r}") from error
     except _UNREADABLE as error:
-        raise InputError(f"{path} is no readable file of offsets, or a damaged one ({len(encoded)} bytes)") from error
+        raise InputError(f"{path} is not a readable file of offsets ({len(encoded)} bytes)") from error
     return _checked(offsets, str(path))
 
 

@@ -74,7 +74,7 @@ def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> L
         try:
             ids = np.asarray(image)
         except UNREADABLE as error:
-            raise InputError(f"{path} is a damaged picture: {error}") from error
+            raise InputError(f"{path} is damaged: {error}") from error
         if image.mode == "RGB":
             red, green, blue = np.moveaxis(ids, -1, 0)
             ids = (red * COLOR_PLACES[0] + green * COLOR_PLACES[1] + blue).view(np.int32)
@@ -92,7 +92,7 @@ def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> L
 def only_classes(labels: LabelMap, classes: ClassTable, where: str) -> LabelMap:
     """Returns the map with `void_of(classes)` in place of every id that is no class. Errors call the map `where`."""
     if (labels.mode == "RGB") != (classes.masks == "colors"):
-        raise InputError(f"{where} is a {labels.mode} picture, but masks of {classes.title} are {classes.masks}")
+        raise InputError(f"{where} is an image of mode {labels.mode}, but masks of {classes.title} are {classes.masks}")
     void, known = void_of(classes), _packed(classes.colors) if classes.masks == "colors" else classes.all_ids
     check_id(void, labels, where)
     return dataclasses.replace(
@@ -136,7 +136,7 @@ def check_sizes(labels: Mapping[str, Path], images: Mapping[str, Path]) -> dict[
     sizes = {name: read_header(file)[0] for name, file in labels.items()}
     for name in labels.keys() & images.keys():
         if (size := read_size(images[name])) != sizes[name]:
-            raise InputError(f"{labels[name]} is of size {sizes[name]}, its picture of {size} (height, width)")
+            raise InputError(f"{labels[name]} is of size {sizes[name]}, its image of {size} (height, width)")
     return sizes
 
 
@@ -168,7 +168,8 @@ def check_id(void: int | None, labels: LabelMap, where: str) -> None:
     limits = {"1": (0, 1), "RGB": (0, 0xFFFFFF)}
     low, high = limits[labels.mode] if labels.mode in limits else (np.iinfo(kind).min, np.iinfo(kind).max)
     if void is not None and not low <= void <= high:
-        raise InputError(f"void is {void}, but {where} is a {labels.mode} picture, with ids from {low} to {high}")
+        mode = labels.mode
+        raise InputError(f"void is {void}, but {where} is an image of mode {mode}, with ids from {low} to {high}")
 
 
 def _opened(path: str | os.PathLike) -> Image.Image:
@@ -177,16 +178,16 @@ def _opened(path: str | os.PathLike) -> Image.Image:
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}") from error
     except UNREADABLE as error:
-        raise InputError(f"{path} is no readable picture") from error
+        raise InputError(f"{path} is not a readable image") from error
     why = ""
     if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
         why = "a JPEG, whose compression invents ids"
     elif image.format not in ("PNG", "BMP", "TIFF"):
         why = f"a {image.format} file"
     elif getattr(image, "n_frames", 1) > 1:
-        why = f"{image.n_frames} pictures"
+        why = f"a file of {image.n_frames} images"
     elif image.mode not in MODES:
-        why = f"a {image.mode} picture"
+        why = f"an image of mode {image.mode}"
     if why:
         image.close()
         raise InputError(

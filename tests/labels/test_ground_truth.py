@@ -187,7 +187,7 @@ def test_instances_beside_labels(tmp_path):
     with pytest.raises(InputError, match=r"b.png is of size \(5, 64\), its label \(48, 64\) \(height, width\)"):
         source[1]
     Image.new("RGB", (64, 48)).save(tmp_path / "train" / "instance" / "b.png")
-    with pytest.raises(InputError, match="b.png is a RGB picture, not a map of instance ids"):
+    with pytest.raises(InputError, match="b.png is an image of mode RGB, not a map of instance ids"):
         source[1]
 
 

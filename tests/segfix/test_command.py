@@ -232,7 +232,7 @@ def test_maps_without_offsets(setting, tmp_path, fails, capsys):
     (images := tmp_path / "images").mkdir()
     shutil.copy(root / "val" / "image" / "scene3.png", images)
     arguments = "--labels", labels, "--checkpoint", root / "checkpoint", "--images", images, "--out", tmp_path / "one"
-    assert "3 of 4 label maps have no picture in" in fails("refine", *arguments)
+    assert "3 of 4 label maps have no image in" in fails("refine", *arguments)
     assert commands.call(MODULE, "refine", *arguments, "--missing", "copy") == 0
     assert (tmp_path / "one" / "scene3.png").read_bytes() == (tmp_path / "out" / "scene3.png").read_bytes()
 
@@ -245,7 +245,7 @@ def test_pictures_that_cannot_be_read_end_it(setting, tmp_path, fails):
             shutil.copy(root / "val" / folder / "scene0.png", root / "val" / folder / f"scene{index}.png")
     arguments = "refine", "--labels", root / "val" / "label", *net(root), "--batch-size", 8
     (root / "val" / "label" / "scene9.png").write_bytes((root / "val" / "label" / "scene0.png").read_bytes()[:80])
-    assert "scene9.png is a damaged picture" in fails(*arguments, "--out", tmp_path / "out")
+    assert "scene9.png is damaged" in fails(*arguments, "--out", tmp_path / "out")
     image = root / "val" / "image" / "scene20.png"
     image.write_bytes(image.read_bytes()[:200])
     shutil.copy(root / "val" / "label" / "scene0.png", root / "val" / "label" / "scene9.png")
@@ -363,9 +363,9 @@ def test_the_window_of_most_changes(size):
 
 @pytest.mark.parametrize(
     ("mode", "suffix", "says"),
-    [("RGBA", "png", "a.png is a RGBA picture: label maps are PNG, BMP or TIFF with one channel"),
-     ("L", "jpg", "a.jpg is a JPEG, whose compression invents ids"), ("LA", "png", "is a LA picture"),
-     ("F", "tif", "is a F picture")],
+    [("RGBA", "png", "a.png is an image of mode RGBA: label maps are PNG, BMP or TIFF with one channel"),
+     ("L", "jpg", "a.jpg is a JPEG, whose compression invents ids"), ("LA", "png", "is an image of mode LA"),
+     ("F", "tif", "is an image of mode F")],
 )  # fmt: skip
 def test_pictures_that_hold_no_ids(tmp_path, fails, mode, suffix, says):
     Image.new(mode, (8, 8)).save(tmp_path / f"a.{suffix}")
@@ -383,10 +383,10 @@ def test_wrong_labels(tmp_path, fails):
     assert "scale is 1.5, wanted a whole number" in fails(*arguments, "--scale", 1.5)
     assert "scale is 0.0, wanted a whole number" in fails(*arguments, "--scale", 0)
     assert "would be overwritten" in fails(*arguments[:-1], labels)
-    assert "a.png is a L picture, with ids from 0 to 255" in fails(*arguments, "--void", 256)
+    assert "a.png is an image of mode L, with ids from 0 to 255" in fails(*arguments, "--void", 256)
     assert '--void is an id, a colour such as "#000000", or moves, found' in fails(*arguments, "--void", "none")
     colors.write_text(json.dumps({"masks": "colors", "void_colors": [[0, 0, 0]], "classes": ["a"]}))
-    assert "a.png is a L picture, but masks of" in fails(*arguments, "--classes", colors)
+    assert "a.png is an image of mode L, but masks of" in fails(*arguments, "--classes", colors)
     folders.save(labels / "b.png", np.zeros((8, 9), np.uint16))
     write_offsets(tmp_path / "b.npz", drawn((8, 9)))
     assert "255 is void in maps of 8 bits only" in (said := fails(*arguments))
@@ -403,7 +403,7 @@ def test_colors_of_no_class_become_void():
     ids = np.array([[0xFF0000, 0x00FF00, 0x0000FF, 0x010203]], np.uint32)
     found = only_classes(LabelMap(ids, "RGB", "PNG"), classes, "a.png")
     np.testing.assert_array_equal(found.ids, [[0xFF0000, 0x00FF00, 0x010203, 0x010203]])
-    with pytest.raises(InputError, match="a.png is a RGB picture, but masks of"):
+    with pytest.raises(InputError, match="a.png is an image of mode RGB, but masks of"):
         only_classes(LabelMap(ids, "RGB", "PNG"), load_classes("camvid"), "a.png")
 
 
@@ -433,10 +433,10 @@ def test_wrong_usage(setting, tmp_path, fails):
     assert "have the same name" in fails(*predict, "--images", *[root / "val" / "image" / "scene0.png"] * 2)
     shutil.copytree(root / "val" / "image", tmp_path / "images")
     folders.save(tmp_path / "images" / "scene0.png", np.zeros((9, 9, 3), np.uint8))
-    assert "its picture of (9, 9)" in fails(*arguments, *labels, "--images", tmp_path / "images")
+    assert "its image of (9, 9)" in fails(*arguments, *labels, "--images", tmp_path / "images")
     instances.write_cityscapes(tmp_path / "given", "other", [instances.Instance("a.png", 26, 0.5)], [np.ones((9, 9))])
     said = fails(*arguments[:3], "--instances", tmp_path / "given", *net(root))
-    assert "1 of 1 images with instances have no picture in" in said
+    assert "1 of 1 images with instances have no image in" in said
     model = tiny.create("hrnet_w48", num_classes=3)
     saved = checkpoints.Checkpoints(tmp_path / "checkpoint")
     saved.save(tiny.random_variables(model), checkpoints.Metadata(model.spec.to_dict(), Normalization()))
