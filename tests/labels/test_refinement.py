@@ -1,7 +1,4 @@
-"""Refinement of label maps: the original's results, properties, many maps at once."""
-
-import threading
-import time
+"""Refinement of label maps: the original's results, and properties."""
 
 import jax
 import numpy as np
@@ -10,8 +7,6 @@ import pytest
 from openseg_jax.data import load_classes
 from openseg_jax.errors import InputError
 from openseg_jax.labels.refinement import refine
-from openseg_jax.segfix import refine as module
-from openseg_jax.segfix.refine import refine_all
 from tests.conftest import golden
 
 SIZES = [(48, 64), (1, 1), (33, 70), (48, 64), (5, 90), (64, 20), (1, 7)]
@@ -135,86 +130,3 @@ LABELS, OFFSETS = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 2), np.int8)
 def test_wrong_input(labels, offsets, options, message):
     with pytest.raises(InputError, match=message):
         refine(labels, offsets, **options)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Many maps
-
-
-def test_many_maps_as_one_by_one_with_few_programs():
-    rng = np.random.default_rng(2)
-    sizes = SIZES * 3
-    pairs = [draw(rng, size) for size in sizes]
-    seen, threads, wrapped = {}, set(), []
-
-    def load(index):
-        threads.add(threading.current_thread())
-        return pairs[index]
-
-    def progress(maps, count):
-        wrapped.append(count)
-        return maps
-
-    module._gather.clear_cache()
-    refine_all(sizes, load, seen.__setitem__, scale=2, void=255, max_buckets=2, progress=progress)
-    assert module._gather._cache_size() == 2
-    assert sorted(seen) == list(range(len(sizes)))
-    assert threading.main_thread() not in threads
-    assert wrapped == [len(sizes)]
-    for index, (labels, offsets) in enumerate(pairs):
-        np.testing.assert_array_equal(seen[index], refine(labels, offsets, void=255))
-
-
-def test_small_maps_are_refined_together(monkeypatch):
-    """Three at a time, and the seventh alone: two programs."""
-    monkeypatch.setattr(module, "_PIXELS", 3 * 48 * 64)
-    rng, seen = np.random.default_rng(3), {}
-    pairs = [draw(rng, (48, 64)) for _ in range(7)]
-    module._gather.clear_cache()
-    refine_all([(48, 64)] * 7, pairs.__getitem__, seen.__setitem__, scale=1)
-    assert module._gather._cache_size() == 2
-    for index, (labels, offsets) in enumerate(pairs):
-        np.testing.assert_array_equal(seen[index], refine(labels, offsets, scale=1))
-
-
-def test_memory_does_not_grow_with_the_maps():
-    """Where saving is slow, loading waits for it."""
-    lock, state = threading.Lock(), {"held": 0, "most": 0}
-
-    def load(index):
-        with lock:
-            state["held"] += 1
-            state["most"] = max(state["most"], state["held"])
-        return np.zeros((1024, 1024), np.uint8), np.zeros((1024, 1024, 2), np.int8)
-
-    def save(index, labels):
-        time.sleep(0.01)
-        with lock:
-            state["held"] -= 1
-
-    refine_all([(1024, 1024)] * 60, load, save)
-    assert state["held"] == 0
-    assert state["most"] <= 2 * 4 + 2 * 4 + 4 + 3, "waiting to be saved, loaded ahead, being loaded, on the device"
-
-
-def test_no_maps_at_all():
-    refine_all([], None, None)
-
-
-def test_failures_end_it():
-    sizes = [(4, 5)] * 9
-
-    def missing(index):
-        raise InputError(f"map {index} is missing")
-
-    def full(index, labels):
-        raise OSError("disk full")
-
-    with pytest.raises(InputError, match="map . is missing"):
-        refine_all(sizes, missing, None)
-    with pytest.raises(OSError, match="disk full"):
-        refine_all(sizes, lambda index: (LABELS, OFFSETS), full)
-    with pytest.raises(InputError, match=r"the labels of map 1 are of shape \(4, 5\), wanted \(4, 6\)"):
-        refine_all([(4, 5), (4, 6)], lambda index: (LABELS, OFFSETS), lambda index, labels: None)
-    with pytest.raises(InputError, match=r"the offsets of map 0 are of shape \(4, 4, 2\), wanted \(4, 5, 2\)"):
-        refine_all(sizes, lambda index: (LABELS, OFFSETS[:, 1:]), None)

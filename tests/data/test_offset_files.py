@@ -54,12 +54,12 @@ def array(x):
     ("content", "message"),
     [
         (None, "cannot read .*a.npz: No such file"),
-        (b"", "no readable file of offsets"),
-        (b"PK\x03\x04 nothing", "no readable file of offsets"),
-        (saved(offsets=OFFSETS)[:-30], "no readable file of offsets"),
-        (array(OFFSETS), "no readable file of offsets"),
-        (pickle.dumps(OFFSETS), "no readable file of offsets"),
-        (saved(offsets=np.array([[{}]], object)), "no readable file of offsets"),
+        (b"", "not a readable file of offsets"),
+        (b"PK\x03\x04 nothing", "not a readable file of offsets"),
+        (saved(offsets=OFFSETS)[:-30], "not a readable file of offsets"),
+        (array(OFFSETS), "not a readable file of offsets"),
+        (pickle.dumps(OFFSETS), "not a readable file of offsets"),
+        (saved(offsets=np.array([[{}]], object)), "not a readable file of offsets"),
         (saved(flow=OFFSETS), "holds no array 'offsets'"),
         (saved(offsets=OFFSETS.astype(float)), r"wanted integers of shape \(height, width, 2\), found float64"),
         (saved(offsets=OFFSETS[..., 0]), r"found int8 \(4, 5\)"),
@@ -79,7 +79,7 @@ def test_wrong_matlab_files(tmp_path):
     with pytest.raises(InputError, match="holds no array 'mat'"):
         read_offsets(tmp_path / "flow.mat")
     (tmp_path / "broken.mat").write_bytes((tmp_path / "flow.mat").read_bytes()[:100])
-    with pytest.raises(InputError, match="no readable file of offsets"):
+    with pytest.raises(InputError, match="not a readable file of offsets"):
         read_offsets(tmp_path / "broken.mat")
 
 

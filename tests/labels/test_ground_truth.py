@@ -1,4 +1,4 @@
-"""Distances, angles and edges made of labels, against the original's scripts and from first principles."""
+"""Distances and angles made of labels, against the original's scripts and from first principles."""
 
 import os
 import pickle
@@ -16,7 +16,6 @@ from openseg_jax.data.maps import read_offset, write_offset
 from openseg_jax.errors import InputError
 from openseg_jax.labels.directions import gradient_kernels, quantize
 from openseg_jax.labels.ground_truth import instance_offsets, semantic_offsets
-from openseg_jax.segfix.edges import instance_edges, semantic_edges, void_at_edges, void_off_edges
 from tests.conftest import golden
 from tests.data import archives, folders
 
@@ -188,7 +187,7 @@ def test_instances_beside_labels(tmp_path):
     with pytest.raises(InputError, match=r"b.png is of size \(5, 64\), its label \(48, 64\) \(height, width\)"):
         source[1]
     Image.new("RGB", (64, 48)).save(tmp_path / "train" / "instance" / "b.png")
-    with pytest.raises(InputError, match="b.png is a RGB picture, not a map of instance ids"):
+    with pytest.raises(InputError, match="b.png is an image of mode RGB, not a map of instance ids"):
         source[1]
 
 
@@ -211,36 +210,3 @@ def test_synthetic_scenes_and_records(tmp_path, monkeypatch):
                      lambda **options: RecordSource(root, "train", camvid, **options)):  # fmt: skip
             with pytest.raises(InputError, match=f"data.offset_folder='{folder}' are files, which only a folder"):
                 make(maps=maps, offset_folder=folder)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Edges
-
-
-def test_edges_as_the_original():
-    for width in (1, 3, 10):
-        edges = semantic_edges(Z["sem_in_city_labelids"], width=width)
-        np.testing.assert_array_equal(edges, Z[f"edge_sem_w{width}"])
-    for width, min_pixels in ((1, 20), (10, 20), (10, 200)):
-        edges = instance_edges(Z["inst_in"], CITYSCAPES.ids, width=width, min_pixels=min_pixels)
-        np.testing.assert_array_equal(edges, Z[f"edge_inst_w{width}_area{min_pixels}"])
-    assert not instance_edges(Z["inst_in"], (24, 27), width=1, min_pixels=500).any()
-
-
-def test_even_edges_reach_farther_down():
-    label = np.zeros((30, 30), np.uint8)
-    label[13:] = 1
-    for width, rows in ((1, (12, 13)), (3, (11, 14)), (10, (8, 18))):
-        found = np.flatnonzero(semantic_edges(label, width=width)[:, 7])
-        assert (found[0], found[-1]) == rows
-    label[12:14] = 255
-    assert not semantic_edges(label).any()
-
-
-def test_void_at_and_off_edges():
-    label = Z["sem_in_city_labelids"]
-    edges = semantic_edges(label, width=3)
-    at, off = void_at_edges(label, edges), void_off_edges(label, edges)
-    assert at.dtype == off.dtype == np.uint8
-    np.testing.assert_array_equal(at == 255, (edges == 255) | (label == 255))
-    np.testing.assert_array_equal(np.minimum(at, off), label)
