@@ -2,7 +2,7 @@
 
     python train.py --config=configs/ade20k.py:hrnet_w48_ocr,ohem --workdir=DIR --config.data.root=PATH
 
-This is the recipe `ade20k` of the package: openseg_jax/recipes/ade20k.py lists its options and what to expect.
+The recipe `ade20k` of the package; openseg_jax/recipes/ade20k.py lists its options and what to expect.
 """
 
 from openseg_jax.recipes.ade20k import get_config as get_config

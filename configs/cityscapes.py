@@ -2,7 +2,7 @@
 
     python train.py --config=configs/cityscapes.py:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH
 
-This is the recipe `cityscapes` of the package: openseg_jax/recipes/cityscapes.py lists its options and what to expect.
+The recipe `cityscapes` of the package; openseg_jax/recipes/cityscapes.py lists its options and what to expect.
 """
 
 from openseg_jax.recipes.cityscapes import get_config as get_config

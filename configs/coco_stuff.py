@@ -2,7 +2,7 @@
 
     python train.py --config=configs/coco_stuff.py:hrnet_w48_ocr,ohem --workdir=DIR --config.data.root=PATH
 
-This is the recipe `coco_stuff` of the package: openseg_jax/recipes/coco_stuff.py lists its options and what to expect.
+The recipe `coco_stuff` of the package; openseg_jax/recipes/coco_stuff.py lists its options and what to expect.
 """
 
 from openseg_jax.recipes.coco_stuff import get_config as get_config

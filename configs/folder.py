@@ -2,7 +2,7 @@
 
     python train.py --config=configs/folder.py:hrnet_w18_ocr --workdir=DIR --config.data.root=PATH
 
-This is the recipe `folder` of the package: openseg_jax/recipes/folder.py lists its options and what to expect.
+The recipe `folder` of the package; openseg_jax/recipes/folder.py lists its options and what to expect.
 """
 
 from openseg_jax.recipes.folder import get_config as get_config

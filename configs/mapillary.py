@@ -2,7 +2,7 @@
 
     python train.py --config=configs/mapillary.py:hrnet_w48_ocr_b --workdir=DIR --config.data.root=PATH
 
-This is the recipe `mapillary` of the package: openseg_jax/recipes/mapillary.py lists its options and what to expect.
+The recipe `mapillary` of the package; openseg_jax/recipes/mapillary.py lists its options and what to expect.
 """
 
 from openseg_jax.recipes.mapillary import get_config as get_config

@@ -2,7 +2,7 @@
 
     python train.py --config=configs/pascal_context.py:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH
 
-This is the recipe `pascal_context` of the package: openseg_jax/recipes/pascal_context.py lists its options and what to expect.
+The recipe `pascal_context` of the package; openseg_jax/recipes/pascal_context.py lists its options and what to expect.
 """
 
 from openseg_jax.recipes.pascal_context import get_config as get_config

@@ -2,7 +2,7 @@
 
     python train.py --config=configs/segfix.py:cityscapes,hrnet2x_w20 --workdir=DIR --config.data.root=PATH
 
-This is the recipe `segfix` of the package: openseg_jax/recipes/segfix.py lists its options and what to expect.
+The recipe `segfix` of the package; openseg_jax/recipes/segfix.py lists its options and what to expect.
 """
 
 from openseg_jax.recipes.segfix import get_config as get_config

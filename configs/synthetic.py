@@ -2,7 +2,7 @@
 
     python train.py --config=configs/synthetic.py --workdir=runs/demo
 
-This is the recipe `synthetic` of the package: openseg_jax/recipes/synthetic.py lists its options and what to expect.
+The recipe `synthetic` of the package; openseg_jax/recipes/synthetic.py lists its options and what to expect.
 """
 
 from openseg_jax.recipes.synthetic import get_config as get_config
