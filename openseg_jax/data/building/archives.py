@@ -48,10 +48,6 @@ class Archive:
         path: A file, or a folder, of which only what lies under `tops` belongs to the archive.
         scratch: A folder for copies of what allows no random access: a compressed tar, or a zip inside an archive.
         tops: Folders below a folder `path`.
-
-    Attributes:
-        members: The files in it.
-        fingerprint: Its name and size, which distinguish downloads.
     """
 
     def __init__(self, path: Path, scratch: Path, tops: tuple[str, ...] = ("",)):
@@ -69,6 +65,7 @@ class Archive:
         else:
             path, names = path.parent, [path.name]
         self.members = [Member(path, name) for name in names if not name.endswith("/") and not _JUNK.fullmatch(name)]
+        # Distinguishes one download from another.
         self.fingerprint = f"{self.path.name} ({len(self.members)} files, {size} bytes)"
 
     def find(self, pattern: str, name: str = r"\1") -> dict[str, Member]:

@@ -24,36 +24,22 @@ Label = Member | bytes | Callable[[], np.ndarray]  # an encoded mask, or a funct
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One download.
+    """One download."""
 
-    Attributes:
-        key: Its name in the builder.
-        files: The names that its file may have.
-        unpacked: The folders that it becomes when it is unpacked.
-        optional: Whether it may be missing.
-    """
-
-    key: str
-    files: tuple[str, ...]
-    unpacked: tuple[str, ...] = ()
+    key: str  # its name in the builder
+    files: tuple[str, ...]  # the names that its file may have
+    unpacked: tuple[str, ...] = ()  # the folders that it becomes when it is unpacked
     optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The images and labels of a split.
-
-    Attributes:
-        name: The name of the split.
-        images: The images by name.
-        labels: The labels by name; None if they are not public.
-        names: The official list of names, if there is one.
-    """
+    """The images and labels of a split by name."""
 
     name: str
     images: Mapping[str, Member]
-    labels: Mapping[str, Label] | None
-    names: Iterable[str] | None = None
+    labels: Mapping[str, Label] | None  # None if they are not public
+    names: Iterable[str] | None = None  # the official list, if there is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,19 +100,14 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     Subclasses give the name, the class table, the downloads and the splits in them. Examples are {"image": encoded
     file, "label": PNG of raw ids or empty, "name": text}.
-
-    Attributes:
-        table: The name of the class table.
-        parts: The downloads.
-        labels_are_smaller: Whether labels are enlarged to the size of their image.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The archives as the benchmark's home page gives them, in one folder."
     url_infos = None  # there are no checksums, because tfds downloads nothing
-    table: str
+    table: str  # the name of the class table
     parts: tuple[Part, ...]
-    labels_are_smaller = False
+    labels_are_smaller = False  # then they are enlarged to the size of their image
 
     def __init_subclass__(cls, **arguments):
         # tfds has data sets of the same names.

@@ -16,27 +16,16 @@ _EXAMPLES = 3
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a data set.
+    """One thing that is wrong with a data set."""
 
-    Attributes:
-        kind: A short name.
-        severity: `ERROR` or `WARNING`.
-        message: What is wrong, as one sentence.
-        fix: What to do.
-        count: The number of files or classes concerned.
-        examples: Some of them.
-        splits: Where it was found.
-        snippet: What the fix needs: an entry of the class table, a whole table (in braces), or a command.
-    """
-
-    kind: str
+    kind: str  # a short name
     severity: str
-    message: str
-    fix: str
-    count: int
+    message: str  # what is wrong, as one sentence
+    fix: str  # what to do
+    count: int  # of files or classes
     examples: tuple[str, ...]
     splits: tuple[str, ...]
-    snippet: str = ""
+    snippet: str = ""  # what the fix needs: an entry of the class table, a whole table (in braces), or a command
 
 
 def of_files(

@@ -30,50 +30,29 @@ _GRID = 128  # the longest side of the maps from which the statistics of the cla
 
 @dataclasses.dataclass
 class ImageFacts:
-    """What is known about an image.
+    """What is known about an image."""
 
-    Attributes:
-        size: (height, width) upright; None if the image is unreadable.
-        error: Why it is unreadable, as a sentence.
-        turned: Whether its EXIF orientation exchanges its sides.
-        digest: A hash of its pixels; None if they were not read.
-        thumbnail: Grey uint8 (32, 32); None if the pixels were not read.
-    """
-
-    size: tuple[int, int] | None = None
-    error: str = ""
-    turned: bool = False
-    digest: bytes | None = None
-    thumbnail: np.ndarray | None = None
+    size: tuple[int, int] | None = None  # (height, width) upright; None if it is unreadable
+    error: str = ""  # why it is unreadable, as a sentence
+    turned: bool = False  # whether its EXIF orientation exchanges its sides
+    digest: bytes | None = None  # of its pixels, if they were read
+    thumbnail: np.ndarray | None = None  # grey uint8 (32, 32), if the pixels were read
 
 
 @dataclasses.dataclass
 class MaskFacts:
-    """What is known about a mask.
+    """What is known about a mask."""
 
-    Attributes:
-        size: (height, width); None if the mask is unreadable.
-        error: Why it is unreadable, as a sentence.
-        format: Pillow's name of the file format.
-        mode: Pillow's name of the kind of pixels.
-        highest: The highest value of a mask of more than 8 bits.
-        ids: The number of pixels of each value of a mask with one channel of 8 bits.
-        colors: The number of pixels of the most frequent colours of an RGB mask, or of a palette if masks are colours.
-        unknown_colors: Those of `colors` that no class has.
-        labels: The number of pixels of each train id, where the class table gives one.
-        index_colors: The colour that the palette gives to every id of the mask.
-    """
-
-    size: tuple[int, int] | None = None
-    error: str = ""
-    format: str = ""
-    mode: str = ""
-    highest: int = 0
-    ids: dict[int, int] = dataclasses.field(default_factory=dict)
-    colors: dict[tuple, int] = dataclasses.field(default_factory=dict)
-    unknown_colors: dict[tuple, int] = dataclasses.field(default_factory=dict)
-    labels: dict[int, int] = dataclasses.field(default_factory=dict)
-    index_colors: dict[int, tuple] = dataclasses.field(default_factory=dict)
+    size: tuple[int, int] | None = None  # (height, width); None if it is unreadable
+    error: str = ""  # why it is unreadable, as a sentence
+    format: str = ""  # Pillow's name of the file format
+    mode: str = ""  # Pillow's name of the kind of pixels
+    highest: int = 0  # the highest value of a mask of more than 8 bits
+    ids: dict[int, int] = dataclasses.field(default_factory=dict)  # pixels per value of one channel of 8 bits
+    colors: dict[tuple, int] = dataclasses.field(default_factory=dict)  # pixels per colour, of the most frequent ones
+    unknown_colors: dict[tuple, int] = dataclasses.field(default_factory=dict)  # those that no class has
+    labels: dict[int, int] = dataclasses.field(default_factory=dict)  # pixels per train id, if the table has them
+    index_colors: dict[int, tuple] = dataclasses.field(default_factory=dict)  # the palette's colour of each id
 
 
 @dataclasses.dataclass
@@ -90,23 +69,14 @@ class Sample:
 
 @dataclasses.dataclass
 class Scan:
-    """What is known about all files.
-
-    Attributes:
-        root: The folder of the data set.
-        classes: The class table, if there is one.
-        quick: Whether only some pixels were read.
-        splits: The samples of each split, training first.
-        ignored: The files of each split that are neither images nor hidden.
-        unlabelled: Splits that need no masks.
-    """
+    """What is known about all files."""
 
     root: Path
     classes: ClassTable | None
-    quick: bool
-    splits: dict[str, list[Sample]]
-    ignored: dict[str, list[Path]]
-    unlabelled: set[str]
+    quick: bool  # whether only some pixels were read
+    splits: dict[str, list[Sample]]  # training first
+    ignored: dict[str, list[Path]]  # files of each split that are neither images nor hidden
+    unlabelled: set[str]  # splits that need no masks
 
     def samples(self) -> Iterable[Sample]:
         """Returns the samples of all splits."""
