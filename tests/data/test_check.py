@@ -647,7 +647,7 @@ def test_command(data, tmp_path, capsys):
         ([tmp_path / "out"], "holds no SPLIT/image"),
         (["configs/folder.py"], "give --config.data.root=ROOT"),
         (["configs/synthetic.py"], "does not read a folder"),
-        (["configs/nothing.py"], "the config cannot be loaded"),
+        (["configs/nothing.py"], "there is no config file configs/nothing.py"),
         ([data.root, "--config.seed=3"], "changes a config, but"),
         ([data.root, "--classes", "nothing"], "there is no class table 'nothing'"),
     ):
