@@ -178,7 +178,7 @@ def replay(arguments) -> None:
     from openseg_jax.cli.commands import load_config as load
     from openseg_jax.data.images import write_image
     from openseg_jax.data.pipeline import TrainSamples
-    from openseg_jax.data.transforms.recipes import make_chain, make_collate
+    from openseg_jax.data.transforms.chain import make_chain, make_collate
 
     if not (arguments.config or arguments.spec):
         raise InputError("--config is missing, such as --config=camvid")

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from openseg_jax import sharding
 from openseg_jax.data.offset_files import check_size, find_offsets, read_offsets, write_offsets
 from openseg_jax.evaluation.inference import Evaluator
+from openseg_jax.inference.offsets import offset_runner
 from openseg_jax.labels.refinement import refine
-from openseg_jax.segfix.predict import load_predictor
 
 
 class RefinedEvaluator(Evaluator):
@@ -57,11 +57,8 @@ class WithOffsets:
 
 def predict_offsets(checkpoint: Path, source, batch_size: int, out: Path, progress) -> None:
     """OUT/NAME.npz for each image, by a SegFix net."""
-    predictor, variables = load_predictor(checkpoint, source, batch_size=batch_size)
-    predictor.run(
-        variables,
-        on_prediction=lambda index, offsets: write_offsets(out / f"{source.names[index]}.npz", offsets),
-        on_failure=lambda index, error: None,  # the evaluation itself names it
-        progress=progress,
-    )
+    runner, variables = offset_runner(checkpoint, source, batch_size=batch_size)
+    for item in progress(runner.run(variables), len(runner.order)):
+        if not item.error:  # the evaluation itself names it
+            write_offsets(out / f"{item.name}.npz", item["offsets"])
     sharding.exchange(b"")  # a process may need the files of others

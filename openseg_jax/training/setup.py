@@ -13,7 +13,7 @@ from openseg_jax import data, models, sharding
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.on_device import RawSamples, augment, canvas_for
 from openseg_jax.data.pipeline import TrainSamples
-from openseg_jax.data.transforms.recipes import make_chain, make_collate
+from openseg_jax.data.transforms.chain import make_chain, make_collate
 from openseg_jax.errors import InputError
 from openseg_jax.evaluation import make_evaluator
 from openseg_jax.training.optimizer import Optimizer
