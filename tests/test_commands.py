@@ -77,7 +77,7 @@ def test_broken_data_is_reported_by_training(tmp_path):
     folders.save(root / "train" / "label" / "scene2.png", np.full((48, 48), 42, np.uint8))
     message = commands.fails(*arguments)
     assert "42" in message
-    assert "python -m openseg_jax.data check" in message
+    assert "openseg data check" in message
     assert not (tmp_path / "run").exists()
 
 

@@ -112,9 +112,7 @@ def build(arguments) -> None:
 def check(arguments) -> int:
     from rich.console import Console
 
-    from openseg_jax.data.check import check_folder
-    from openseg_jax.data.check.scan import scan_folder
-    from openseg_jax.data.check.tables import draft
+    from openseg_jax.data.check import check_folder, draft, scan_folder
 
     console = Console()
     root, splits, classes, folders = _what_to_check(arguments)

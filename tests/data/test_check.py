@@ -3,7 +3,6 @@
 With CAMVID=PATH, a folder with the CamVid data set, the same faults are planted into copies of that too.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -17,8 +16,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from openseg_jax.cli import main
 from openseg_jax.data import load_classes
-from openseg_jax.data.check import check_folder, command, quick_check
+from openseg_jax.data.check import check_folder, quick_check
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable, bit_color
 
@@ -565,13 +565,12 @@ def data(streets, tmp_path):
 
 
 def check(*arguments) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    arguments = list(map(str, arguments))
-    parsed, changes = parser.parse_known_args(arguments)
-    parsed.changes = changes
-    with mock.patch.object(sys, "argv", ["check", *arguments]):  # where ml_collections looks for changes
-        return command.run(parsed)
+    """Runs `openseg data check`; errors are raised."""
+    with pytest.raises((SystemExit, InputError)) as caught:
+        main(["data", "check", "--verbose", *arguments])
+    if isinstance(caught.value, InputError):
+        raise caught.value
+    return caught.value.code
 
 
 def test_fixes_that_lead_to_a_clean_set(data):
@@ -628,7 +627,7 @@ def test_quick_check_raises_one_sentence(data):
     message = str(caught.value)
     assert message.startswith("1 masks have the ids 77")
     assert "such as train/label/00.png" in message
-    assert message.endswith(f"`python -m openseg_jax.data check {data.root}`")
+    assert message.endswith(f"`openseg data check {data.root}`")
 
 
 @pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections' way to load a config

@@ -88,7 +88,11 @@ def test_ids_that_no_class_has(root):
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [("RGB", "is an image of mode RGB, not a mask"), ("RGBA", "is an image of mode RGBA"), ("I;16", "is an image of mode I;16")],
+    [
+        ("RGB", "is an image of mode RGB, not a mask"),
+        ("RGBA", "is an image of mode RGBA"),
+        ("I;16", "is an image of mode I;16"),
+    ],
 )
 def test_masks_with_colours_or_16_bits(tmp_path, mode, says):
     path = tmp_path / "mask.png"
