@@ -1,232 +1,438 @@
-"""Every field of a config: its type, its default and what it means."""
+"""Every field of a config: its type, its default, what is allowed and what it means.
+
+Defaults, checks, the `ConfigDict` of recipes and docs/config.md all come from here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, NamedTuple
+
+from openseg_jax import models
+from openseg_jax.models.layers import NORMS
+
+LARGEST_SIDE = 32_768  # of an image in pixels: OpenCV's resampling takes no more
+
+
+class Setting(NamedTuple):
+    """What is allowed for a field. Limits and choices hold for each element of a tuple.
+
+    Attributes:
+        help: One line of explanation.
+        unit: What numbers count, such as "pixels".
+        above: Numbers must be larger than this.
+        least: Numbers must be at least this.
+        below: Numbers must be smaller than this.
+        most: Numbers must be at most this.
+        choices: The texts that are allowed; any, if empty.
+        filled: Whether a text may not be empty.
+        ordered: "range" where numbers may not fall, "rising" where each must be larger than the one before.
+    """
+
+    help: str
+    unit: str = ""
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    filled: bool = False
+    ordered: str = ""
+
+
+def setting(default: Any, help: str, **allowed: Any) -> Any:
+    """Returns a dataclass field that carries a `Setting`."""
+    return field(default=default, metadata={"setting": Setting(help, **allowed)})
+
+
+# A height and a width, or nothing.
+MaybeSize = tuple[int, int] | tuple[()]
+_SIDES = {"unit": "pixels, height and width", "least": 1, "most": LARGEST_SIDE}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
-    name: str = "hrnet_w48_ocr"
-    backbone: str = ""
-    norm: str = "batch_norm"
-    dtype: str = "float32"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    """The net."""
+
+    name: str = setting("hrnet_w48_ocr", "a named model; `openseg models` lists them", choices=tuple(models.MODELS))
+    backbone: str = setting("", "a backbone other than the model's own", choices=("", *models.BACKBONES))
+    norm: str = setting(
+        "batch_norm",
+        "the normalisation layer; the last three are the original's names of batch_norm",
+        choices=(*NORMS, "torchbn", "torchsyncbn", "syncbn"),
+    )
+    dtype: str = setting("float32", "the type of the computation", choices=("float32", "bfloat16", "float16"))
+    options: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "setting": Setting("keyword arguments of the backbone and the head; `openseg models NAME` lists them")
+        },
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedSettings:
-    checkpoint: str = ""
-    parts: str = "backbone"
+    """The weights that a run starts from."""
+
+    checkpoint: str = setting("", "the folder of a run or of an imported checkpoint, or a PyTorch file")
+    parts: str = setting(
+        "backbone",
+        "what is taken from it: the backbone, all, or every variable that matches in name and shape",
+        choices=("backbone", "all", "matching"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSettings:
-    size: tuple[int, int] = (128, 160)
-    train_count: int = 2000
-    val_count: int = 64
+    """The synthetic textures, with data.source=synthetic."""
+
+    size: tuple[int, int] = setting((128, 160), "the size of the scenes", **_SIDES)
+    train_count: int = setting(2000, "the number of training scenes", least=1)
+    val_count: int = setting(64, "the number of validation scenes", least=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class ExtraData:
-    root: str = ""
-    split: str = ""
-    classes: str = ""
+    """More training data, one entry of data.extra. What is left out is as in the data set itself."""
+
+    root: str = setting("", "the folder of the data")
+    split: str = setting("", "the split")
+    classes: str = setting("", "the class table")
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    source: str = "folder"
-    root: str = ""
-    classes: str = ""
-    train_split: str = "train"
-    val_split: str = "val"
-    image_folder: str = "image"
-    label_folder: str = "label"
-    maps: tuple[str, ...] = ()
-    offset_folder: str = ""
-    extra: tuple[ExtraData, ...] = ()
-    weights: tuple[float, ...] = ()
-    cache: str = ""
-    check: bool = True
-    workers: int = 0
+    """The data set."""
+
+    source: str = setting(
+        "folder",
+        "folder reads ROOT/SPLIT/image and ROOT/SPLIT/label, or records; synthetic makes textures in memory",
+        choices=("folder", "synthetic"),
+    )
+    root: str = setting("", "the folder of the data set")
+    classes: str = setting("", "a class table by name, or a file; if empty, ROOT/classes.yaml or ROOT/classes.json")
+    train_split: str = setting("train", "the split for training", filled=True)
+    val_split: str = setting("val", "the split for validation and evaluation", filled=True)
+    image_folder: str = setting("image", "the folder of images in each split", filled=True)
+    label_folder: str = setting("label", "the folder of masks in each split", filled=True)
+    maps: tuple[str, ...] = setting((), "what else a sample has", choices=("edge", "offset", "stereo"))
+    offset_folder: str = setting(
+        "",
+        "the folder of offsets in each split; if empty they are computed from labels, if `instance` from instance ids",
+    )
+    extra: tuple[ExtraData, ...] = setting((), "more training data, as dictionaries of root, split and classes")
+    weights: tuple[float, ...] = setting(
+        (),
+        "how often the training split and each of data.extra are sampled; if empty, every sample counts alike",
+        above=0,
+    )
+    cache: str = setting("", "a folder for decoded pixels, 4 bytes each")
+    check: bool = setting(True, "whether the data is checked before the first step")
+    workers: int = setting(0, "the number of loading processes; 0 loads in threads", least=0, most=1024)
     synthetic: SyntheticSettings = SyntheticSettings()
 
 
 @dataclasses.dataclass(frozen=True)
 class NormalizationSettings:
-    channels: str = "bgr"
-    divisor: float = 255.0
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """What the net reads: (pixel / divisor - mean) / std. The defaults are those of the original's HRNets."""
+
+    channels: str = setting("bgr", "the order of the channels, of mean and of std", choices=("rgb", "bgr"))
+    divisor: float = setting(255.0, "pixels are divided by it", above=0)
+    mean: tuple[float, float, float] = setting((0.485, 0.456, 0.406), "the mean of each channel")
+    std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "the deviation of each channel", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class ResizeSettings:
-    size: tuple[int, ...] = ()
-    min_side: int = 0
-    bound: int = 0
+    """The transform `resize`. It takes a size or the length of the shorter side."""
+
+    size: MaybeSize = setting((), "the size", **_SIDES)
+    min_side: int = setting(0, "the length of the shorter side; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE)
+    bound: int = setting(
+        0, "the largest length of the longer side; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class CollateSettings:
-    mode: str = "fix_size"
-    size: tuple[int, ...] = ()
-    sizes: tuple[tuple[int, int], ...] = ()
-    align: str = "only_pad"
-    place: str = "random"
-    stride: int = 1
+    """The common size of the samples of a batch."""
+
+    mode: str = setting("fix_size", "one size, or one of several for each batch", choices=("fix_size", "multi_size"))
+    size: MaybeSize = setting((), "the size; if empty, that of augment.crop", **_SIDES)
+    sizes: tuple[tuple[int, int], ...] = setting((), "the sizes for multi_size", **_SIDES)
+    align: str = setting("only_pad", "how samples get to it", choices=("only_pad", "only_scale", "scale_and_pad"))
+    place: str = setting(
+        "random",
+        "where a smaller sample is placed",
+        choices=("random", "pad_right_down", "pad_left_up", "pad_center", "pad_border"),
+    )
+    stride: int = setting(1, "sizes are rounded up to a multiple of it", unit="pixels", least=1, most=1024)
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    chain: tuple[str, ...] = ("random_resize", "random_crop", "random_flip", "random_brightness")
+    """The transforms of training samples."""
+
+    chain: tuple[str, ...] = setting(
+        ("random_resize", "random_crop", "random_flip", "random_brightness"),
+        "the transforms, in their order",
+        choices=(
+            "resize",
+            "random_resize",
+            "random_crop",
+            "center_crop",
+            "random_flip",
+            "random_rotate",
+            "random_brightness",
+            "random_contrast",
+            "random_saturation",
+            "random_hue",
+            "random_permute",
+            "random_blur",
+        ),
+    )
     resize: ResizeSettings = ResizeSettings()
-    scale: tuple[float, float] = (0.5, 2.0)
-    aspect: tuple[float, float] = (0.9, 1.1)
-    crop: tuple[int, int] = (512, 1024)
-    flip: float = 0.5
-    legacy_angle: bool = False
-    brightness: int = 10
-    contrast: tuple[float, float] = (0.5, 1.5)
-    saturation: tuple[float, float] = (0.5, 1.5)
-    hue: float = 18.0
-    blur: tuple[float, float] = (0.1, 2.0)
-    rotate: float = 10.0
+    scale: tuple[float, float] = setting(
+        (0.5, 2.0), "the range of factors of random_resize", above=0, most=32, ordered="range"
+    )
+    aspect: tuple[float, float] = setting(
+        (0.9, 1.1), "the range of changes of the aspect ratio by random_resize", above=0, most=32, ordered="range"
+    )
+    crop: tuple[int, int] = setting((512, 1024), "the window of random_crop and center_crop", **_SIDES)
+    flip: float = setting(0.5, "the probability of random_flip", least=0, most=1)
+    legacy_angle: bool = setting(
+        False, "whether random_flip leaves directions of exactly 0 and 180 degrees, as the original does"
+    )
+    brightness: int = setting(10, "the largest shift of random_brightness", least=0, most=255)
+    contrast: tuple[float, float] = setting((0.5, 1.5), "the range of random_contrast", least=0, ordered="range")
+    saturation: tuple[float, float] = setting((0.5, 1.5), "the range of random_saturation", least=0, ordered="range")
+    hue: float = setting(18.0, "the largest turn of random_hue", unit="degrees", least=0, most=180)
+    blur: tuple[float, float] = setting(
+        (0.1, 2.0), "the range of the sigma of random_blur", unit="pixels", above=0, most=100, ordered="range"
+    )
+    rotate: float = setting(10.0, "the largest angle of random_rotate", unit="degrees", least=0, most=180)
     collate: CollateSettings = CollateSettings()
-    on_device: bool = False
+    on_device: bool = setting(False, "whether images are resampled on the device; the host only decodes them")
 
 
 @dataclasses.dataclass(frozen=True)
 class RmiSettings:
-    radius: int = 3
-    pool: str = "max"
-    pool_size: int = 3
-    balance: float = 0.5
-    complementary: bool = True
-    weight: float = 1.0
+    """The losses rmi and aux_rmi."""
+
+    radius: int = setting(3, "the side of the regions", unit="pixels", least=1, most=64)
+    pool: str = setting("max", "how maps are made smaller first", choices=("max", "average", "resize"))
+    pool_size: int = setting(3, "by which factor they are made smaller", least=1, most=64)
+    balance: float = setting(0.5, "the share of the binary cross-entropy, or the weight of the RMI", least=0)
+    complementary: bool = setting(True, "whether the RMI has the rest of the share")
+    weight: float = setting(1.0, "the weight of the whole", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class SegFixSettings:
-    min_distance: int = 0
-    max_distance: int = 5
-    mask_threshold: float = 0.5
-    mask_weight: float = 1.0
-    direction_weight: float = 1.0
-    align_axis: bool = False
+    """The loss segfix."""
+
+    min_distance: int = setting(0, "boundary pixels are at least this far from a boundary", unit="pixels", least=0)
+    max_distance: int = setting(5, "boundary pixels are at most this far from a boundary", unit="pixels", least=0)
+    mask_threshold: float = setting(
+        0.5, "directions are learnt where the probability of a boundary is above this", least=0, below=1
+    )
+    mask_weight: float = setting(1.0, "the weight of the boundary mask", least=0)
+    direction_weight: float = setting(1.0, "the weight of the directions", least=0)
+    align_axis: bool = setting(False, "whether four directions are centred on the axes, as eight are")
 
 
 @dataclasses.dataclass(frozen=True)
 class Ce2pSettings:
-    edge_weight: float = 1.0
-    parsing_weight: float = 1.0
+    """The loss ce2p."""
+
+    edge_weight: float = setting(1.0, "the weight of the edges", least=0)
+    parsing_weight: float = setting(1.0, "the weight of the parsing before the fusion", least=0)
+
+
+class LossFacts(NamedTuple):
+    """What a loss asks of the config.
+
+    Attributes:
+        outputs: The sets of outputs of a net that it takes.
+        needs: The entries of `data.maps` that it needs.
+        sums: Whether the loss of a batch is a weighted sum of the losses of its parts.
+    """
+
+    outputs: tuple[frozenset[str], ...]
+    needs: tuple[str, ...] = ()
+    sums: bool = False
+
+
+_ONE, _TWO = frozenset({"out"}), frozenset({"aux", "out"})
+LOSSES: dict[str, LossFacts] = {
+    "ce": LossFacts((_ONE, _TWO), sums=True),
+    "aux_ce": LossFacts((_TWO,), sums=True),
+    "ohem": LossFacts((_ONE,)),
+    "aux_ohem": LossFacts((_TWO,)),
+    "rmi": LossFacts((_ONE,)),
+    "aux_rmi": LossFacts((_TWO,)),
+    "segfix": LossFacts((frozenset({"mask", "direction"}),), needs=("offset",)),
+    "ce2p": LossFacts((frozenset({"seg_out1", "edge_out", "seg_dsn", "seg_out2"}),)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    name: str = "aux_ce"
-    class_weights: tuple[float, ...] = ()
-    aux_weight: float = 0.4
-    out_weight: float = 1.0
-    ohem_threshold: float = 0.9
-    ohem_min_kept: int = 100_000
+    """The loss."""
+
+    name: str = setting(
+        "aux_ce", "the loss; aux_ adds the cross-entropy of the auxiliary output", choices=tuple(LOSSES)
+    )
+    class_weights: tuple[float, ...] = setting((), "the weight of each class; if empty, all count alike", least=0)
+    aux_weight: float = setting(0.4, "the weight of the auxiliary output", least=0)
+    out_weight: float = setting(1.0, "the weight of the main output", least=0)
+    ohem_threshold: float = setting(0.9, "OHEM keeps pixels whose class has a lower probability", above=0, most=1)
+    ohem_min_kept: int = setting(100_000, "OHEM keeps at least as many", unit="pixels", least=0)
     rmi: RmiSettings = RmiSettings()
     segfix: SegFixSettings = SegFixSettings()
     ce2p: Ce2pSettings = Ce2pSettings()
-    scope: str = "global"
-    replicas: int = 4
+    scope: str = setting(
+        "global",
+        "the loss of the whole batch, or the mean of the losses of loss.replicas equal parts, as on several GPUs",
+        choices=("global", "replica"),
+    )
+    replicas: int = setting(4, "the number of parts: the GPUs of a published recipe", least=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    name: str = "sgd"
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 5e-4
-    decay_norms_and_biases: bool = True
-    head_multiplier: float = 1.0
-    freeze: tuple[str, ...] = ()
-    clip_norm: float = 0.0
+    """The optimizer."""
+
+    name: str = setting("sgd", "the optimizer", choices=("sgd", "adam", "adamw"))
+    learning_rate: float = setting(0.01, "the learning rate, before the schedule", above=0)
+    momentum: float = setting(0.9, "the momentum of sgd", least=0, below=1)
+    nesterov: bool = setting(False, "whether the momentum is Nesterov's")
+    betas: tuple[float, float] = setting((0.9, 0.999), "the betas of adam and adamw", least=0, below=1)
+    epsilon: float = setting(1e-8, "the epsilon of adam and adamw", above=0)
+    weight_decay: float = setting(5e-4, "the weight decay", least=0)
+    decay_norms_and_biases: bool = setting(True, "whether norms and biases decay, too")
+    head_multiplier: float = setting(1.0, "the factor of the learning rate for all but the backbone", least=0)
+    freeze: tuple[str, ...] = setting(
+        (), "prefixes of parameter names that are not trained, such as backbone.conv1", filled=True
+    )
+    clip_norm: float = setting(0.0, "the largest norm of all gradients together; 0 for any", least=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class PlateauSettings:
-    factor: float = 0.1
-    patience: int = 10
-    threshold: float = 1e-4
-    cooldown: int = 0
-    min_factor: float = 0.0
+    """The schedule plateau."""
+
+    factor: float = setting(0.1, "the factor by which the learning rate falls", above=0, below=1)
+    patience: int = setting(10, "the number of validations without a better score that are waited for", least=0)
+    threshold: float = setting(1e-4, "the share of the best score by which another must be better", least=0)
+    cooldown: int = setting(0, "the number of validations after a fall that do not count", least=0)
+    min_factor: float = setting(0.0, "the smallest factor", least=0, most=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmupSettings:
-    steps: int = 0
-    power: float = 1.0
-    freeze: bool = False
-    of: str = "all"
+    """The warm-up: ((k + 1) / steps)^power, a factor of the learning rate."""
+
+    steps: int = setting(0, "the number of steps; 0 for none", least=0)
+    power: float = setting(1.0, "the power", above=0)
+    freeze: bool = setting(False, "whether the factor is 0 instead")
+    of: str = setting("all", "the parameters that warm up", choices=("all", "backbone", "kernels"))
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleSettings:
-    name: str = "poly"
-    power: float = 0.9
-    gamma: float = 0.1
-    step_size: int = 30_000
-    milestones: tuple[int, ...] = ()
+    """The schedule of the learning rate."""
+
+    name: str = setting(
+        "poly",
+        "the schedule",
+        choices=("poly", "cosine", "step", "multistep", "constant", "plateau", "swa_poly", "swa_cosine"),
+    )
+    power: float = setting(0.9, "the power of poly", above=0)
+    gamma: float = setting(0.1, "the factor of step and multistep", above=0)
+    step_size: int = setting(30_000, "the number of steps between two falls of step", least=1)
+    milestones: tuple[int, ...] = setting((), "the steps at which multistep falls", least=1, ordered="rising")
     plateau: PlateauSettings = PlateauSettings()
     warmup: WarmupSettings = WarmupSettings()
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    batch_size: int = 8
-    steps: int = 80_000
-    accumulate: int = 1
-    ema: float = 0.0
-    frozen_norm: str = ""
-    recompute: bool = False
-    log_every: int = 10
-    eval_every: int = 1000
-    save_every: int = 1000
-    log_images: int = 4
+    """The training loop."""
+
+    batch_size: int = setting(8, "the number of images of a step, over all devices", least=1, most=65_536)
+    steps: int = setting(80_000, "the number of steps", least=1)
+    accumulate: int = setting(1, "the number of parts of a batch that are computed one after the other", least=1)
+    ema: float = setting(0.0, "the decay of the average of the weights that is validated; 0 for none", least=0, below=1)
+    frozen_norm: str = setting("", "the part whose batch norms keep their statistics", choices=("", "backbone", "all"))
+    recompute: bool = setting(
+        False, "whether activations of the backbone are rematerialised in the backward pass, to save memory"
+    )
+    log_every: int = setting(10, "the number of steps between two lines of the log", least=1)
+    eval_every: int = setting(1000, "the number of steps between two validations", least=1)
+    save_every: int = setting(1000, "the number of steps between two checkpoints", least=1)
+    log_images: int = setting(4, "the number of validation images whose prediction is logged", least=0)
+
+
+# The testing protocols: the number of their scales, and the window of those that work in windows.
+PROTOCOLS: dict[str, tuple[int, tuple[int, int] | None]] = {
+    "single": (1, None),
+    "flip": (1, None),
+    "flip_mean": (1, None),
+    "ms": (7, None),
+    "ms_flip": (7, None),
+    "ms_depth": (6, None),
+    "crops": (1, (512, 1024)),
+    "ms_crops": (7, (512, 1024)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalSettings:
-    batch_size: int = 4
-    max_buckets: int = 4
-    min_side: int = 0
-    size: tuple[int, ...] = ()
-    pad_size: tuple[int, ...] = ()
-    pad_stride: int = 1
-    protocol: str = "single"
-    scales: tuple[float, ...] = ()
-    scale_weights: tuple[float, ...] = ()
-    swap: bool = True
-    crop: tuple[int, ...] = ()
-    crop_stride: tuple[int, ...] = ()
-    crop_window: str = "uniform"
-    exact_shapes: bool = False
-    segfix: str = ""
-    segfix_scale: int = 2
+    """Validation, evaluation and prediction."""
+
+    batch_size: int = setting(4, "the number of images of a batch, over all devices", least=1, most=65_536)
+    max_buckets: int = setting(4, "the number of padded shapes, each of which is compiled once", least=1)
+    min_side: int = setting(
+        0, "images are resized to a shorter side of this length; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE
+    )
+    size: MaybeSize = setting((), "images are resized to this size", **_SIDES)
+    pad_size: MaybeSize = setting((), "the original's padding, to this size", **_SIDES)
+    pad_stride: int = setting(1, "the original's padding, to a multiple of this", unit="pixels", least=1, most=1024)
+    protocol: str = setting("single", "the testing protocol (docs/protocols.md)", choices=tuple(PROTOCOLS))
+    scales: tuple[float, ...] = setting((), "scales in place of those of the protocol", above=0, most=32)
+    scale_weights: tuple[float, ...] = setting((), "the weight of each scale; if empty, all count alike", least=0)
+    swap: bool = setting(
+        True, "whether left and right classes exchange names in mirrored images; the original's tester does not do that"
+    )
+    crop: MaybeSize = setting((), "the window of crops and ms_crops, in place of that of the protocol", **_SIDES)
+    crop_stride: MaybeSize = setting((), "the stride of windows; if empty, their size", **_SIDES)
+    crop_window: str = setting(
+        "uniform", "how overlapping windows are weighted; gaussian trusts their middle", choices=("uniform", "gaussian")
+    )
+    exact_shapes: bool = setting(False, "whether nothing is padded, and each size compiled; to compare")
+    segfix: str = setting("", "labels are refined by this folder of offsets, or by this checkpoint of a SegFix net")
+    segfix_scale: int = setting(2, "the factor of the offsets", least=1, most=64)
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshSettings:
-    spatial: int = 1
-    shard_optimizer: bool = False
+    """The devices."""
+
+    spatial: int = setting(1, "the number of devices that share the rows of an image", least=1)
+    shard_optimizer: bool = setting(
+        False, "whether momenta and averages are divided among the devices that share a batch"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    seed: int = 304
+    """All of a run. `openseg_jax.config.typed` makes one of a `ConfigDict`, and checks it."""
+
+    seed: int = setting(304, "the seed of all random numbers", least=0, most=2**32 - 1)
     model: ModelSettings = ModelSettings()
     pretrained: PretrainedSettings = PretrainedSettings()
     data: DataSettings = DataSettings()
@@ -238,3 +444,11 @@ class Config:
     train: TrainSettings = TrainSettings()
     eval: EvalSettings = EvalSettings()
     mesh: MeshSettings = MeshSettings()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as nested dictionaries."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Returns the fields as JSON text."""
+        return json.dumps(self.to_dict(), indent=2)

@@ -1,0 +1,252 @@
+"""The check at the entrance: from a `ConfigDict` or nested mappings to a `Config`, or to all that is wrong at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import math
+import numbers
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from openseg_jax import models
+from openseg_jax.config.options import options_of
+from openseg_jax.config.rules import contradictions
+from openseg_jax.config.schema import Config, ModelSettings, Setting
+from openseg_jax.errors import InputError
+
+_COUNTS = ("no", "one", "two", "three", "four", "five", "six")
+
+
+def typed(config: ConfigDict | Mapping[str, Any] | Config) -> Config:
+    """Checks a config and makes it the typed object that the package takes.
+
+    Fields that are left out get their defaults. Lists become tuples, and whole numbers are taken for floats.
+
+    Args:
+        config: The `ConfigDict` of a recipe, nested mappings of the same form, or a `Config`.
+
+    Returns:
+        The config. That of a `Config` is equal to it.
+
+    Raises:
+        InputError: With all that is wrong: the field, the value, and what is allowed.
+    """
+    result, faults = examine(config)
+    if faults:
+        raise InputError("; ".join(faults))
+    return result
+
+
+def examine(config: ConfigDict | Mapping[str, Any] | Config) -> tuple[Config, list[str]]:
+    """Returns the config, with defaults in place of what is wrong, and a sentence on each fault."""
+    if isinstance(config, (ConfigDict, Config)):
+        config = config.to_dict()
+    if not isinstance(config, Mapping):
+        return Config(), [f"a config is a ConfigDict or nested dictionaries, found {_short(config)}"]
+    wrong: dict[str, str] = {}
+    result = _section(config, Config, "", wrong)
+    if not _is_wrong("model.name", wrong) and not _is_wrong("model.backbone", wrong):
+        model = dataclasses.replace(result.model, options=_options(result.model, wrong))
+        result = dataclasses.replace(result, model=model)
+    faults = [*wrong.values()]
+    # A contradiction between fields is none where one of them was replaced by its default.
+    faults += [text for fields, text in contradictions(result) if not any(_is_wrong(name, wrong) for name in fields)]
+    return result, faults
+
+
+def _is_wrong(name: str, wrong: Iterable[str]) -> bool:
+    return any(name == other or name.startswith(f"{other}.") for other in wrong)
+
+
+def _section(values: Mapping[str, Any], kind: type, prefix: str, wrong: dict[str, str]):
+    hints = hints_of(kind)
+    for name in set(values) - set(hints):
+        wrong[f"{prefix}{name}"] = unknown(f"{prefix}{name}", str(name), hints)
+    found = {}
+    for field in dataclasses.fields(kind):
+        if field.name not in values:
+            continue
+        path, hint, value = f"{prefix}{field.name}", hints[field.name], values[field.name]
+        if dataclasses.is_dataclass(hint):
+            if isinstance(value, Mapping):
+                found[field.name] = _section(value, hint, f"{path}.", wrong)
+            else:
+                wrong[path] = f"{path} must be a section of fields, found {_short(value)}"
+        elif hint == tuple[_element(hint), ...] and dataclasses.is_dataclass(_element(hint)):
+            if isinstance(value, (tuple, list)) and all(isinstance(row, Mapping) for row in value):
+                rows = enumerate(value)
+                found[field.name] = tuple(_section(row, _element(hint), f"{path}[{i}].", wrong) for i, row in rows)
+            else:
+                wrong[path] = (
+                    f"{path} must be dictionaries of {', '.join(hints_of(_element(hint)))}, found {_short(value)}"
+                )
+        else:
+            setting = field.metadata["setting"]
+            try:
+                found[field.name] = convert(value, hint, setting)
+            except ValueError:
+                wrong[path] = f"{path} must be {describe(hint, setting)}, found {_short(value)}{_meant(value, setting)}"
+    return kind(**found)
+
+
+def _options(model: ModelSettings, wrong: dict[str, str]) -> dict[str, Any]:
+    """Returns the options with their types. Those of the model's own backbone may stay at their defaults on another."""
+    own, taken = options_of(model.name), options_of(model.name, model.backbone)
+    defaults = models.default_options(model.name)
+    found = {}
+    for name, value in model.options.items():
+        path, option = f"model.options.{name}", (own | taken).get(name)
+        if option is None:
+            wrong[path] = unknown(path, name, taken)
+            continue
+        try:
+            found[name] = convert(value, option.hint, option.setting)
+        except ValueError:
+            wrong[path] = f"{path} must be {describe(*option)}, found {_short(value)}"
+            continue
+        if name not in taken and found[name] != defaults[name]:
+            wrong[path] = f"{path} is no option of {model.name} on {model.backbone}, which has {', '.join(taken)}"
+    return found
+
+
+@functools.cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """Returns the type of each field of a dataclass."""
+    return typing.get_type_hints(kind)
+
+
+def _element(hint) -> Any:
+    return (typing.get_args(hint) or (None,))[0]
+
+
+def convert(value: Any, hint: Any, setting: Setting) -> Any:
+    """Returns a value as the type that is wanted. Raises ValueError if it is another, or is not allowed."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for option in arguments:
+            try:
+                return convert(value, option, setting)
+            except ValueError:
+                pass
+        raise ValueError
+    if origin is tuple:
+        return _tuple(value, arguments, setting)
+    if origin is not None:  # a mapping, whose entries are a rule's
+        return dict(_wanted(value, isinstance(value, Mapping)))
+    if hint is type(None):
+        return _wanted(value, value is None)
+    is_bool = isinstance(value, (bool, np.bool_))
+    if hint is bool:
+        return bool(_wanted(value, is_bool))
+    if hint is str:
+        allowed = value in setting.choices if setting.choices else value or not setting.filled
+        return str(_wanted(value, isinstance(value, str) and allowed))
+    number = hint(_wanted(value, isinstance(value, numbers.Integral if hint is int else numbers.Real) and not is_bool))
+    s = setting
+    limits = (
+        s.above is None or number > s.above,
+        s.least is None or number >= s.least,
+        s.below is None or number < s.below,
+        s.most is None or number <= s.most,
+    )
+    return _wanted(number, math.isfinite(number) and all(limits))
+
+
+def _tuple(value: Any, arguments: tuple, setting: Setting) -> tuple:
+    _wanted(value, isinstance(value, (tuple, list)))
+    if arguments[1:] == (...,):
+        arguments = (arguments[0],) * len(value)
+    _wanted(value, len(value) == len(arguments))
+    found = tuple(convert(x, hint, setting) for x, hint in zip(value, arguments, strict=True))
+    pairs = [*zip(found, found[1:])]  # noqa: B905
+    if setting.ordered == "range":
+        _wanted(value, all(a <= b for a, b in pairs))
+    if setting.ordered == "rising":
+        _wanted(value, all(a < b for a, b in pairs))
+    return found
+
+
+def _wanted(value: Any, right: bool) -> Any:
+    if not right:
+        raise ValueError
+    return value
+
+
+def describe(hint: Any, setting: Setting) -> str:
+    """Returns what is allowed for a field, as words that follow "must be"."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        others = [option for option in arguments if option not in (tuple[()], type(None))]
+        return " or ".join([*(describe(option, setting) for option in others), "none"])
+    if origin is tuple:
+        noun = _plural(arguments[0], setting)
+        count = "a tuple of" if arguments[1:] == (...,) else _COUNTS[len(arguments)]
+        order = {"range": ", the smaller first", "rising": ", each larger than the one before"}.get(setting.ordered, "")
+        return f"{count} {noun}{order}"
+    if origin is not None:
+        return "a dictionary"
+    if hint is bool:
+        return "True or False"
+    if hint is str:
+        return _quoted(setting) if setting.choices else "a text that is not empty" if setting.filled else "a text"
+    return f"a {'whole ' * (hint is int)}number{_limits(setting)}"
+
+
+def _plural(hint: Any, setting: Setting) -> str:
+    if typing.get_origin(hint) is tuple:
+        arguments = typing.get_args(hint)
+        return f"{'pairs' if len(arguments) == 2 else 'tuples'} of {_plural(arguments[0], setting)}"
+    if hint is str:
+        return f"texts among {', '.join(setting.choices)}" if setting.choices else "texts"
+    return f"{'whole ' * (hint is int)}numbers{_limits(setting)}"
+
+
+def _limits(s: Setting) -> str:
+    if s.least is not None and s.most is not None:
+        return f" from {s.least} to {s.most}"
+    named = (("above {}", s.above), ("of at least {}", s.least), ("below {}", s.below), ("of at most {}", s.most))
+    parts = [text.format(limit) for text, limit in named if limit is not None]
+    return f" {' and '.join(parts)}" if parts else ""
+
+
+def _quoted(setting: Setting) -> str:
+    *others, last = [f'"{choice}"' for choice in setting.choices]
+    if len(others) > 20:
+        return f"one of the {len(setting.choices)} names that `openseg models` lists"
+    return f"{', '.join(others)} or {last}"
+
+
+def _meant(value: Any, setting: Setting) -> str:
+    names = (
+        [value]
+        if isinstance(value, str)
+        else [x for x in value if isinstance(x, str)]
+        if isinstance(value, (tuple, list))
+        else []
+    )
+    for name in names:
+        close = difflib.get_close_matches(name, setting.choices, n=3)
+        if close and name not in setting.choices:
+            return f" (did you mean {' or '.join(close)}?)"
+    return ""
+
+
+def unknown(path: str, name: str, known: Iterable[str]) -> str:
+    """Returns the sentence on a field that there is not."""
+    close = difflib.get_close_matches(name, known, n=1)
+    section, _, _ = path.rpartition(".")
+    if close:
+        return f"there is no field {path}: did you mean {f'{section}.' if section else ''}{close[0]}?"
+    return f"there is no field {path}: {section or 'a config'} has {', '.join(known)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,185 @@
+"""Configs by name or by file, with the changes of a command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from openseg_jax.config.check import describe, examine, hints_of, unknown
+from openseg_jax.config.schema import Config
+from openseg_jax.errors import InputError
+
+_RECIPES = "openseg_jax.recipes"
+_CHANGE = re.compile(r"--?(?:no)?config\.([^=]+)")
+
+
+def load(spec: str, changes: Sequence[str] = ()) -> Config:
+    """Loads and checks a config.
+
+    Args:
+        spec: NAME[:ARGUMENT], the name of a recipe such as `cityscapes:hrnet_w48_ocr`, or the path of a Python file
+            with a function `get_config`, such as `configs/cityscapes.py:hrnet_w48_ocr`. What follows the colon is the
+            argument of `get_config`.
+        changes: Changes of fields, as on a command line: `--config.train.steps=2000`.
+
+    Raises:
+        InputError: With all that is wrong with the changes and with the config that they give.
+    """
+    config, faults = _changed(_make(spec), changes)
+    config, others = examine(config)
+    if faults or others:
+        raise InputError("; ".join([*faults, *others]))
+    return config
+
+
+def load_dict(spec: str, changes: Sequence[str] = ()) -> ConfigDict:
+    """Loads a config like `load`, without a check, as the locked `ConfigDict` that `get_config` returns."""
+    config, faults = _changed(_make(spec), changes)
+    if faults:
+        raise InputError("; ".join(faults))
+    return config
+
+
+def recipes() -> list[str]:
+    """Returns the names of the recipes."""
+    found = pkgutil.iter_modules(importlib.import_module(_RECIPES).__path__)
+    return sorted(module.name for module in found if not module.ispkg and hasattr(_recipe(module.name), "get_config"))
+
+
+def _recipe(name: str):
+    return importlib.import_module(f"{_RECIPES}.{name}")
+
+
+def _make(spec: str) -> ConfigDict:
+    name, colon, argument = spec.partition(":")
+    is_file = name.endswith(".py") or "/" in name or Path(name).name != name
+    get_config = _function_of_file(name) if is_file else _function_of_recipe(name)
+    arguments = [argument] if colon else []
+    try:
+        inspect.signature(get_config).bind(*arguments)
+    except TypeError:
+        wanted = "no argument after a colon" if colon else "an argument, as in NAME:ARGUMENT"
+        raise InputError(f"the config {name} takes {wanted}, found {spec}") from None
+    config = _guarded(name, lambda: get_config(*arguments))
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"get_config of {name} must return a ConfigDict, found {type(config).__name__}")
+    return config.lock()
+
+
+def _function_of_recipe(name: str) -> Callable[..., ConfigDict]:
+    known = recipes()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = (
+            f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}, or give the path of a Python file"
+        )
+        raise InputError(f"unknown recipe {name!r}; {hint}")
+    return _recipe(name).get_config
+
+
+def _function_of_file(name: str) -> Callable[..., ConfigDict]:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        hint = f"; did you mean {name}.py?" if path.with_name(f"{path.name}.py").is_file() else ""
+        raise InputError(f"there is no config file {name}{hint}")
+    spec = importlib.util.spec_from_file_location("openseg_config_file", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"the config file {name} must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses of the file look for their module
+    _guarded(name, lambda: spec.loader.exec_module(module))
+    if not callable(getattr(module, "get_config", None)):
+        raise InputError(f"the config file {name} has no function get_config")
+    return module.get_config
+
+
+def _guarded(name: str, make: Callable):
+    """Runs code of a config, whose errors become one sentence."""
+    try:
+        return make()
+    except InputError:
+        raise
+    except SyntaxError as error:
+        raise InputError(f"the config {name} cannot be read: line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        file = Path(name).name
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == file
+        ]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise InputError(f"the config {name} fails{where}: {type(error).__name__}: {error}") from error
+
+
+def _changed(config: ConfigDict, changes: Sequence[str]) -> tuple[ConfigDict, list[str]]:
+    """Returns the config with the changes that can be made, and a sentence on each of the others."""
+    faults: list[str] = []
+    groups: dict[str, list[str]] = {}  # by field, in the order in which fields come first
+    for change in changes:
+        if match := _CHANGE.match(change):
+            name = match[1]
+            groups.setdefault(name, []).append(change)
+        elif groups:
+            groups[name].append(change)  # the value of `--config.FIELD VALUE`
+        else:
+            faults.append(f"a change of the config is --config.FIELD=VALUE, found {change!r}")
+    for place, (name, group) in enumerate(groups.items()):
+        inside = [other for other in [*groups][:place] if other.startswith(f"{name}.")]
+        if inside:
+            faults.append(f"--config.{name} would undo --config.{inside[0]}: give it first")
+        elif missing := _missing(config, name):
+            faults.append(missing)
+        else:
+            try:
+                _apply(config, group)
+            except (flags.Error, AttributeError, LookupError, ValueError, TypeError, SyntaxError) as error:
+                faults.append(_sentence(name, group, error))
+    return config, faults
+
+
+def _apply(config: ConfigDict, changes: Sequence[str]) -> None:
+    """Makes changes by the rules of ml_collections."""
+    values, arguments = flags.FlagValues(), ["", *changes]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
+    rest = values(arguments)[1:]
+    if rest:
+        raise ValueError(f"unexpected argument {rest[0]!r}")
+
+
+def _missing(config: ConfigDict, name: str) -> str:
+    """Returns a sentence if there is no such field, or nothing."""
+    section, path = config, ""
+    for part in name.partition("[")[0].split("."):
+        if not isinstance(section, ConfigDict):
+            return f"there is no field {name}: {path} is no section"
+        path = f"{path}.{part}" if path else part
+        if part not in section:
+            return unknown(path, part, section)
+        section = section[part]
+    return ""
+
+
+def _sentence(name: str, group: Sequence[str], error: Exception) -> str:
+    field, hint = None, Config
+    for part in name.split("."):
+        field = (
+            next((f for f in dataclasses.fields(hint) if f.name == part), None)
+            if dataclasses.is_dataclass(hint)
+            else None
+        )
+        hint = hints_of(hint)[part] if field else None
+    if field and "setting" in field.metadata and len(group) == 1 and "=" in group[0]:
+        return f"{name} must be {describe(hint, field.metadata['setting'])}, found {group[0].partition('=')[2]!r}"
+    lines = str(error).splitlines()
+    return f"--config.{name} is wrong: {lines[0] if lines else type(error).__name__}"
