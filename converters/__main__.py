@@ -1,6 +1,8 @@
 """`python -m converters`: the same as `openseg convert`."""
 
-from openseg_jax.converters.__main__ import main
+import sys
+
+from openseg_jax.cli import main
 
 if __name__ == "__main__":
-    main()
+    main(["convert", *sys.argv[1:]])

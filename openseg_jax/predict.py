@@ -11,7 +11,6 @@ video, NAME.mp4 with the overlays. A file ending in .txt is a list of files, one
 
 from __future__ import annotations
 
-import argparse
 import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image
 from openseg_jax.data.pictures import ArraySource, PictureSource
-from openseg_jax.errors import InputError, run_command
+from openseg_jax.errors import InputError
 from openseg_jax.evaluation import report
 from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
 from openseg_jax.labels.classes import ClassTable
@@ -140,21 +139,9 @@ def _film(predictor: Predictor, path: Path, out: Path) -> int:
     return count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m openseg_jax.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder, a pattern, a list or a video")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="of a training run, or imported")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--batch-size", type=int, default=0, help="pictures at a time; 0 is one per device")
-    parser.add_argument("--min-side", type=int, default=0, help="resize to this shorter side; 0 keeps the size")
-    parser.add_argument("--protocol", default="single", help="flip, ms, ms_flip, ...: docs/protocols.md")
-    parser.add_argument("--verbose", action="store_true", help="show tracebacks")
-    a = parser.parse_args()
-    options = {"min_side": a.min_side, "protocol": a.protocol}
-    run_command(lambda: predict_pictures(a.checkpoint, a.images, a.out, a.batch_size, **options), a.verbose)
-
-
 if __name__ == "__main__":
-    main()
+    import sys
+
+    from openseg_jax.cli import main
+
+    main(["predict", *sys.argv[1:]])

@@ -67,7 +67,7 @@ def test_stablehlo_example_of_the_page(checkpoint, labels, tmp_path, capsys):
     """For a picture smaller than the program's size: the labels of the predictor."""
     file = tmp_path / "camvid.stablehlo"
     assert commands.call(MODULE, checkpoint, "--out", file, "--size", "64x80", "--batch", "any") == 0
-    assert "on random pictures: share of other class ids 0.0e+00" in capsys.readouterr().out
+    assert "on random images: share of other class ids 0.0e+00" in capsys.readouterr().out
     assert (run_example_of_the_page(0, tmp_path) != labels).sum() <= 1
 
 

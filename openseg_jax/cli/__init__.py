@@ -1,1 +1,57 @@
-"""The commands."""
+"""Semantic segmentation with HRNet, OCR, OCNet, ISA and SegFix in JAX.
+
+    openseg demo --out demo
+    openseg train --config=folder:hrnet_w18_ocr --workdir=runs/mine --config.data.root=PATH
+    openseg eval --config=folder --checkpoint=runs/mine --config.data.root=PATH --out=report
+    openseg predict --checkpoint=runs/mine photos/ --out=predicted
+
+`openseg COMMAND --help` shows an example and all options of a command.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from openseg_jax import __version__
+from openseg_jax.cli.arguments import Parser, add_subcommands
+from openseg_jax.errors import run_command
+
+COMMANDS = ("demo", "train", "eval", "predict", "convert", "data", "export", "models", "compare")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs `openseg` and ends the process with the exit code of the command.
+
+    Args:
+        argv: The arguments behind the name of the program; None takes those of the process.
+
+    Raises:
+        SystemExit: Always. 0 is success, 1 a check or a run that failed, 2 wrong input.
+    """
+    argv = sys.argv[1:] if argv is None else list(map(str, argv))
+    # XLA's and TensorStore's own log lines are for their developers.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    parser = Parser(prog="openseg", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"openseg_jax {__version__}")
+    parser.set_defaults(verbose=False, command_line=shlex.join(["openseg", *argv]))
+    commands = add_subcommands(parser)
+    for name in COMMANDS:
+        importlib.import_module(f"openseg_jax.cli.{name}").add(commands)
+    arguments = parser.parse_args(argv)
+    run_command(lambda: _run(arguments), arguments.verbose)
+
+
+def _run(arguments) -> int | None:
+    from absl import flags
+
+    flags.FLAGS.mark_as_parsed()  # grain's workers read them
+    if "coordinator" in arguments and (arguments.coordinator or arguments.distributed):
+        import jax
+
+        jax.distributed.initialize(arguments.coordinator, arguments.process_count, arguments.process_index)
+    return arguments.run(arguments)

@@ -1,4 +1,4 @@
-"""How worker processes start, and end with their parent."""
+"""How worker processes start, and how they end with their parent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 
 
 def start_worker() -> None:
-    """The initializer of a pool of processes."""
+    """Initializes a process of a pool."""
     cv2.setNumThreads(0)  # the processes are the parallelism
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches all processes, and the parent cleans up
     parent = multiprocessing.parent_process()

@@ -13,7 +13,7 @@ from openseg_jax.config import Config, ModelSettings
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.on_device import RawSamples, augment, canvas_for
 from openseg_jax.data.pipeline import TrainSamples
-from openseg_jax.data.transforms.recipes import make_chain, make_collate
+from openseg_jax.data.transforms.chain import make_chain, make_collate
 from openseg_jax.training.optimizer import Optimizer
 from openseg_jax.training.step import TrainStep
 from openseg_jax.training.validation import Validation
@@ -64,7 +64,7 @@ def make_run(config: Config) -> Run:
     classes = data.class_table(config.data)
     data.check_before_training(config.data, classes)
     samples, prepare = _samples(config, train_source, classes)
-    normalization = Normalization(**dataclasses.asdict(config.normalization))
+    normalization = Normalization(**vars(config.normalization))
     model = make_model(config.model, len(classes))
     step = TrainStep(
         model,

@@ -55,7 +55,7 @@ def test_backbone_only(tmp_path, capsys):
     file = {key.removeprefix("backbone."): x for key, x in converters.export_state_dict(variables, whole).items()}
     torch.save(file | {"classifier.weight": torch.zeros(1000, 2048)}, tmp_path / "imagenet.pth")
     arguments = ["converters", "import", tmp_path / "imagenet.pth", "--out", tmp_path / "dir"]
-    assert "import it with --backbone-only" in commands.fails_here(capsys, *arguments)
+    assert "import it with --backbone_only" in commands.fails_here(capsys, *arguments)
     assert commands.call(*arguments, "--backbone-only") == 0
     model, loaded, _ = checkpoints.load(tmp_path / "dir")
     assert model.spec.name == "hrnet18"

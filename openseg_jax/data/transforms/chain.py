@@ -1,17 +1,18 @@
-"""Chains of transforms from a config: the names in `augment.chain`, in this order."""
+"""The transforms and the collation of training, from the `augment` settings of a config."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from openseg_jax.config import AugmentSettings
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.transforms import random_transforms as T
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable
 
-# Each takes the `augment` part of a config and the class table.
-CHAIN: dict[str, Callable[..., T.Transform]] = {
-    "resize": lambda c, classes: T.Resize(tuple(c.resize.size) or None, c.resize.min_side, bound=c.resize.bound),
+# The names that `augment.chain` may have.
+CHAIN: dict[str, Callable[[AugmentSettings, ClassTable], T.Transform]] = {
+    "resize": lambda c, classes: T.Resize(tuple(c.resize.size) or None, c.resize.min_side, c.resize.bound),
     "random_resize": lambda c, classes: T.RandomResize(tuple(c.scale), tuple(c.aspect)),
     "random_crop": lambda c, classes: T.RandomCrop(*c.crop),
     "center_crop": lambda c, classes: T.CenterCrop(*c.crop),
@@ -26,23 +27,23 @@ CHAIN: dict[str, Callable[..., T.Transform]] = {
 }
 
 
-def make_chain(config, classes: ClassTable) -> T.Compose:
-    """The training transforms. config: the `augment` part of a config."""
-    unknown = [name for name in config.chain if name not in CHAIN]
+def make_chain(settings: AugmentSettings, classes: ClassTable) -> T.Compose:
+    """Returns the training transforms.
+
+    Args:
+        settings: The `augment` settings of a config.
+        classes: The class table, whose `flip_pairs` exchange names in a mirror.
+    """
+    unknown = [name for name in settings.chain if name not in CHAIN]
     if unknown:
         raise InputError(f"augment.chain has no transform {unknown[0]!r}: choose from {', '.join(CHAIN)}")
-    if "resize" in config.chain and not (config.resize.size or config.resize.min_side):
+    if "resize" in settings.chain and not (settings.resize.size or settings.resize.min_side):
         raise InputError("resize in augment.chain needs augment.resize.size or augment.resize.min_side")
-    return T.Compose(tuple(CHAIN[name](config, classes) for name in config.chain))
+    return T.Compose(tuple(CHAIN[name](settings, classes) for name in settings.chain))
 
 
-def make_collate(config) -> Collate:
-    """How the samples of a training batch get their common size: that of the crop, unless told otherwise."""
-    c = config.collate
+def make_collate(settings: AugmentSettings) -> Collate:
+    """Returns how the samples of a training batch get their common size, by default that of the crop."""
+    c = settings.collate
     sizes = tuple(map(tuple, c.sizes))
-    if c.mode not in ("fix_size", "multi_size"):
-        raise InputError(
-            f'augment.collate.mode is "fix_size" or "multi_size" in training, found {c.mode!r}: every other size of a '
-            "batch would be one more program to compile"
-        )
-    return Collate(c.mode, tuple(c.size) or tuple(config.crop), sizes, c.align, c.place, c.stride)
+    return Collate(c.mode, tuple(c.size) or tuple(settings.crop), sizes, c.align, c.place, c.stride)
