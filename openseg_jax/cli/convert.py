@@ -118,7 +118,7 @@ def inspect_file(arguments) -> int:
         "norm of the head": found.norm[1],
         "classes": found.num_classes,
         "options": _options_text(found.options),
-        "not told by its keys": _options_text(found.untold),
+        "assumed": _options_text(found.assumed),
         "keys": len(state_dict),
         "numbers": f"{sum(tensor.numel() for tensor in state_dict.values()):,}",
         "sha256": _source(arguments.checkpoint)["sha256"],
@@ -164,7 +164,7 @@ def import_file(arguments) -> None:
     print(f"imported {spec.name} ({body}{details}norms {' and '.join(spec.norm)}) from {arguments.checkpoint} to {out}")
     used = models.default_options(spec.name, spec.backbone) | dict(spec.options)
     given = {option.partition("=")[0] for option in arguments.option}
-    assumed = {option: used[option] for option in found.untold if option in used and option not in given}
+    assumed = {option: used[option] for option in found.assumed if option in used and option not in given}
     if assumed and not arguments.backbone:
         print(f"assumed, because no key tells: {_options_text(assumed)}; --option and --backbone change that")
 
