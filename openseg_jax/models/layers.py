@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,22 @@ from flax import nnx
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Feature maps and their true sizes
+
+
+class Canvas(NamedTuple):
+    """The size of a batch of maps: (height, width) of the array, and what `FeatureMap` knows of its real part.
+
+    Attributes:
+        height: Rows of the array.
+        width: Columns of the array.
+        extent: int32 (N, 2), the true (height, width) of each map, or None where all of it is real.
+        mask: Boolean (N, height, width, 1), what `FeatureMap.inside` returns for this extent if it exists already.
+    """
+
+    height: int
+    width: int
+    extent: jax.Array | None = None
+    mask: jax.Array | None = None
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "extent", "mask"], meta_fields=[])
@@ -41,6 +58,11 @@ class FeatureMap:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.values.shape
+
+    @property
+    def canvas(self) -> Canvas:
+        """The size of this map, to which others can be resized."""
+        return Canvas(self.shape[1], self.shape[2], self.extent, self.mask)
 
     @property
     def inside(self) -> jax.Array | bool:

@@ -10,7 +10,7 @@ from openseg_jax.errors import InputError
 from openseg_jax.evaluation.inference import Evaluator, normalized
 from openseg_jax.labels.directions import offsets
 from openseg_jax.models import resize
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas, FeatureMap
 
 MASK_THRESHOLD = 0.5
 
@@ -32,7 +32,7 @@ class OffsetPredictor(Evaluator):
         def net(x: FeatureMap) -> FeatureMap:
             found = models.apply(self._model, variables, x.values, sizes=x.extent, maps=True)
             mask = found["mask"].replace(jax.nn.softmax(found["mask"].values, axis=-1)).zero_outside()
-            parts = [resize.bilinear(m, like=x, align_corners=True) for m in (mask, found["direction"])]
+            parts = [resize.bilinear(m, to=x.canvas, align_corners=True) for m in (mask, found["direction"])]
             return x.replace(jnp.concatenate([part.values for part in parts], axis=-1))
 
         images = FeatureMap(normalized(batch, self._normalization), batch["net_size"])
@@ -42,8 +42,8 @@ class OffsetPredictor(Evaluator):
         index = jnp.where(boundary, jnp.argmax(directions, axis=-1), -1)
         steps = offsets(index, count, shifted=count == 4 and not self._align_axis)
         cut = FeatureMap(steps.astype(jnp.float32), batch["size"]).zero_outside()
-        own_size = FeatureMap(jnp.zeros((*batch["label"].shape, 1)), batch["label_size"])
-        steps = resize.nearest(cut, like=own_size).values.astype(jnp.int8)
+        own_size = Canvas(*batch["label"].shape[1:], batch["label_size"])
+        steps = resize.nearest(cut, to=own_size).values.astype(jnp.int8)
         return {"counts": jnp.zeros(1, jnp.int32), "index": batch["index"]}, {"prediction": steps}
 
     def _check(self, model: models.Segmentor, config) -> None:

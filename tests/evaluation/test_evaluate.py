@@ -23,7 +23,7 @@ from openseg_jax.evaluation.inference import Evaluator, predict
 from openseg_jax.labels.refinement import refine
 from openseg_jax.metrics.boundaries import f_scores
 from openseg_jax.metrics.confusion import confusion_matrix
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas, FeatureMap
 from openseg_jax.models.resize import cubic
 from openseg_jax.predict import Predictor
 from tests import commands, tiny
@@ -60,7 +60,7 @@ def one_by_one(model, variables, source, min_side):
             image = resize(sample, *min_side_size(height, width, min_side))["image"]
         box = np.array([[0, 0, *image.shape[:2]]])
         logits = run(variables, normalize(image[None], box, Normalization()))
-        logits = cubic(FeatureMap(logits), like=FeatureMap(np.zeros((1, height, width, 1)))).values
+        logits = cubic(FeatureMap(logits), to=Canvas(height, width)).values
         predictions.append(np.argmax(logits[0], -1))
         total = total + np.asarray(confusion_matrix(sample["label"], predictions[-1], 3))
     return total, predictions

@@ -15,7 +15,7 @@ from openseg_jax.evaluation.boundaries import BoundaryEvaluator
 from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
 from openseg_jax.inference.protocols import Protocol, make_protocol
 from openseg_jax.labels.classes import ClassTable
-from openseg_jax.models.backbones.taps import Tap, Taps
+from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import Conv, FeatureMap, relu
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
@@ -30,7 +30,7 @@ Z = golden("tester.npz")
 
 class Backbone(nnx.Module):
     def __init__(self):
-        self.conv, self.taps = Conv(3, 8, 3, stride=2), Taps((Tap(8, 2),), Tap(8, 2), Tap(8, 2))
+        self.conv, self.taps = Conv(3, 8, 3, stride=2), TapSpec((Tap(8, 2),), Tap(8, 2), Tap(8, 2))
 
     def __call__(self, images, *, train):
         x = relu(self.conv(images))

@@ -15,7 +15,7 @@ from flax import nnx
 
 from openseg_jax import losses, models, sharding
 from openseg_jax.data.normalize import Normalization, normalize
-from openseg_jax.models.backbones.taps import Tap, Taps
+from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, ConvNormAct
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
@@ -49,7 +49,7 @@ class SmallBackbone(nnx.Module):
             for c_in, c_out, stride in zip(channels, channels[1:], strides, strict=False)
         )
         maps = tuple(Tap(c, s) for c, s in zip(channels[1:], (2, 4, 8, 8), strict=True))
-        self.taps = Taps(maps, low=maps[-2], high=maps[-1])
+        self.taps = TapSpec(maps, low=maps[-2], high=maps[-1])
 
     def __call__(self, images, *, train):
         maps = [images]

@@ -7,7 +7,7 @@ from flax import nnx
 
 from openseg_jax import sharding
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.models.backbones.taps import Tap, Taps
+from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, Conv, relu
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
@@ -36,7 +36,7 @@ PLACES = {
 class Backbone(nnx.Module):
     def __init__(self):
         self.conv, self.norm = Conv(3, 4, 3, bias=False), BatchNorm(4)
-        self.taps = Taps((Tap(4, 1),), Tap(4, 1), Tap(4, 1))
+        self.taps = TapSpec((Tap(4, 1),), Tap(4, 1), Tap(4, 1))
 
     def __call__(self, images, *, train):
         x = relu(self.norm(self.conv(images), train=train))
