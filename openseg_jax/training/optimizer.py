@@ -60,7 +60,9 @@ class Optimizer:
         """
         if self.settings.clip_norm:
             norm = optax.tree.norm(gradients)
-            gradients = optax.tree.scale(self.settings.clip_norm / jnp.maximum(norm, self.settings.clip_norm), gradients)
+            gradients = optax.tree.scale(
+                self.settings.clip_norm / jnp.maximum(norm, self.settings.clip_norm), gradients
+            )
         direction, opt_state = self._direction().update(gradients, opt_state, params)
         rates = self.rates(count, factor)
 

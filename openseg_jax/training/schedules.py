@@ -42,7 +42,7 @@ def constant() -> Factor:
 
 
 def swa_parts(steps: int) -> tuple[int, int]:
-    """Returns the update after which snapshots are taken, three quarters of all, and the updates between two of them."""
+    """Returns the update after which snapshots are taken (3/4 of all), and the updates between two of them."""
     start = int(0.75 * steps)
     return start, (steps - start) // 5 + 1
 
@@ -100,10 +100,14 @@ class Plateau:
         cooldown: int32 (), the number of coming validations that do not count.
     """
 
-    factor: jax.Array | np.float32 = np.float32(1)
-    best: jax.Array | np.float32 = np.float32(-np.inf)
-    bad: jax.Array | np.int32 = np.int32(0)
-    cooldown: jax.Array | np.int32 = np.int32(0)
+    factor: jax.Array | np.float32
+    best: jax.Array | np.float32
+    bad: jax.Array | np.int32
+    cooldown: jax.Array | np.int32
+
+    @classmethod
+    def start(cls) -> Plateau:
+        return cls(np.float32(1), np.float32(-np.inf), np.int32(0), np.int32(0))
 
     def after(self, score: float, settings: PlateauSettings) -> Plateau:
         """Returns the plateau after a validation.

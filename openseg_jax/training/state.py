@@ -46,7 +46,7 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     def to_parts(self) -> tuple[dict, dict]:
-        """Returns the items `variables` and `training` of a checkpoint: nested dicts, without the parts that are None."""
+        """Returns the items `variables` and `training` of a checkpoint, nested dicts without parts that are None."""
         parts = {name: part for name, part in vars(self).items() if name not in self.variables and part is not None}
         return self.variables, {name: vars(part) if name in _NESTED else part for name, part in parts.items()}
 

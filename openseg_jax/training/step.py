@@ -27,8 +27,8 @@ class TrainStep:
     of an HRNet-W48 with OCR and momentum pass into and out of a compiled program about 2 ms faster as a list than as
     the typed state of nested dicts (benchmarks/step_overhead.py).
 
-    The metrics are scalars: "loss", "gradient_norm", the learning rate of each part, and with loss scaling "skipped" and
-    "loss_scale". Dropout is a function of (seed, step), so a resumed run draws what an uninterrupted one would have.
+    The metrics are scalars: "loss", "gradient_norm", the learning rate of each part, and with loss scaling "skipped"
+    and "loss_scale". Dropout is a function of (seed, step), so a resumed run draws what an uninterrupted one would have.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TrainStep:
             opt_state=self.optimizer.init(params),
             ema=jax.tree.map(lambda x: x, variables) if self.train.ema else None,
             swa=SwaAverage.start(params) if schedule.startswith("swa") else None,
-            plateau=Plateau() if schedule == "plateau" else None,
+            plateau=Plateau.start() if schedule == "plateau" else None,
             loss_scale=LossScale.start() if self.model.spec.dtype == "float16" else None,
         )
 

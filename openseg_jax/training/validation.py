@@ -44,7 +44,9 @@ class Validation:
 
     def run(self, variables: dict) -> Validated:
         kept = {}
-        found = self._evaluator.run(variables, on_prediction=lambda i, ids: kept.__setitem__(i, ids.copy()), first=self._shown)
+        found = self._evaluator.run(
+            variables, on_prediction=lambda i, ids: kept.__setitem__(i, ids.copy()), first=self._shown
+        )
         classes, confusion = [], None
         if found.shape[0] == found.shape[1]:
             confusion, s = found, scores(found)
@@ -53,5 +55,10 @@ class Validation:
         for index, ids in sorted(kept.items()):
             sample = self._source[index]
             pair = (ids, self._evaluator.truth(sample))
-            images.append((sample["name"], visualize.side_by_side(*(visualize.overlay(sample["image"], x, self._classes) for x in pair))))
+            images.append(
+                (
+                    sample["name"],
+                    visualize.side_by_side(*(visualize.overlay(sample["image"], x, self._classes) for x in pair)),
+                )
+            )
         return Validated(self._evaluator.summary(found), confusion, classes, images)
