@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from openseg_jax import losses, models, sharding
-from openseg_jax.config import typed
+from openseg_jax.config import LossSettings
 from openseg_jax.data.normalize import normalize
 from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.heads.head import Head
@@ -89,8 +89,7 @@ def make_step(mesh, config):
     step = runs.train_step(config, model, mesh)
     parts = {}
     for name, kind in KINDS.items():
-        loss = runs.config(loss__name=kind, loss__ohem_threshold=0.3, loss__ohem_min_kept=2000)
-        parts[name] = losses.build(typed(loss).loss)
+        parts[name] = losses.build(LossSettings(name=kind, ohem_threshold=0.3, ohem_min_kept=2000))
 
     def loss(outputs, targets):
         total = 0

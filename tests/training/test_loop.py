@@ -361,5 +361,5 @@ def test_segfix_and_ce2p_train(tmp_path):
     assert len(list((tmp_path / "segfix" / "overlay").iterdir())) == 4
     result = loop.train(runs.config("ce2p_asp_ocrnet", **common, loss__name="ce2p"), tmp_path / "ce2p")
     assert 0 <= result["miou"] <= 1
-    with pytest.raises(InputError, match="loss 'segfix' needs distance and angle: set data.maps"):
+    with pytest.raises(InputError, match="loss.name=segfix needs 'offset' in data.maps"):
         loop.train(runs.config("segfix_hrnet", **common, **segfix | {"data__maps": ()}), tmp_path / "none")

@@ -132,7 +132,7 @@ def test_accumulation_equals_the_large_batch(in_float64, scope):
 
 
 def test_accumulation_of_losses_that_are_no_sum_is_refused():
-    with pytest.raises(InputError, match="loss 'aux_ohem' of a whole batch is not a sum over its parts"):
+    with pytest.raises(InputError, match="loss.name=aux_ohem of a whole batch is not a sum over its parts"):
         Trained(steps=0, train__accumulate=2, loss__name="aux_ohem")
     with pytest.raises(InputError, match="train.accumulate=3 must divide train.batch_size=8"):
         Trained(steps=0, train__accumulate=3)
