@@ -16,10 +16,10 @@ import grain
 import numpy as np
 
 from openseg_jax.data import transforms
-from openseg_jax.data.buckets import Bucket
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.transforms.functions import FILLS
 from openseg_jax.errors import InputError
+from openseg_jax.inference.buckets import Bucket
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Training

@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 
 from openseg_jax import models, sharding
 from openseg_jax.data import pipeline, transforms
-from openseg_jax.data.buckets import exact_buckets, make_buckets
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
+from openseg_jax.inference.buckets import exact_buckets, make_buckets
 from openseg_jax.inference.protocols import Protocol, make_protocol
 from openseg_jax.labels.classes import ClassTable, to_labels
-from openseg_jax.metrics.confusion import class_counts, confusion_matrix, scores
+from openseg_jax.metrics.confusion import confusion_matrix, scores
 from openseg_jax.models import resize
 from openseg_jax.models.layers import Canvas, FeatureMap
 
@@ -262,6 +262,10 @@ class Evaluator:
             raise InputError(
                 f"{model.spec.name} is told the labels: take eval.protocol=single, at the images' own size"
             )
+
+
+def class_counts(confusion: jax.Array) -> jax.Array:
+    return jnp.stack([jnp.diagonal(confusion), confusion.sum(1), confusion.sum(0)])
 
 
 def _classes(logits: jax.Array) -> jax.Array:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grain
 import numpy as np
 
-from openseg_jax.data.buckets import make_buckets
 from openseg_jax.errors import InputError
+from openseg_jax.inference.buckets import make_buckets
 from openseg_jax.labels.refinement import refine
 
 _THREADS = 4  # that load, and as many that save

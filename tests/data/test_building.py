@@ -215,8 +215,8 @@ def test_damaged_archives(tmp_path, expect):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("train/0001TP_000002.png", b"\x89PNG no more", "0001TP_000002.png is no readable image"),
-        ("trainannot/0001TP_000002.png", b"\x89PNG no more", "0001TP_000002.png is no readable mask"),
+        ("train/0001TP_000002.png", b"\x89PNG no more", "0001TP_000002.png is not a readable image"),
+        ("trainannot/0001TP_000002.png", b"\x89PNG no more", "0001TP_000002.png is not a readable mask"),
         ("trainannot/0001TP_000002.png", np.full((20, 20), 99, np.uint8), "contains the ids 99, which CamVid"),
         ("valannot/0001TP_000000.png", np.zeros((9, 9), np.uint8), "is 9x9 (height x width), its image is "),
     ],

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from openseg_jax.data import FolderSource, Mixture, SyntheticSource, load_classes
-from openseg_jax.data.buckets import make_buckets
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.pipeline import TrainSamples, eval_batches, train_batches
 from openseg_jax.data.transforms import Compose, RandomBrightness, RandomCrop, RandomFlip, RandomResize
 from openseg_jax.errors import InputError
+from openseg_jax.inference.buckets import make_buckets
 from tests.data import folders
 
 CHAIN = Compose((RandomResize(), RandomCrop(32, 40), RandomFlip(), RandomBrightness()))

@@ -25,7 +25,7 @@ from openseg_jax.segfix.pictures import changes, direction_field, most_changed_w
 from tests import commands, tiny
 from tests.conftest import golden
 from tests.data import folders
-from tests.evaluation.test_protocols import config
+from tests.inference.test_protocols import config
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 MODULE = "openseg_jax.segfix"
@@ -253,7 +253,7 @@ def test_pictures_that_cannot_be_read_end_it(setting, tmp_path, fails):
     image = root / "val" / "image" / "scene20.png"
     image.write_bytes(image.read_bytes()[:200])
     shutil.copy(root / "val" / "label" / "scene0.png", root / "val" / "label" / "scene9.png")
-    assert "scene20.png is no readable image" in fails(*arguments, "--out", tmp_path / "out")
+    assert "scene20.png is not a readable image" in fails(*arguments, "--out", tmp_path / "out")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

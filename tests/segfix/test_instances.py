@@ -155,7 +155,7 @@ def test_wrong_masks_and_offsets(tmp_path):
     with pytest.raises(InputError, match=r"a_0.png is of size \(60, 80\), its offsets .*a.npz of \(60, 70\)"):
         instances.refine_cityscapes(tmp_path, tmp_path, tmp_path / "out")
     Image.new("RGB", (80, 60)).save(tmp_path / "a_0.png")
-    with pytest.raises(InputError, match="a_0.png is a RGB picture"):
+    with pytest.raises(InputError, match="a_0.png is an image of mode RGB"):
         instances.refine_cityscapes(tmp_path, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out" / "a_pred.txt").exists(), "the list is written when all is done"
 

@@ -7,13 +7,14 @@ import pytest
 from flax import nnx
 
 from openseg_jax import models, sharding
+from openseg_jax.config import EvalSettings, SegFixSettings
 from openseg_jax.data.maps import depth_of
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.pictures import ArraySource
 from openseg_jax.errors import InputError
-from openseg_jax.evaluation.boundaries import BoundaryEvaluator
-from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
+from openseg_jax.inference import ArgMax, ConfusionCounts, Probabilities, Runner
 from openseg_jax.inference.protocols import Protocol, make_protocol
+from openseg_jax.inference.tasks import task_of
 from openseg_jax.labels.classes import ClassTable
 from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.heads.head import Head
@@ -22,8 +23,8 @@ from openseg_jax.models.segmentor import ModelSpec, Segmentor
 from openseg_jax.recipes.common import base
 from tests import tiny
 from tests.conftest import golden
-from tests.evaluation import every_head
-from tests.evaluation.every_head import SIZES
+from tests.inference import every_head
+from tests.inference.every_head import SIZES
 
 Z = golden("tester.npz")
 
@@ -57,9 +58,14 @@ def stand_in(num_classes=5):
 
 
 def config(**changes):
-    c = base("hrnet_w18_ocr").eval
-    c.update({"batch_size": 2} | changes)
-    return c
+    return EvalSettings(**{"batch_size": 2} | changes)
+
+
+def run(model, variables, settings, source, normalization=Normalization(), **readers):  # noqa: B008
+    """A runner with these readers on one device, and the items of a run by index."""
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    runner = Runner(model, source, settings, readers, normalization, mesh)
+    return runner, {item.index: item for item in runner.run(variables)}
 
 
 PAD = {"pad_size": (96, 160)}
@@ -96,22 +102,20 @@ def test_label_maps_equal_the_originals(case):
     model, variables = stand_in()
     images = [Z[f"in_bgr_{name}"][..., ::-1] for name in "ab"]
     source = WithDepth(images) if case == "ms_depth" else ArraySource(images)
-    mesh = sharding.make_mesh(devices=jax.devices()[:1])
     normalization = Normalization(channels="rgb") if "rgb" in case else Normalization()
-    evaluator = Evaluator(model, config(max_buckets=1, **CASES[case]), source, normalization, mesh)
-    found = {}
-    evaluator.run(variables, on_prediction=found.__setitem__)
+    _, found = run(model, variables, config(max_buckets=1, **CASES[case]), source, normalization, labels=ArgMax())
     raw = np.array(next((ids for name, ids in RAW.items() if name in case), (7, 8, 11, 12, 13)))
     for index, name in enumerate("ab"):
-        np.testing.assert_array_equal(raw[found[index]], Z[f"{case}__{name}__label_png"])
+        np.testing.assert_array_equal(raw[found[index]["labels"]], Z[f"{case}__{name}__label_png"])
 
 
 def test_probabilities_equal_the_originals():
     model, variables = stand_in()
-    mesh, found = sharding.make_mesh(devices=jax.devices()[:1]), {}
-    evaluator = Evaluator(model, config(**PAD), ArraySource([Z["in_bgr_a"][..., ::-1]]), Normalization(), mesh)
-    evaluator.run(variables, on_probabilities=found.__setitem__)
-    np.testing.assert_allclose(found[0][::3, ::3], Z["ss_fix_saveprob__a__prob"], atol=5e-4)  # they are float16
+    source = ArraySource([Z["in_bgr_a"][..., ::-1]])
+    _, found = run(model, variables, config(**PAD), source, probabilities=Probabilities())
+    np.testing.assert_allclose(
+        found[0]["probabilities"][::3, ::3], Z["ss_fix_saveprob__a__prob"], atol=5e-4
+    )  # they are float16
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if f"{case}__a__logits_padded" in Z])
@@ -138,27 +142,27 @@ def test_mixed_sizes_in_few_programs_are_as_alone(protocol):
     model = tiny.create("fcnet", 5)
     variables = tiny.random_variables(model)
     source = every_head.Scenes(every_head.pictures(SIZES))
-    mesh, found = sharding.make_mesh(devices=jax.devices()[:1]), {}
+    found = {}
     for name, changes in {
         "buckets": {"batch_size": 3},
         "exact": {"exact_shapes": True, "batch_size": 1},
     }.items():
         options = every_head.options_of(protocol) | changes
-        evaluator = Evaluator(model, config(protocol=protocol, **options), source, Normalization(), mesh)
-        found[name] = {}
-        evaluator.run(variables, on_prediction=found[name].__setitem__)
+        runner, found[name] = run(model, variables, config(protocol=protocol, **options), source, labels=ArgMax())
         if name == "buckets":
-            assert len(evaluator.buckets) <= 4
-            assert evaluator._step._cache_size() <= 4
+            assert len(runner.buckets) <= 4
+            assert runner._step._cache_size() <= 4
             pixels = sum(h * w for h, w in SIZES)
-            wasted = sum(b.canvas[0] * b.canvas[1] * len(b.indices) for b in evaluator.buckets) - pixels
+            wasted = sum(b.canvas[0] * b.canvas[1] * len(b.indices) for b in runner.buckets) - pixels
             assert wasted < 0.5 * pixels  # of sizes drawn to be as different as these
-    different = sum(int((found["buckets"][i] != found["exact"][i]).sum()) for i in range(len(SIZES)))
+    different = sum(
+        int((found["buckets"][i]["labels"] != found["exact"][i]["labels"]).sum()) for i in range(len(SIZES))
+    )
     assert different <= 3, "more than ties"
 
 
 def test_every_head_in_one_program_is_as_alone():
-    """Under the protocol of all steps; `python -m tests.evaluation.every_head` runs all protocols and sizes."""
+    """Under the protocol of all steps; `python -m tests.inference.every_head` runs all protocols and sizes."""
     found = every_head.compare("ms_crops", every_head.SIZES[3:6], max_buckets=1, batch_sizes=(3,))
     assert found["programs"] == 1
     assert found["error"] <= 1e-4
@@ -189,7 +193,7 @@ def test_protocols_that_cannot_be():
 
 
 def test_the_fields_of_configs_are_those_of_the_package():
-    assert base("hrnet_w18_ocr").eval.to_dict() == DEFAULTS
+    assert EvalSettings(**base("hrnet_w18_ocr").eval) == EvalSettings()
 
 
 V = golden("validation.npz")
@@ -235,9 +239,10 @@ class Samples(ArraySource):
 def test_validation_equals_the_originals(case, changes):
     model, variables = stand_in(20 if case == "lip" else 5)
     source = Samples(case, Classes if case == "lip" else None)
-    mesh = sharding.make_mesh(devices=jax.devices()[:1])
-    evaluator = Evaluator(model, config(**changes), source, Normalization(), mesh)
-    np.testing.assert_array_equal(evaluator.run(variables), V[f"{case}__confusion__seg"])
+    _, found = run(
+        model, variables, config(**changes), source, labels=ArgMax(), counts=ConfusionCounts(20 if case == "lip" else 5)
+    )
+    np.testing.assert_array_equal(sum(item["counts"] for item in found.values()), V[f"{case}__confusion__seg"])
 
 
 class SegFixClassifier(Head):
@@ -263,9 +268,9 @@ def segfix_stand_in():
 
 def test_boundaries_are_counted_as_in_the_original():
     model, variables = segfix_stand_in()
-    mesh, c = sharding.make_mesh(devices=jax.devices()[:1]), base("segfix_hrnet")
-    evaluator = BoundaryEvaluator(model, config(), Samples("segfix"), Normalization(), mesh, c.loss.segfix)
-    counts = evaluator.run(variables)
+    task = task_of(model, None, SegFixSettings())
+    _, found = run(model, variables, config(), Samples("segfix"), **task.readers())
+    counts = sum(item["counts"] for item in found.values())
     expected = [V[f"segfix__confusion__{name}"] for name in ("mask", "dir_(GT)", "dir_(mask)")]
     np.testing.assert_array_equal(counts[:3], [(np.trace(x), x.sum()) for x in expected])
     mask = expected[0]

@@ -1,9 +1,9 @@
-"""Every head under every protocol: images of mixed sizes in few programs against one program per size. Prints a table.
+"""Compares images of mixed sizes in few programs with one program per size, for all heads and protocols. Prints a table.
 
-    python -m tests.evaluation.every_head            # all protocols, twelve sizes
-    python -m tests.evaluation.every_head ms_flip
+    python -m tests.inference.every_head            # all protocols, twelve sizes
+    python -m tests.inference.every_head ms_flip
 
-The heads share one small backbone, so that a program holds them all. Nets that are told the labels are tested at one
+The heads share one small backbone, so that a program holds them all. Nets that are given the labels are tested at one
 scale, the only protocol there is for them.
 """
 
@@ -16,16 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from openseg_jax import models
-from openseg_jax.data.buckets import exact_buckets, make_buckets
+from openseg_jax.config import EvalSettings
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.pictures import ArraySource
-from openseg_jax.data.pipeline import eval_batches
-from openseg_jax.evaluation.inference import predict
+from openseg_jax.inference.batches import eval_batches
+from openseg_jax.inference.buckets import exact_buckets, make_buckets
+from openseg_jax.inference.forward import Forward
 from openseg_jax.inference.protocols import PROTOCOLS, make_protocol
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, concat
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
-from openseg_jax.recipes.common import base
 from tests import tiny
 from tests.training.layouts import SmallBackbone
 
@@ -69,7 +69,7 @@ def heads_for(protocol: str) -> tuple[str, ...]:
 
 
 class Scenes(ArraySource):
-    """Coarse random pictures, with labels and depths for the nets and protocols that take them."""
+    """Coarse random images, with labels and depths for the nets and protocols that take them."""
 
     def __getitem__(self, index):
         rng = np.random.default_rng(index)
@@ -98,16 +98,17 @@ def compare(name: str, sizes=SIZES, *, max_buckets: int = 4, batch_sizes: tuple[
     spec = ModelSpec("all", CLASSES, "small", ("batch_norm",) * 2, "float32", ())
     model = Together(spec, SmallBackbone(), AllHeads(heads))
     variables = tiny.random_variables(model)
-    config = base("fcnet").eval
-    config.update({"protocol": name} | options_of(name))
-    protocol, source = make_protocol(config), Scenes(pictures(sizes))
+    protocol = make_protocol(EvalSettings(protocol=name, **options_of(name)))
+    source = Scenes(pictures(sizes))
 
     def run(buckets, batch_size: int, exact: bool):
-        step = jax.jit(lambda batch: predict(model, variables, batch, Normalization(), protocol, exact=exact))
+        forward = lambda batch: Forward(model, variables, batch, Normalization(), protocol, exact=exact)  # noqa: E731
+        step = jax.jit(lambda batch: forward(batch).read())
         found = {}
-        for batch in eval_batches(source, buckets, batch_size=batch_size, maps=("depth",)):
+        for batch, _ in eval_batches(source, buckets, batch_size=batch_size, maps=("depth",)):
             logits = np.asarray(step(jax.tree.map(jnp.asarray, batch)))
-            found |= {i: x[:h, :w] for i, x, (h, w) in zip(batch["index"], logits, batch["label_size"], strict=True)}
+            boxes = batch["label_box"]
+            found |= {i: x[:h, :w] for i, x, (_, _, h, w) in zip(batch["index"], logits, boxes, strict=True)}
         return found, step._cache_size()
 
     exact, _ = run(exact_buckets(sizes, lambda *size: size), 1, True)

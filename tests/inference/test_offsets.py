@@ -1,26 +1,21 @@
 """Offsets of a SegFix net, against the original's tester and one by one."""
 
-import jax
 import numpy as np
 import pytest
 
-from openseg_jax import sharding
-from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.pictures import ArraySource
 from openseg_jax.errors import InputError
-from openseg_jax.segfix.offsets import OffsetPredictor
+from openseg_jax.inference import Offsets
 from tests import tiny
 from tests.conftest import golden
-from tests.evaluation.test_protocols import config, segfix_stand_in
+from tests.inference.test_protocols import config, run, segfix_stand_in
 
 Z = golden("offset_tester.npz")
 
 
 def found(model, variables, images, **changes):
-    mesh, result = sharding.make_mesh(devices=jax.devices()[:1]), {}
-    predictor = OffsetPredictor(model, config(**changes), ArraySource(images), Normalization(), mesh)
-    predictor.run(variables, on_prediction=result.__setitem__)
-    return [result[index] for index in range(len(images))]
+    _, items = run(model, variables, config(**changes), ArraySource(images), offsets=Offsets())
+    return [items[index]["offsets"] for index in range(len(images))]
 
 
 @pytest.mark.parametrize(
