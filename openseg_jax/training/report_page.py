@@ -1,18 +1,18 @@
-"""report.html of a run: its curves, the scores of each class, and predictions beside the truth."""
+"""report.html of a run: its curves, the scores of each class, and predictions beside the ground truth."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from openseg_jax import page, plots
 from openseg_jax.data.images import read_image
+from openseg_jax.files import read_json, read_text, write_text
 
 
 def write_report(workdir: Path, metrics: list[dict]) -> None:
-    """metrics: the lines of metrics.jsonl. Reads validation.json and overlay/, as far as there are any."""
+    """Writes report.html from the lines of metrics.jsonl, and from validation.json and overlay/ if they exist."""
     parts = [f"<h1>{workdir.name}</h1>", _curves("training loss", {"loss": _points(metrics, "loss")})]
     groups = {key for line in metrics for key in line if key.startswith("learning_rate/")}
     rates = {key.partition("/")[2]: _points(metrics, key) for key in sorted(groups)}
@@ -24,14 +24,14 @@ def write_report(workdir: Path, metrics: list[dict]) -> None:
         parts.append(_curves("validation", {key.partition("/")[2]: _points(metrics, key) for key in scores}))
     validation = workdir / "validation.json"
     if validation.exists():
-        parts += _validation(json.loads(validation.read_text()))
+        parts += _validation(read_json(validation))
     overlays = sorted((workdir / "overlay").glob("*.jpg"))
     if overlays:
         parts.append("<h2>Predictions, beside the truth</h2>")
         parts += [page.picture(read_image(path), path.stem) for path in overlays]
-    config = (workdir / "config.json").read_text()
+    config = read_text(workdir / "config.json")
     parts.append(f"<h2>Config</h2><details><summary>config.json</summary><pre>{config}</pre></details>")
-    (workdir / "report.html").write_text(page.document(workdir.name, parts))
+    write_text(workdir / "report.html", page.document(workdir.name, parts))
 
 
 def _validation(content: dict) -> list[str]:
