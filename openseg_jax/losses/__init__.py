@@ -35,13 +35,8 @@ def _ohem(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Arr
     return ohem(outputs["out"], targets["label"], class_weights=settings.class_weights or None, **options)
 
 
-<<<<<<< HEAD
-def _rmi(config, outputs: Outputs, targets: Targets) -> jax.Array:
-    return rmi(outputs["out"], targets["label"], **vars(config.rmi))
-=======
 def _rmi(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
     return rmi(outputs["out"], targets["label"], **vars(settings.rmi))
->>>>>>> conf
 
 
 def _with_aux(main: Callable) -> Callable:
@@ -56,21 +51,12 @@ def _with_aux(main: Callable) -> Callable:
 
 def _segfix(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
     maps = targets["label"], targets["distance"], targets["angle"]
-<<<<<<< HEAD
-    return segfix(outputs["mask"], outputs["direction"], *maps, **vars(config.segfix))
-
-
-def _ce2p(config, outputs: Outputs, targets: Targets) -> jax.Array:
-    weights = {"aux_weight": config.aux_weight, "out_weight": config.out_weight}
-    options = weights | {"class_weights": config.class_weights or None, **vars(config.ce2p)}
-=======
     return segfix(outputs["mask"], outputs["direction"], *maps, **vars(settings.segfix))
 
 
 def _ce2p(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
     weights = {"aux_weight": settings.aux_weight, "out_weight": settings.out_weight}
     options = weights | {"class_weights": settings.class_weights or None, **vars(settings.ce2p)}
->>>>>>> conf
     return ce2p(outputs, targets["label"], targets.get("edge"), **options)
 
 

@@ -41,14 +41,8 @@ class Upsampled:
         return self.low.dtype
 
     def full(self) -> jax.Array:
-<<<<<<< HEAD
-        """(N, H, W, K), enlarged."""
-        return bilinear(FeatureMap(self.low), to=Canvas(*self.size), align_corners=True).values
-=======
         """Returns the enlarged logits (N, H, W, K)."""
-        like = FeatureMap(jax.ShapeDtypeStruct((*self.shape[:3], 1), self.dtype))
-        return bilinear(FeatureMap(self.low), like=like, align_corners=True).values
->>>>>>> conf
+        return bilinear(FeatureMap(self.low), to=Canvas(*self.size), align_corners=True).values
 
 
 Logits = jax.Array | Upsampled
