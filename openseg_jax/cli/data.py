@@ -135,7 +135,7 @@ def check(arguments) -> int:
 
 def _what_to_check(arguments):
     """Returns folder, splits with training first, class table or None, and the folders of images and masks."""
-    from openseg_jax.cli.commands import load_config as load
+    from openseg_jax.config import load_dict as load
     from openseg_jax.data.records import is_record_root
     from openseg_jax.labels.classes import classes_beside, load_classes
 
@@ -175,7 +175,7 @@ def replay(arguments) -> None:
     import json
 
     from openseg_jax import data, files, visualize
-    from openseg_jax.cli.commands import load_config as load
+    from openseg_jax.config import load_dict as load
     from openseg_jax.data.images import write_image
     from openseg_jax.data.pipeline import TrainSamples
     from openseg_jax.data.transforms.recipes import make_chain, make_collate

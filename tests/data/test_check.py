@@ -3,7 +3,6 @@
 With CAMVID=PATH, a folder with the CamVid data set, the same faults are planted into copies of that too.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -17,8 +16,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from openseg_jax.cli.arguments import Parser, add_subcommands
+from openseg_jax.cli.data import add
 from openseg_jax.data import load_classes
-from openseg_jax.data.check import check_folder, command, quick_check
+from openseg_jax.data.check import check_folder, quick_check
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable, bit_color
 
@@ -565,13 +566,10 @@ def data(streets, tmp_path):
 
 
 def check(*arguments) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    arguments = list(map(str, arguments))
-    parsed, changes = parser.parse_known_args(arguments)
-    parsed.changes = changes
-    with mock.patch.object(sys, "argv", ["check", *arguments]):  # where ml_collections looks for changes
-        return command.run(parsed)
+    parser = Parser()
+    add(add_subcommands(parser))
+    parsed = parser.parse_args(["data", "check", *map(str, arguments)])
+    return parsed.run(parsed)
 
 
 def test_fixes_that_lead_to_a_clean_set(data):
@@ -648,7 +646,7 @@ def test_command(data, tmp_path, capsys):
         ([tmp_path / "out"], "holds no SPLIT/image"),
         (["configs/folder.py"], "give --config.data.root=ROOT"),
         (["configs/synthetic.py"], "does not read a folder"),
-        (["configs/nothing.py"], "the config cannot be loaded"),
+        (["configs/nothing.py"], "there is no config file configs/nothing.py"),
         ([data.root, "--config.seed=3"], "changes a config, but"),
         ([data.root, "--classes", "nothing"], "there is no class table 'nothing'"),
     ):

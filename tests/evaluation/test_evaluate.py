@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from openseg_jax import checkpoints, models, sharding
-from openseg_jax.cli.commands import load_config
+from openseg_jax.config import load_dict as load_config
 from openseg_jax.data import FolderSource, load_classes
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.data.offset_files import read_offsets
