@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from openseg_jax import checkpoints, sharding
-from openseg_jax.cli.commands import load_config
 from openseg_jax.config import EvalSettings
+from openseg_jax.config import load_dict as load_config
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.offset_files import read_offsets
 from openseg_jax.errors import InputError, RunError
