@@ -1,6 +1,6 @@
-# make demo: see it work.   make test: run every test.   make lint: check the style.   make test-newest: a selection of
-# the tests with the newest versions of everything, if there is a Python 3.12 or 3.13 besides.
-# They create .venv (and .venv-newest) and install what they need there; nothing outside the folder changes.
+# make demo: see it work.   make test: run every test.   make lint: check style and types.   make docs: build the site.
+# make test-newest: a selection of the tests with the newest versions, if there is a Python 3.12 or 3.13 besides.
+# All of them create .venv (or .venv-newest) and install what they need into it; nothing outside the folder changes.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +12,7 @@ VERSIONS := $(shell $(PYTHON) -c 'import sys; print("oldest" if sys.version_info
 NEWEST ?= $(shell for python in python3.13 python3.12 $(foreach v,3.13 3.12,$(wildcard $(HOME)/.pyenv/versions/$v.*/bin/python)); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-newest lint clean
+.PHONY: demo test test-newest lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/openseg demo --out=$(DEMO)
@@ -33,6 +33,11 @@ endif
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
 
 .venv/.installed: pyproject.toml constraints/$(VERSIONS).txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -51,6 +56,10 @@ lint: .venv/.installed-test
 .venv-newest/.installed: pyproject.toml constraints/newest.txt
 	test -x $(NEWEST_BIN)/python || $(NEWEST) -m venv .venv-newest
 	$(NEWEST_BIN)/python -m pip install -q -c constraints/newest.txt -e '.[test]'
+	touch $@
+
+.venv/.installed-docs: .venv/.installed constraints/docs.txt
+	$(BIN)/python -m pip install -q -c constraints/docs.txt -e '.[docs]'
 	touch $@
 
 clean:

@@ -1,7 +1,7 @@
 """Checkpoint folders: FOLDER/STEP/{variables, training, metadata}, written by orbax, whole or not at all.
 
-Training, evaluation, prediction and the converters share this one form. variables: what a net needs to run.
-training: what more a run needs to continue; only its own checkpoints have it. metadata: JSON, see `Metadata`.
+Training, evaluation, prediction and the converters share this one form. `variables` is what a net needs to run;
+`training` is what else a run needs to continue, which only its own checkpoints have; `metadata` is JSON (`Metadata`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ _FORMAT = 1
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What is known of a checkpoint besides its numbers.
+    """What a checkpoint says besides its arrays.
 
-    model: arguments of models.create. normalization: what the pictures went through. classes: of the data set, or
-    None if unknown. step: training steps behind it. config: of the training run. extra: source file, scores and such.
+    Attributes:
+        model: The arguments of `models.create`.
+        normalization: How images were normalised.
+        classes: The classes of the data set, None if unknown.
+        step: The number of training steps behind it.
+        config: The config of the training run, as a plain dict.
+        extra: More facts: the source file, scores, ...
     """
 
     model: dict
@@ -51,10 +56,10 @@ class Metadata:
 
 
 class Checkpoints:
-    """The checkpoints in one folder, of which the newest `keep` stay.
+    """The checkpoints in one folder, of which the newest `keep` are kept.
 
-    Saving happens in the background. A folder becomes visible under its step only when all of it is written, and an
-    older one goes only after that: whenever the process dies, what is left can be restored.
+    Saving happens in the background. A checkpoint becomes visible under its step only when all of it is written, and an
+    older one is deleted only after that: whenever the process dies, what is left can be restored.
     """
 
     def __init__(self, folder: str | Path, keep: int = 1):
@@ -71,7 +76,11 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, variables: dict, metadata: Metadata, training: dict | None = None) -> None:
-        """Returns when the values are copied; the writing goes on. The step is metadata.step."""
+        """Saves a checkpoint of step `metadata.step`: returns when the arrays are copied, and writes in the background.
+
+        Raises:
+            RunError: This save or the one before could not be written.
+        """
         parts = {
             "variables": ocp.args.StandardSave(variables),
             "metadata": ocp.args.JsonSave(metadata.to_dict()),
@@ -87,7 +96,15 @@ class Checkpoints:
         return read_metadata(self.folder)
 
     def restore(self, variables, training) -> tuple[dict, dict, Metadata]:
-        """The newest checkpoint in the shapes and shardings of the given trees of jax.ShapeDtypeStruct."""
+        """Restores the newest checkpoint.
+
+        Args:
+            variables: The tree of its variables, of jax.ShapeDtypeStruct with shardings.
+            training: The tree of the rest of the training state.
+
+        Returns:
+            Both trees, with arrays where the shardings say, and the metadata.
+        """
         with _explained(self.folder):
             parts = {
                 "variables": ocp.args.StandardRestore(variables),
@@ -99,7 +116,7 @@ class Checkpoints:
             return restored["variables"], restored["training"], metadata
 
     def wait(self) -> None:
-        """Until everything is on disk."""
+        """Waits until everything is on disk."""
         with self._reported():
             self._manager.wait_until_finished()
 
@@ -109,7 +126,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _reported(self):
-        """Turns a failure to write, which may be that of the save before, into a RunError."""
+        """Turns a failure to write, maybe that of the save before, into a RunError."""
         try:
             yield
         except Exception as error:
@@ -121,14 +138,21 @@ class Checkpoints:
 
 
 def read_metadata(folder: str | Path) -> Metadata:
-    """Of the newest checkpoint in a folder; see `find`."""
+    """Reads the metadata of the checkpoint that `find` finds in a folder."""
     step_folder = find(folder)
     with _explained(step_folder), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
         return Metadata.from_dict(reader.restore(step_folder / "metadata"), str(step_folder))
 
 
 def load(folder: str | Path) -> tuple[models.Segmentor, dict, Metadata]:
-    """Model, variables and metadata of the newest checkpoint in a folder; raises InputError if there is none."""
+    """Loads the checkpoint that `find` finds in a folder.
+
+    Returns:
+        The model, its variables on the first device, and the metadata.
+
+    Raises:
+        InputError: There is no checkpoint, or it is damaged.
+    """
     step_folder = find(folder)
     metadata = read_metadata(folder)
     model = models.create(**metadata.model)
@@ -143,7 +167,7 @@ def load(folder: str | Path) -> tuple[models.Segmentor, dict, Metadata]:
 
 
 def find(folder: str | Path) -> Path:
-    """The folder of one step: of the best, else the latest checkpoint of a training run, or the newest in `folder`."""
+    """Finds the folder of one step: the best, else the latest of a training run, else the newest in `folder`."""
     folder = Path(folder).expanduser().absolute()
     for root in (folder / "best", folder / "latest", folder):
         if root.is_dir():
@@ -152,12 +176,12 @@ def find(folder: str | Path) -> Path:
                 return max(steps, key=lambda path: int(path.name))
     if not folder.is_dir():
         raise InputError(f"there is no checkpoint folder {folder}")
-    raise InputError(f"{folder} contains no checkpoint; PyTorch files are imported by `python -m converters import`")
+    raise InputError(f"{folder} contains no checkpoint; PyTorch files are imported by `openseg convert import`")
 
 
 @contextlib.contextmanager
 def _explained(folder: Path):
-    """Errors of the storage library as one sentence."""
+    """Turns errors of the storage library into one sentence."""
     try:
         yield
     except InputError:

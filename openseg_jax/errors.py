@@ -1,4 +1,4 @@
-"""The two kinds of error that are messages to the user, and how commands end on them."""
+"""The two kinds of error whose message is meant for the user, and how commands end on them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,27 @@ from absl import logging
 
 
 class InputError(ValueError):
-    """Something given from outside is wrong. The message is one sentence: what was found, wanted, and what to do."""
+    """Something that the user gave is wrong.
+
+    The message is one sentence: what was found, what was wanted, and what to do.
+    """
 
 
 class RunError(RuntimeError):
-    """A run went wrong for reasons that lie in its own numbers, such as a loss that became NaN."""
+    """A run failed because of its own numbers, for example a loss that became NaN."""
 
 
 def run_command(main: Callable[[], int | None], verbose: bool = False) -> None:
-    """Runs a command's main and exits: with 0, 1 if a check or a run failed, 2 and one sentence on wrong input."""
-    # What goes wrong is told once, below; orbax logs every step that it takes, and a full disk for each of its tasks.
+    """Runs the main function of a command and exits.
+
+    The exit status is 0 on success, 1 if a check or a run failed, and 2 with one sentence on stderr if the input was
+    wrong.
+
+    Args:
+        main: The command. It returns its exit status; None means 0.
+        verbose: Show log messages and tracebacks.
+    """
+    # Orbax logs every step that it takes and reports a full disk once per task; the sentence below is enough.
     logging.set_verbosity(logging.INFO if verbose else logging.FATAL)
     if not verbose:
         getLogger("asyncio").setLevel("CRITICAL")

@@ -1,4 +1,4 @@
-"""Files that are read whole, and written whole or not at all."""
+"""Files that are read as a whole, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from openseg_jax.errors import InputError
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, with its suffix; what is written there takes its place at the end.
+    """Yields a temporary path that takes the place of `path` when the block ends.
 
-    The folder is created. If the block raises, `path` stays what it was and the temporary file is removed.
+    The temporary file lies beside `path`, is hidden and has the same suffix. The folder is created if necessary. If
+    the block raises, `path` stays as it was and the temporary file is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,25 +29,34 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes UTF-8 text."""
+    """Writes text as UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes bytes."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def read_text(path: str | os.PathLike) -> str:
-    """Raises InputError if the file cannot be read or is not UTF-8."""
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Reads a file; raises InputError if that is impossible."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Reads a UTF-8 file; raises InputError if it cannot be read or is not UTF-8."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a UTF-8 text file: {error}") from error
 
 
 def read_json(path: str | os.PathLike):
-    """Raises InputError if the file cannot be read or is not JSON."""
+    """Reads a JSON file; raises InputError if it cannot be read or is not JSON."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Where arrays live: the only module that knows of devices. Models, losses and steps are written as for one."""
+"""Where arrays live. Only this module knows of several devices; models, losses and steps are written as for one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from openseg_jax.errors import InputError
 
-# The fewest rows of a picture that a device of the `spatial` axis gets: two at stride 32. With one, a map can have
+# The fewest rows of an image that a device of the `spatial` axis gets: two at stride 32. With one, a map can have
 # fewer rows than a 3x3 kernel, and XLA's partitioner (jax 0.10) then gives wrong gradients, without an error.
 MIN_ROWS = 64
 
 
 def make_mesh(spatial: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
-    """Devices (all, if none are given) as ("data", "spatial"): images over `data`, the rows of each over `spatial`.
+    """Returns a mesh ("data", "spatial"): images are spread over `data`, the rows of each image over `spatial`.
 
-    Auto axes: XLA propagates the shardings, exchanges the rows that convolutions need at the borders, and makes
+    Its axes are Auto: XLA propagates the shardings, exchanges the rows that convolutions need at the borders, and makes
     batch statistics global.
+
+    Args:
+        spatial: The number of devices that share an image.
+        devices: The devices, by default all.
+
+    Raises:
+        InputError: `spatial` does not divide the devices of a process.
     """
     devices = np.asarray(devices or jax.devices())
     if spatial < 1 or jax.local_device_count() % spatial:
@@ -34,7 +41,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch(mesh: Mesh, what: str, batch_size: int, height: int | None = None) -> None:
-    """Raises InputError unless a batch, of pictures with `height` rows, divides over the mesh."""
+    """Raises InputError unless a batch of images, with `height` rows if given, divides over the mesh."""
     data, spatial = mesh.devices.shape
     if batch_size % data:
         raise InputError(
@@ -45,24 +52,24 @@ def check_batch(mesh: Mesh, what: str, batch_size: int, height: int | None = Non
 
 
 def splits_rows(mesh: Mesh, height: int) -> bool:
-    """Whether the rows of pictures are split over the spatial axis; if not, each of its devices computes all rows."""
+    """Returns whether the rows of images are split over the spatial axis; if not, each of its devices computes all."""
     spatial = mesh.devices.shape[1]
     return spatial > 1 and height >= spatial * MIN_ROWS
 
 
 def per_image(mesh: Mesh) -> NamedSharding:
-    """Of arrays (N, ...), one row for each image of a batch: where the images are."""
+    """Returns the sharding of arrays (N, ...) with one row for each image of a batch."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def local_rows(array: jax.Array) -> np.ndarray:
-    """The rows of an array with sharding `per_image` that this process has, in its own part of the batch."""
+    """Returns the rows of an array with sharding `per_image` that belong to this process's part of the batch."""
     shards = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
 
 
 def exchange(data: bytes) -> list[bytes]:
-    """What every process gives, at every process, by its number. All must call it, at the same point."""
+    """Gives every process the data of all, ordered by process. All must call it at the same point."""
     if jax.process_count() == 1:
         return [data]
     lengths = multihost_utils.process_allgather(np.array([len(data)], np.int32)).reshape(-1)
@@ -73,7 +80,10 @@ def exchange(data: bytes) -> list[bytes]:
 
 
 def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """This process's part of a batch -> global arrays: images over data, their rows, if not too few, over spatial."""
+    """Returns the global arrays of a batch, of which each process gives its part.
+
+    Images are spread over `data`, and their rows, unless there are too few, over `spatial`.
+    """
 
     def put(array):
         array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
@@ -83,31 +93,20 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     return {key: put(array) for key, array in batch.items()}
 
 
-def of_state(mesh: Mesh, state, shard_optimizer: bool):
-    """The NamedSharding of each leaf of a training state, by its shapes.
-
-    shard_optimizer: what only the update needs (momenta, averages of the weights) is divided among the devices of
-    `data`, along the first axis that they divide; each device then updates a part of the parameters.
-    """
-    devices, everywhere = mesh.devices.shape[0], replicated(mesh)
-
-    def place(path, leaf):
-        if not shard_optimizer or path[0].key not in ("opt_state", "ema", "swa"):
-            return everywhere
-        divisible = [axis for axis, side in enumerate(leaf.shape) if side % devices == 0]
-        return NamedSharding(mesh, PartitionSpec(*[None] * divisible[0], "data")) if divisible else everywhere
-
-    return jax.tree_util.tree_map_with_path(place, state)
+def divided(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
+    """Returns the sharding that divides an array along the first axis that the devices of `data` divide, if any."""
+    divisible = [axis for axis, side in enumerate(shape) if side % mesh.devices.shape[0] == 0]
+    return NamedSharding(mesh, PartitionSpec(*[None] * divisible[0], "data")) if divisible else replicated(mesh)
 
 
 def put(shardings, tree):
-    """Host values, the same on every process, to where the shardings say."""
+    """Puts host values, the same on every process, where the shardings say."""
     return jax.tree.map(
         lambda x, s: jax.make_array_from_callback(np.shape(x), s, np.asarray(x).__getitem__), tree, shardings
     )
 
 
 def put_replicated(mesh: Mesh, tree):
-    """The same host values on every device."""
+    """Puts the same host values on every device."""
     sharding = replicated(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)

@@ -21,7 +21,7 @@ from openseg_jax import __version__
 from openseg_jax.cli.arguments import Parser, add_subcommands
 from openseg_jax.errors import run_command
 
-COMMANDS = ("demo", "train", "eval", "predict", "convert", "data", "export", "models", "compare")
+COMMANDS = ("demo", "train", "eval", "predict", "convert", "data", "segfix", "export", "models", "compare")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

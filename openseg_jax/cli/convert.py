@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 from pathlib import Path
 
 from openseg_jax.cli.arguments import add_command, add_subcommands
 from openseg_jax.errors import InputError
-from openseg_jax.recipes.legacy.options import add_flags, read_options
+from openseg_jax.recipes.legacy.options import add_flags
 
 INSPECT = """Says what a PyTorch checkpoint is.
 
@@ -90,7 +89,7 @@ def add(commands) -> None:
     command.add_argument("checkpoint", metavar="DIR", help="folder of a run, or of an imported checkpoint")
     command.add_argument("--out", required=True, metavar="CKPT.pth", help="the PyTorch checkpoint to write")
 
-    command = add_command(actions, "config", CONFIG, import_config)
+    command = add_command(actions, "config", CONFIG, write_config)
     command.add_argument("config", metavar="CONFIG.json", help="a config of openseg.pytorch")
     command.add_argument("--out", required=True, metavar="FILE.py", help="the config to write")
     add_flags(command)
@@ -118,7 +117,7 @@ def inspect_file(arguments) -> int:
         "norm of the head": found.norm[1],
         "classes": found.num_classes,
         "options": _options_text(found.options),
-        "not told by its keys": _options_text(found.untold),
+        "assumed": _options_text(found.assumed),
         "keys": len(state_dict),
         "numbers": f"{sum(tensor.numel() for tensor in state_dict.values()):,}",
         "sha256": _source(arguments.checkpoint)["sha256"],
@@ -164,7 +163,7 @@ def import_file(arguments) -> None:
     print(f"imported {spec.name} ({body}{details}norms {' and '.join(spec.norm)}) from {arguments.checkpoint} to {out}")
     used = models.default_options(spec.name, spec.backbone) | dict(spec.options)
     given = {option.partition("=")[0] for option in arguments.option}
-    assumed = {option: used[option] for option in found.untold if option in used and option not in given}
+    assumed = {option: used[option] for option in found.assumed if option in used and option not in given}
     if assumed and not arguments.backbone:
         print(f"assumed, because no key tells: {_options_text(assumed)}; --option and --backbone change that")
 
@@ -289,28 +288,9 @@ def _source(path: str) -> dict[str, str]:
         return {"file": Path(path).name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def import_config(arguments) -> None:
-    from openseg_jax import files
-    from openseg_jax.recipes.legacy.convert import convert
+def write_config(arguments) -> None:
+    from openseg_jax.recipes.legacy import import_config
 
-    out = Path(arguments.out)
-    if out.exists():
-        raise InputError(f"{out} exists; give another file to --out")
-    model, fields, remarks = convert(read_options(Path(arguments.config), arguments), os.environ)
-    lines = [f'"""{Path(arguments.config).name} of openseg.pytorch.', "", arguments.command_line]
-    if remarks:
-        lines += ["", "Not the same, or not taken over:", *(f"* {remark}" for remark in remarks)]
-    lines += [
-        '"""',
-        "",
-        "from openseg_jax.recipes.common import base",
-        "",
-        "",
-        "def get_config():",
-        f'    config = base("{model}")',
-    ]
-    lines += [f"    config.{name} = {value!r}" for name, value in fields.items()]
-    files.write_text(out, "\n".join([*lines, "    return config", ""]))
-    for remark in remarks:
+    for remark in import_config(arguments.config, arguments, arguments.out, arguments.command_line):
         print(f"note: {remark}")
-    print(f"openseg train --config={out} --workdir=DIR --dry_run shows what it is")
+    print(f"openseg train --config={arguments.out} --workdir=DIR --dry_run shows what it is")

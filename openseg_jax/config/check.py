@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import itertools
 import math
 import numbers
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -21,6 +23,7 @@ from openseg_jax.config.rules import contradictions
 from openseg_jax.config.schema import Config, ModelSettings, Setting
 from openseg_jax.errors import InputError
 
+_NAME = re.compile(r"[a-z]+(?:\.[a-z_0-9]+)+")
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 
 
@@ -55,10 +58,11 @@ def examine(config: ConfigDict | Mapping[str, Any] | Config) -> tuple[Config, li
     if not _is_wrong("model.name", wrong) and not _is_wrong("model.backbone", wrong):
         model = dataclasses.replace(result.model, options=_options(result.model, wrong))
         result = dataclasses.replace(result, model=model)
-    faults = [*wrong.values()]
-    # A contradiction between fields is none where one of them was replaced by its default.
-    faults += [text for fields, text in contradictions(result) if not any(_is_wrong(name, wrong) for name in fields)]
-    return result, faults
+    # Where a field is wrong itself, what its default contradicts is none of the user's.
+    others = [
+        text for text in contradictions(result) if not any(_is_wrong(name, wrong) for name in _NAME.findall(text))
+    ]
+    return result, [*wrong.values(), *others]
 
 
 def _is_wrong(name: str, wrong: Iterable[str]) -> bool:
@@ -165,7 +169,7 @@ def _tuple(value: Any, arguments: tuple, setting: Setting) -> tuple:
         arguments = (arguments[0],) * len(value)
     _wanted(value, len(value) == len(arguments))
     found = tuple(convert(x, hint, setting) for x, hint in zip(value, arguments, strict=True))
-    pairs = [*zip(found, found[1:])]  # noqa: B905
+    pairs = [*itertools.pairwise(found)]
     if setting.ordered == "range":
         _wanted(value, all(a <= b for a, b in pairs))
     if setting.ordered == "rising":

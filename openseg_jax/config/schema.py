@@ -48,8 +48,6 @@ def setting(default: Any, help: str, **allowed: Any) -> Any:
     return field(default=default, metadata={"setting": Setting(help, **allowed)})
 
 
-# A height and a width, or nothing.
-MaybeSize = tuple[int, int] | tuple[()]
 _SIDES = {"unit": "pixels, height and width", "least": 1, "most": LARGEST_SIDE}
 
 
@@ -149,7 +147,7 @@ class NormalizationSettings:
 class ResizeSettings:
     """The transform `resize`. It takes a size or the length of the shorter side."""
 
-    size: MaybeSize = setting((), "the size", **_SIDES)
+    size: tuple[int, int] | tuple[()] = setting((), "the size", **_SIDES)
     min_side: int = setting(0, "the length of the shorter side; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE)
     bound: int = setting(
         0, "the largest length of the longer side; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE
@@ -161,7 +159,7 @@ class CollateSettings:
     """The common size of the samples of a batch."""
 
     mode: str = setting("fix_size", "one size, or one of several for each batch", choices=("fix_size", "multi_size"))
-    size: MaybeSize = setting((), "the size; if empty, that of augment.crop", **_SIDES)
+    size: tuple[int, int] | tuple[()] = setting((), "the size; if empty, that of augment.crop", **_SIDES)
     sizes: tuple[tuple[int, int], ...] = setting((), "the sizes for multi_size", **_SIDES)
     align: str = setting("only_pad", "how samples get to it", choices=("only_pad", "only_scale", "scale_and_pad"))
     place: str = setting(
@@ -399,8 +397,8 @@ class EvalSettings:
     min_side: int = setting(
         0, "images are resized to a shorter side of this length; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE
     )
-    size: MaybeSize = setting((), "images are resized to this size", **_SIDES)
-    pad_size: MaybeSize = setting((), "the original's padding, to this size", **_SIDES)
+    size: tuple[int, int] | tuple[()] = setting((), "images are resized to this size", **_SIDES)
+    pad_size: tuple[int, int] | tuple[()] = setting((), "the original's padding, to this size", **_SIDES)
     pad_stride: int = setting(1, "the original's padding, to a multiple of this", unit="pixels", least=1, most=1024)
     protocol: str = setting("single", "the testing protocol (docs/protocols.md)", choices=tuple(PROTOCOLS))
     scales: tuple[float, ...] = setting((), "scales in place of those of the protocol", above=0, most=32)
@@ -408,8 +406,10 @@ class EvalSettings:
     swap: bool = setting(
         True, "whether left and right classes exchange names in mirrored images; the original's tester does not do that"
     )
-    crop: MaybeSize = setting((), "the window of crops and ms_crops, in place of that of the protocol", **_SIDES)
-    crop_stride: MaybeSize = setting((), "the stride of windows; if empty, their size", **_SIDES)
+    crop: tuple[int, int] | tuple[()] = setting(
+        (), "the window of crops and ms_crops, in place of that of the protocol", **_SIDES
+    )
+    crop_stride: tuple[int, int] | tuple[()] = setting((), "the stride of windows; if empty, their size", **_SIDES)
     crop_window: str = setting(
         "uniform", "how overlapping windows are weighted; gaussian trusts their middle", choices=("uniform", "gaussian")
     )

@@ -1,9 +1,10 @@
-"""PyTorch checkpoints of openseg.pytorch <-> openseg_jax variables.
+"""Conversion between checkpoints of openseg.pytorch and variables of openseg_jax.
 
     variables = converters.import_state_dict(state_dict, model)
     state_dict = converters.export_state_dict(variables, model)
 
-and on the command line `python -m converters import|inspect|export`. The only package that imports torch.
+`openseg convert import|export|inspect|verify` does the same from the command line. PyTorch is imported when a function
+needs it, so this package imports without it.
 """
 
 from openseg_jax.converters.convert import ConversionError, export_state_dict, import_state_dict, normalise_keys

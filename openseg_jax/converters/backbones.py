@@ -1,7 +1,7 @@
-"""The module names of the original's backbones: one list of substitutions on ours per family.
+"""The module names of the original's backbones: one list of substitutions per family.
 
-They are applied in order to paths such as "backbone.stages.0.1.conv2". A name ending in * is a norm and activation in
-one: a Sequential of two layers, or a single inplace_abn.
+The substitutions are applied in order to module paths such as "backbone.stages.0.1.conv2". A name that ends in * is a
+norm with its activation: a Sequential of two layers, or a single inplace_abn.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STAGES = [(r"stages\.(\d)", lambda m: f"layer{int(m[1]) + 1}")]
 
 
 def _hrnet(extra_branches: int) -> list:
-    """extra_branches: that stage s has more than s."""
+    """Returns the substitutions of an HRNet whose stage s has s + extra_branches branches."""
 
     def transition(match: re.Match) -> str:
         stage, path = int(match[1]), int(match[2])
@@ -73,13 +73,13 @@ FAMILIES: dict[type, list] = {
     ],
 }
 
-# What ImageNet files have besides: a classifier always, and HRNet's the body of its head, which nets may have or not.
+# ImageNet files also hold a classifier, and those of HRNet the body of its head, which a net may or may not have.
 CLASSIFIER = re.compile(r"backbone\.(classifier\.|fc\.|last_linear\.)")
 IMAGENET_BODY = re.compile(r"backbone\.(incre_modules|downsamp_modules|final_layer)\.")
 
 
 def with_backbone_prefix(state_dict: Mapping) -> dict:
-    """The keys of an ImageNet file as a segmentation net has them: "backbone." before each, and ResNet's own stem."""
+    """Renames the keys of an ImageNet file to those of a segmentation net."""
     if any(key.startswith("backbone.") for key in state_dict):
         return dict(state_dict)
     is_resnet = "layer4.0.conv1.weight" in state_dict and "conv1.weight" in state_dict

@@ -1,32 +1,46 @@
-"""Import and export of state dicts: strict both ways, every problem in one error."""
+"""Strict import and export of state dicts, with every problem in one error."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
-import torch
 
 from openseg_jax.converters import rules
 from openseg_jax.converters.backbones import CLASSIFIER, IMAGENET_BODY, with_backbone_prefix
+from openseg_jax.converters.files import require_torch
 from openseg_jax.converters.recognise import Recognised, differences, recognise, silent_differences
 from openseg_jax.models.segmentor import Segmentor
 
+if TYPE_CHECKING:
+    import torch
+
 
 class ConversionError(ValueError):
-    """A state dict and a model do not fit; the message is one sentence and names every kind of misfit."""
+    """A state dict does not fit a model. The message is one sentence that names every kind of misfit."""
 
 
 def import_state_dict(
     state_dict: Mapping[str, torch.Tensor | np.ndarray], model: Segmentor, found: Recognised | None = None
 ) -> dict:
-    """State dict of openseg.pytorch -> variables {"params": ..., "batch_stats": ...}, float32.
+    """Converts a state dict of openseg.pytorch to the variables of a model.
 
-    Every key must be used or be one of: num_batches_tracked, and the classifier of an ImageNet file. Every variable
-    must be found, in its shape. For a bare backbone, a whole segmentation net and an ImageNet file (whose keys lack
-    the prefix "backbone.") are read too. Raises ConversionError otherwise; never loads a part.
-    found: what is known of the source, recognised from its keys if not given.
+    Every variable must be in the state dict, in its shape, and every key must be used, except num_batches_tracked and
+    the classifier of an ImageNet file. A bare backbone can also be read from a whole segmentation net, or from an
+    ImageNet file, whose keys lack the prefix "backbone.". A checkpoint is never loaded in part.
+
+    Args:
+        state_dict: Floating-point tensors or arrays by key, with or without the prefix "module.".
+        model: The model that receives the variables.
+        found: What the source is known to be; by default it is recognised from the keys.
+
+    Returns:
+        {"params": ..., "batch_stats": ...}, nested dicts of float32 arrays.
+
+    Raises:
+        ConversionError: If the state dict and the model do not fit.
     """
     source = normalise_keys(state_dict)
     found = found or recognise(source)
@@ -41,7 +55,7 @@ def import_state_dict(
             continue
         value = _to_numpy(source[leaf.key])
         if value is None:
-            invalid.append(f"{leaf.key} is no tensor of numbers")
+            invalid.append(f"{leaf.key} is not a floating-point tensor")
         elif value.shape != leaf.shape:
             misshapen.append(f"{leaf.key} is {value.shape} instead of {leaf.shape}")
         elif not np.isfinite(value).all():
@@ -50,21 +64,32 @@ def import_state_dict(
             node = variables[leaf.collection]
             for key in leaf.path[:-1]:
                 node = node.setdefault(key, {})
-            node[leaf.path[-1]] = jnp.asarray(leaf.to_ours(value))
+            node[leaf.path[-1]] = jnp.asarray(leaf.to_flax(value))
     unknown = [key for key in source if key not in used and not _ignored(key, model)]
-    # Nets that compute different things can have the same keys: an inplace_abn backbone has all that a batch_norm
-    # backbone needs, and the sizes of ISA's blocks are in no shape.
+    # Nets that compute different functions can have the same keys: an inplace_abn backbone has every key that a
+    # batch_norm backbone needs, and no shape depends on the block sizes of ISA.
     if missing or misshapen or invalid or unknown or silent_differences(found, model.spec):
         raise ConversionError(_misfit(model, found, missing, unknown, misshapen, invalid))
     return variables
 
 
 def export_state_dict(variables: Mapping, model: Segmentor) -> dict[str, torch.Tensor]:
-    """Variables -> state dict with the original's key names, which loads there with strict=True.
+    """Converts variables to a state dict that the original loads with strict=True.
 
-    num_batches_tracked, which plays no part in these nets, is written as 0. Raises ConversionError if variables and
-    model do not fit.
+    num_batches_tracked, which these nets do not use, is written as 0.
+
+    Args:
+        variables: {"params": ..., "batch_stats": ...} of the model.
+        model: The model that the variables belong to.
+
+    Returns:
+        float32 tensors by the original's keys.
+
+    Raises:
+        ConversionError: If the variables do not fit the model.
+        InputError: If PyTorch is not installed.
     """
+    torch = require_torch()
     state_dict, problems = {}, []
     for leaf in rules.leaves(model):
         value = variables[leaf.collection]
@@ -74,11 +99,11 @@ def export_state_dict(variables: Mapping, model: Segmentor) -> dict[str, torch.T
             problems.append(f"{'.'.join(leaf.path)} is missing")
             continue
         value = np.asarray(value, np.float32)
-        expected = leaf.to_ours(np.empty(leaf.shape, bool)).shape
+        expected = leaf.to_flax(np.empty(leaf.shape, bool)).shape
         if value.shape != expected:
             problems.append(f"{'.'.join(leaf.path)} is {value.shape} instead of {expected}")
             continue
-        value = leaf.to_theirs(value)
+        value = leaf.to_torch(value)
         state_dict[leaf.key] = torch.from_numpy(np.array(value, order="C"))
         if leaf.counter:
             state_dict[leaf.counter] = torch.zeros((), dtype=torch.int64)
@@ -88,7 +113,14 @@ def export_state_dict(variables: Mapping, model: Segmentor) -> dict[str, torch.T
 
 
 def normalise_keys(state_dict: Mapping) -> dict:
-    """Without the prefix that torch's parallel wrappers put before every key."""
+    """Removes the prefix "module." that torch's parallel wrappers put before every key.
+
+    Args:
+        state_dict: Values by key.
+
+    Returns:
+        The same values by their keys without the prefix.
+    """
     wrapped = bool(state_dict) and all(str(key).startswith("module.") for key in state_dict)
     return {str(key).removeprefix("module.") if wrapped else str(key): value for key, value in state_dict.items()}
 
@@ -101,10 +133,10 @@ def _ignored(key: str, model: Segmentor) -> bool:
 
 
 def _to_numpy(value) -> np.ndarray | None:
-    if isinstance(value, torch.Tensor):
+    if hasattr(value, "is_floating_point"):  # a tensor, which exists only where torch does
         if not value.is_floating_point():
             return None
-        value = value.detach().to("cpu", torch.float32).numpy()
+        value = value.detach().cpu().float().numpy()
     if not isinstance(value, np.ndarray) or not np.issubdtype(value.dtype, np.floating):
         return None
     return np.asarray(value, np.float32)

@@ -1,41 +1,79 @@
-"""Reading and writing checkpoint files of PyTorch, trusting nothing in them."""
+"""Reads and writes checkpoint files of PyTorch without trusting their content."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import re
-import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from openseg_jax.errors import InputError
+from openseg_jax.files import replacing
+
+if TYPE_CHECKING:
+    import torch
 
 # The original stores its metrics, numpy scalars, beside the weights. Rebuilding a scalar runs no code of the file.
-_SAFE = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+_scalar: Any = np.float32(0).__reduce__()[0]
+_SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_scalar, "numpy.core.multiarray.scalar"),
+    (_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float32", "float64")),
 ]
 
 
-def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint: of {"state_dict": ...}, {"model": ...} or a bare state dict, on the CPU.
+def require_torch():
+    """Imports and returns torch.
 
-    Reads zip and legacy (before torch 1.6) files, with weights_only=True: nothing in the file can run.
-    Raises InputError, with one sentence, for anything else.
+    Raises:
+        InputError: If PyTorch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(
+            "PyTorch checkpoints need PyTorch, which is not installed: pip install 'openseg_jax[torch]'"
+        ) from error
+    return torch
+
+
+def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """Reads the tensors of a PyTorch checkpoint.
+
+    It takes {"state_dict": ...}, {"model": ...} and bare state dicts, in zip files and in those from before torch 1.6.
+    Files are loaded with weights_only=True, so nothing in them can run.
+
+    Args:
+        path: The .pth file.
+
+    Returns:
+        The state dict, with its tensors on the CPU.
+
+    Raises:
+        InputError: If the file is not such a checkpoint, or if PyTorch is not installed.
     """
     return read_checkpoint(path)[0]
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]:
-    """As `read_state_dict`, and the config that the original stores beside it, {} if there is none."""
-    path = Path(path)
+    """Reads the tensors of a PyTorch checkpoint and the config that the original stores with them.
+
+    Args:
+        path: The .pth file, as for `read_state_dict`.
+
+    Returns:
+        The state dict and the config, which is empty if the file has none.
+
+    Raises:
+        InputError: If the file is not such a checkpoint, or if PyTorch is not installed.
+    """
+    torch, path = require_torch(), Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint file {path}")
     try:
@@ -43,7 +81,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], d
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(_refusal(path, str(error))) from error
-    except Exception as error:  # torch raises many kinds on malformed files
+    except Exception as error:  # torch raises errors of many types for malformed files
         raise InputError(_malformed(path)) from error
     config = content.get("config_dict") if isinstance(content, Mapping) else None
     for key in ("state_dict", "model"):
@@ -55,23 +93,20 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], d
     others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
     if others:
         raise InputError(
-            f"{path} holds no state dict: {len(others)} of {len(content)} entries are not tensors, such as {others[0]}"
+            f"{path} is not a state dict: {len(others)} of {len(content)} entries are not tensors, such as {others[0]}"
         )
     return dict(content), dict(config) if isinstance(config, Mapping) else {}
 
 
 def write_state_dict(state_dict: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
-    """Writes {"state_dict": ...} under a temporary name first: the file is there whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"state_dict": dict(state_dict)}, file)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    """Writes {"state_dict": ...} atomically.
+
+    Args:
+        state_dict: Tensors by key, as `export_state_dict` returns them.
+        path: The .pth file.
+    """
+    with replacing(path) as temporary:
+        require_torch().save({"state_dict": dict(state_dict)}, temporary)
 
 
 def _refusal(path: Path, reason: str) -> str:
@@ -79,7 +114,7 @@ def _refusal(path: Path, reason: str) -> str:
     if name:
         return (
             f"{path} was refused: it would run code on loading ({name.group(1)}); "
-            "save its tensors alone, torch.save(model.state_dict(), FILE), where you trust it"
+            "if you trust it, save its tensors alone with torch.save(model.state_dict(), FILE)"
         )
     return _malformed(path)
 
@@ -94,4 +129,4 @@ def _malformed(path: Path) -> str:
         return f"{path} is a web page, not a checkpoint; the download link needs to be opened in a browser"
     if start[:2] == b"PK" and not zipfile.is_zipfile(path):
         return f"{path} is cut short at {size} bytes; download it again"
-    return f"{path} is no PyTorch checkpoint, or a damaged one ({size} bytes)"
+    return f"{path} is not a PyTorch checkpoint, or it is damaged ({size} bytes)"

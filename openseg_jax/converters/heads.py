@@ -1,6 +1,6 @@
-"""The module names of the original's heads: one table per named model, of ours (a pattern) to theirs.
+"""The module names of the original's heads: one table per named model, from patterns of module paths to names.
 
-A name ending in * is a norm and activation in one: a Sequential of two layers, or a single inplace_abn.
+A name that ends in * is a norm with its activation: a Sequential of two layers, or a single inplace_abn.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 
 class Naming(NamedTuple):
-    """How a head is named, and how it is known by its names.
+    """How the original names the modules of a head, and how these names identify it.
 
-    table: our module path, a regular expression -> theirs. signs: modules that only this head has, of those further
-    down in HEADS. classes: the module whose outputs are the classes. widths: option of `models.create` -> the module
-    whose outputs it counts.
+    Attributes:
+        table: Maps regular expressions of module paths to the original's names.
+        signs: Modules that none of the heads further down in HEADS has.
+        classes: The module whose output channels are the classes.
+        widths: Maps options of `models.create` to the module whose output channels they count.
     """
 
     table: dict[str, str]
@@ -24,12 +26,12 @@ class Naming(NamedTuple):
 
 
 def _unit(ours: str, theirs: str, index: int = 0) -> dict[str, str]:
-    """A ConvNormAct of ours is two consecutive entries of a torch Sequential."""
+    """Names a ConvNormAct, which is two consecutive entries of a torch Sequential."""
     return {rf"{ours}\.conv": f"{theirs}.{index}", rf"{ours}\.norm": f"{theirs}.{index + 1}*"}
 
 
 def _classifier(ours: str, theirs: str, *, dropout: bool) -> dict[str, str]:
-    """A PixelClassifier; a dropout takes a place in the Sequential."""
+    """Names a PixelClassifier; a dropout takes a place in the Sequential."""
     return _unit(rf"{ours}\.transform", theirs) | {rf"{ours}\.classify": f"{theirs}.{3 if dropout else 2}"}
 
 
@@ -70,7 +72,7 @@ def _asp_object_context(ours: str, theirs: str) -> dict[str, str]:
 
 
 def _pyramid(ours: str, theirs: str) -> dict[str, str]:
-    """The branches beside the context, and their fusion."""
+    """Names the branches beside the context, and their fusion."""
     return {
         **_unit(rf"{ours}\.local", f"{theirs}.conv2"),
         **_unit(rf"{ours}\.atrous\.0", f"{theirs}.conv3"),
@@ -130,7 +132,7 @@ _CE2P = {
 }
 _CE2P_WIDTHS = {"edge_channels": "edgelayer.conv1.0", "aux_channels": "dsn.0", "detail_channels": "decoder.conv2.0"}
 
-# HRNet models stand under the name they have without a width. Their order is that in which they are looked for.
+# HRNet models stand under their names without the width. Recognition tries the heads in this order.
 HEADS: dict[str, Naming] = {
     "ce2p_asp_ocrnet": Naming(
         _CE2P,
@@ -241,7 +243,7 @@ HEADS: dict[str, Naming] = {
     ),
 }
 
-# Nets that differ in what they compute and not in their names.
+# Nets that compute different functions with the same names.
 _SAME_NAMES = {
     "hrnet_ocr_b": "hrnet_ocr",
     "ce2p_ideal_ocrnet": "ce2p_ocrnet",
@@ -253,13 +255,13 @@ _SAME_NAMES = {
 
 
 def naming_of(model: str) -> Naming:
-    """Of a named model."""
+    """Returns the naming of a named model."""
     kind = re.sub(r"^hrnet_w\d+(_small_v\d)?", "hrnet", model)
     return HEADS[_SAME_NAMES.get(kind, kind)]
 
 
 def their_name(table: dict[str, str], module: str) -> str:
-    """Of a module of a head, its path in ours without "head."."""
+    """Returns the original's name of a head's module, given its path without "head."."""
     for pattern, template in table.items():
         match = re.fullmatch(pattern, module)
         if match:

@@ -1,10 +1,10 @@
-"""Tells from the keys and shapes of a state dict which model it belongs to."""
+"""Recognises from the keys and shapes of a state dict which model it belongs to."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from openseg_jax.converters.backbones import with_backbone_prefix
 from openseg_jax.converters.heads import HEADS, naming_of
@@ -15,21 +15,30 @@ from openseg_jax.models.backbones.wide_resnet import WideResNet
 from openseg_jax.models.registry import BACKBONES, MODELS, as_tuples, default_options
 from openseg_jax.models.segmentor import ModelSpec
 
-UNKNOWN_FACTORS = ((0, 0),)  # of ISA: how many pairs there are can be seen, their numbers cannot
+UNKNOWN_FACTORS = ((0, 0),)  # of ISA: the keys show how many pairs there are, and not their values
 
 
 class Recognised(NamedTuple):
-    """What a state dict holds; None where its keys do not tell."""
+    """What a state dict holds. A field is None if the keys do not show it.
 
-    name: str | None  # named model, or the backbone's name where there is no head
+    Attributes:
+        name: The named model, or the name of the backbone if there is no head.
+        backbone: The name of the backbone.
+        norm: The norms of backbone and head.
+        num_classes: The number of classes.
+        options: The options of `models.create` that differ from those of the named model.
+        assumed: Options that change neither keys nor shapes, with the values that are assumed for them.
+    """
+
+    name: str | None
     backbone: str | None
-    norm: tuple[str | None, str | None]  # of backbone and head
+    norm: tuple[str | None, str | None]
     num_classes: int | None
-    options: dict[str, object]  # in which it differs from the named model
-    untold: dict[str, object]  # options that change no shape, so that these defaults are a guess
+    options: dict[str, Any]
+    assumed: dict[str, Any]
 
-    def create_arguments(self) -> dict:
-        """Keyword arguments for models.create."""
+    def create_arguments(self) -> dict[str, Any]:
+        """Returns the keyword arguments of `models.create` that make this model."""
         backbone_norm, head_norm = self.norm
         norm = (backbone_norm or "batch_norm", head_norm or backbone_norm or "batch_norm")
         arguments = {"name": self.name, "num_classes": self.num_classes, "norm": norm, **self.options}
@@ -37,9 +46,14 @@ class Recognised(NamedTuple):
 
 
 def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
-    """Reads keys (with or without "backbone." before them) and shapes; never raises on an unknown net.
+    """Recognises a model by its keys and shapes. It never raises on an unknown net.
 
-    config: what a checkpoint of the original has as "config_dict"; it knows what shapes do not tell.
+    Args:
+        state_dict: Tensors or arrays by key, with or without the prefix "backbone.".
+        config: The "config_dict" of a checkpoint of the original, which has what no shape shows.
+
+    Returns:
+        What was recognised; its name is None if the backbone is unknown.
     """
     shapes = {key: tuple(value.shape) for key, value in state_dict.items() if hasattr(value, "shape")}
     shapes = with_backbone_prefix(shapes)
@@ -53,20 +67,20 @@ def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
     backbone = _matching_backbone(family, sizes, [stated.get("backbone"), usual])
     name = _model_name(kind, backbone, widths, stated.get("model_name"))
     known = default_options(name, backbone)
-    told = {option: stated[option] for option in ("factors", "multi_grid") if option in known and stated.get(option)}
-    found = {option: value for option, value in (sizes | widths).items() if value is not None} | told
+    shapeless = {"output_stride": "backbone", "multi_grid": "multi_grid", "factors": "factors"}  # -> key of the config
+    found = {option: value for option, value in (sizes | widths).items() if value is not None}
+    found |= {option: stated[option] for option in ("factors", "multi_grid") if option in known and stated.get(option)}
     options = {option: value for option, value in found.items() if value != known[option]}
-    shapeless = {"output_stride": "backbone", "multi_grid": "multi_grid", "factors": "factors"}
-    untold = {
+    assumed = {
         option: found.get(option, known[option])
         for option, where in shapeless.items()
         if option in known and where not in stated
     }
-    return Recognised(name, backbone, _norms(shapes), num_classes, options, untold)
+    return Recognised(name, backbone, _norms(shapes), num_classes, options, assumed)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Backbones: each family reads its sizes, in the words of its options, off the shapes
+# Backbones: each family has a function that reads its options off the shapes
 
 
 def _backbone_sizes(shapes: dict) -> tuple[type | None, dict]:
@@ -80,12 +94,7 @@ def _backbone_sizes(shapes: dict) -> tuple[type | None, dict]:
         if sign in shapes:
             try:
                 return family, read(shapes)
-            except (
-                KeyError,
-                IndexError,
-                ValueError,
-                ZeroDivisionError,
-            ):  # half of a backbone, or shapes of something else
+            except (KeyError, IndexError, ValueError, ZeroDivisionError):  # part of a backbone, or another net
                 return None, {}
     return None, {}
 
@@ -148,7 +157,7 @@ def _wide_resnet(shapes: dict) -> dict:
 
 
 def _matching_backbone(family: type, sizes: dict, preferred: list) -> str:
-    """The first of the preferred, else of the table, that has these sizes; if none has, simply the first."""
+    """Returns the first backbone of these sizes, preferred ones first, or the family's first if none fits."""
     candidates = [name for name, part in BACKBONES.items() if part.build is family]
     candidates = [name for name in preferred if name in candidates] + candidates
 
@@ -164,18 +173,18 @@ def _matching_backbone(family: type, sizes: dict, preferred: list) -> str:
 
 
 def _head(shapes: dict) -> tuple[str | None, int | None, dict]:
-    """Name of its kind, classes, and sizes in the words of its options."""
+    """Returns the kind of head, the number of classes, and the options that its shapes show."""
     kind = next((k for k, n in HEADS.items() if all(f"{sign}.weight" in shapes for sign in n.signs)), None)
     if kind is None:
         return None, None, {}
     naming = HEADS[kind]
 
-    widths = {option: _channels(shapes, module) for option, module in naming.widths.items()}
+    widths: dict[str, Any] = {option: _channels(shapes, module) for option, module in naming.widths.items()}
     if kind == "isanet" and (pairs := _count(shapes, r"isa_head\.2\.stages\.(\d+)\.")) != 1:
         widths["factors"] = UNKNOWN_FACTORS * pairs
     tapped = {"hrnet": "channels", "hrnet_ocr": "aux_channels"}.get(kind)
     if tapped and widths[tapped] == _channels(shapes, naming.widths[tapped], 1):
-        widths[tapped] = None  # as wide as its tap: the default there
+        widths[tapped] = None  # the default, which is the width of the tap
     if kind == "spatial_ocrnet" and widths["channels"]:
         joined = _channels(shapes, "spatial_ocr_head.conv_bn_dropout.0", 1)
         kind = "ideal_spatial_ocrnet_b" if joined == 3 * widths["channels"] else kind
@@ -183,7 +192,7 @@ def _head(shapes: dict) -> tuple[str | None, int | None, dict]:
 
 
 def _channels(shapes: dict, module: str | None, axis: int = 0) -> int | None:
-    """How many a convolution puts out (axis 0) or takes (axis 1)."""
+    """Returns the number of output (axis 0) or input (axis 1) channels of a convolution."""
     shape = shapes.get(f"{module}.weight", ())
     return shape[axis] if axis < len(shape) else None
 
@@ -198,13 +207,13 @@ def _model_name(kind: str | None, backbone: str, widths: dict, stated: object) -
     if kind == "hrnet_ocr" and widths == {"channels": 256, "key_channels": 128, "aux_channels": 256}:
         kind += "_b"
     name = kind.replace("hrnet", backbone.replace("hrnet", "hrnet_w"))
-    return name if name in MODELS else kind.replace("hrnet", "hrnet_w48")  # on a backbone that is no HRNet
+    return name if name in MODELS else kind.replace("hrnet", "hrnet_w48")  # on a backbone other than HRNet
 
 
 def _norms(shapes: dict) -> tuple[str | None, str | None]:
-    """Of backbone and head.
+    """Returns the norms of backbone and head.
 
-    A batch norm counts its batches; with its activation it is in a Sequential. An inplace_abn does neither.
+    A batch norm counts its batches, and stands in a Sequential with its activation. An inplace_abn does neither.
     """
     counted = {key.startswith("backbone.") for key in shapes if key.endswith(".num_batches_tracked")}
     in_head = [key for key in shapes if key.endswith(".running_mean") and not key.startswith("backbone.")]
@@ -215,9 +224,9 @@ def _norms(shapes: dict) -> tuple[str | None, str | None]:
         return "batch_norm" if "backbone.bn_out.0.weight" in shapes else "inplace_abn", head
     if True in counted:
         return "batch_norm", head
-    if False in counted or head == "inplace_abn":  # something counts, but not the backbone; or nothing would
+    if False in counted or head == "inplace_abn":  # batches are counted in the head only, or nowhere
         return "inplace_abn", head
-    return None, head  # no counters at all, as in files older than they are
+    return None, head  # files that are older than the counters
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -225,7 +234,15 @@ def _norms(shapes: dict) -> tuple[str | None, str | None]:
 
 
 def differences(found: Recognised, wanted: ModelSpec) -> list[str]:
-    """In words, what the state dict says about itself and the model does not share."""
+    """Describes in which ways a state dict and a model differ.
+
+    Args:
+        found: What the state dict was recognised as.
+        wanted: The specification of the model.
+
+    Returns:
+        One clause for each difference.
+    """
     result = []
     if found.num_classes and wanted.num_classes and found.num_classes != wanted.num_classes:
         result.append(f"it has {found.num_classes} classes, not {wanted.num_classes}")
@@ -241,7 +258,7 @@ def differences(found: Recognised, wanted: ModelSpec) -> list[str]:
 
 
 def silent_differences(found: Recognised, wanted: ModelSpec) -> list[str]:
-    """Those that no key and no shape would show."""
+    """Returns those of the differences that no key and no shape shows."""
     parts = ("backbone",) if wanted.name in BACKBONES else ("backbone", "head")
     result = [
         f"the norm of its {part} is {theirs}, not {ours}"
@@ -255,8 +272,8 @@ def silent_differences(found: Recognised, wanted: ModelSpec) -> list[str]:
     for option in ("factors", "multi_grid", "output_stride"):
         if option not in ours or option not in theirs:
             continue
-        told = option not in found.untold and theirs[option] != ours[option]
-        if told or (option == "factors" and len(theirs[option]) != len(ours[option])):
+        differs = option not in found.assumed and theirs[option] != ours[option]
+        if differs or (option == "factors" and len(theirs[option]) != len(ours[option])):
             known = (0, 0) not in (theirs[option] or ()) if option == "factors" else True
             what = f"{option} {_listed(theirs[option])}" if known else f"{len(theirs[option])} factor pairs"
             result.append(f"it is {found.name} with {what}, not {_listed(ours[option])}")
@@ -264,7 +281,7 @@ def silent_differences(found: Recognised, wanted: ModelSpec) -> list[str]:
 
 
 def _listed(value) -> str:
-    """Tuples as the lists they are in configs."""
+    """Writes tuples as lists, which they are in configs."""
     return str(value).replace("(", "[").replace(")", "]").replace(",]", "]")
 
 
@@ -276,14 +293,14 @@ _HRNET_NAME = re.compile(r"hrnet_w\d+(_small_v\d)?")
 
 
 def _own_name(spec: ModelSpec) -> str:
-    """The named model of a spec whose backbone was exchanged: hrnet_w48_ocr on hrnet18 is hrnet_w18_ocr."""
+    """Returns the named model that a specification with another backbone amounts to, such as hrnet_w18_ocr."""
     if spec.backbone.replace("hrnet", "hrnet_w") not in MODELS:
         return spec.name
     return _HRNET_NAME.sub(spec.backbone.replace("hrnet", "hrnet_w"), spec.name)
 
 
 def same_keys(a: str, b: str) -> bool:
-    """Whether the state dicts of two models have the same keys and, but for widths, shapes."""
+    """Returns whether the state dicts of two models have the same keys and, except for widths, shapes."""
     if a in BACKBONES or b in BACKBONES:
         return a == b
     return naming_of(a) is naming_of(b) and (a == b or "ideal_spatial_ocrnet_b" not in (a, b))

@@ -1,8 +1,8 @@
-"""Which entry of a PyTorch state dict each of our variables is.
+"""The mapping between the variables of a model and the entries of the original's state dict.
 
-Our modules have one name for one thing; the original has a different one in nearly every net. `backbones` and `heads`
-map module paths of ours to theirs, and `leaves` turns that into one row per variable, which importing and exporting
-both read.
+Modules here have one name for one thing; the original names the same thing differently in nearly every net.
+`backbones` and `heads` map module paths to the original's names. `leaves` turns that into one row per variable, and
+import and export both read these rows.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from openseg_jax.models.segmentor import Segmentor
 
 
 class Leaf(NamedTuple):
-    """One variable of ours and its entry in the state dict."""
+    """One variable and its entry in the state dict."""
 
     collection: str  # "params" or "batch_stats"
     path: tuple[str, ...]
-    key: str  # of the state dict
+    key: str  # in the state dict
     shape: tuple[int, ...]  # in the state dict
-    order: tuple[int, ...]  # of their axes, as ours: torch puts outputs first, we put them last
-    counter: str | None  # the num_batches_tracked beside it, of a batch norm's mean
+    order: tuple[int, ...]  # the permutation of torch's axes: torch puts output channels first, Flax puts them last
+    counter: str | None  # for the mean of a batch norm, the key of its num_batches_tracked
 
-    def to_ours(self, value: np.ndarray) -> np.ndarray:
+    def to_flax(self, value: np.ndarray) -> np.ndarray:
         return value.transpose(self.order)
 
-    def to_theirs(self, value: np.ndarray) -> np.ndarray:
+    def to_torch(self, value: np.ndarray) -> np.ndarray:
         return value.transpose(np.argsort(self.order))
 
 
@@ -42,38 +42,38 @@ _ORDERS = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}  # vectors, linear layers, convo
 
 
 def leaves(model: Segmentor) -> Iterator[Leaf]:
-    """Every variable of the model, with the key and shape it has in the original's state dict."""
+    """Yields every variable of the model with its key and shape in the original's state dict."""
     for collection, tree in models.shapes(model).items():
         for keys, declared in jax.tree_util.tree_leaves_with_path(tree):
             path = tuple(key.key for key in keys)
             leaf, order = path[-1], _ORDERS[len(declared.shape)]
-            theirs = their_module(model, ".".join(path[:-1]))
+            theirs = _their_module(model, ".".join(path[:-1]))
             shape = tuple(declared.shape[axis] for axis in np.argsort(order))
             batch_norm = model.spec.norm[path[0] == "head"] == "batch_norm"
             counter = f"{theirs}.num_batches_tracked" if leaf == "mean" and batch_norm else None
             yield Leaf(collection, path, f"{theirs}.{_LEAVES[leaf]}", shape, order, counter)
 
 
-def their_module(model: Segmentor, module: str) -> str:
-    """The original's name of a module of ours that has variables of its own, both dotted."""
+def _their_module(model: Segmentor, module: str) -> str:
+    """Returns the original's dotted name of a module that has variables."""
     name, activated = _translated(model, module)
-    # Norm and activation in one: a Sequential of two, or a single inplace_abn layer.
+    # A norm with its activation is a Sequential of two layers, or a single inplace_abn layer.
     return name + (".0" if activated and model.spec.norm[module.startswith("head.")] != "inplace_abn" else "")
 
 
 def layer_names(model: Segmentor) -> dict[str, str]:
-    """Their module -> our path in `models.activations`, for all whose outputs can be compared."""
+    """Maps the original's module names to paths in `models.activations`, for all layers that can be compared."""
     result = {}
     for module in dict.fromkeys(".".join(leaf.path[:-1]) for leaf in leaves(model)):
         name, activated = _translated(model, module)
         if activated:
             result[name] = f"{module}.activate"
-        result.setdefault(their_module(model, module), module)
+        result.setdefault(_their_module(model, module), module)
     return result
 
 
 def _translated(model: Segmentor, module: str) -> tuple[str, bool]:
-    """Their name, and whether it is that of norm and activation in one."""
+    """Returns the original's name, and whether it names a norm together with its activation."""
     if module.startswith("head."):
         theirs = their_name(naming_of(model.spec.name).table, module.removeprefix("head."))
     else:

@@ -1,4 +1,4 @@
-"""Data: class tables, sources of samples, transforms, and the pipelines that make batches of them."""
+"""Data: sources of samples, transforms, the training pipeline, the data check and the building of records."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.progress import track
 
+from openseg_jax.config import DataSettings
 from openseg_jax.data.cache import CachedSource
 from openseg_jax.data.check import quick_check
 from openseg_jax.data.folder import FolderSource
@@ -31,77 +32,78 @@ __all__ = [
 ]
 
 
-def class_table(config) -> ClassTable:
-    """The classes of a data set. config: the `data` part of a config; without `classes`, a file ROOT/classes.*."""
-    if config.source == "synthetic":
+def class_table(settings: DataSettings) -> ClassTable:
+    """Returns the classes of a data set: those of `settings.classes`, or else of a file ROOT/classes.*."""
+    if settings.source == "synthetic":
         return SYNTHETIC_CLASSES
-    if config.classes:
-        return load_classes(config.classes)
-    beside = classes_beside(Path(_root(config)).expanduser())
+    if settings.classes:
+        return load_classes(settings.classes)
+    beside = classes_beside(Path(_root(settings)).expanduser())
     if beside is None:
         raise InputError(
-            f"no class table: give --config.data.classes=NAME or FILE, or put a classes.yaml into {config.root}"
+            f"no class table: give --config.data.classes=NAME or FILE, or put a classes.yaml into {settings.root}"
         )
     return load_classes(str(beside))
 
 
-def make_source(config, split: str, *, complete: bool = True):
-    """A source of samples. config: the `data` part of a config; split: such as "train" or "val".
+def make_source(settings: DataSettings, split: str, *, complete: bool = True):
+    """Returns the source of the samples of a split.
 
-    complete: whether it is an error if a folder has images without masks, or masks without images.
+    Args:
+        settings: The `data` settings of a config.
+        split: The name of the split, for example "train" or "val".
+        complete: Whether it is an error if a folder has images without masks, or masks without images.
     """
-    if config.source == "synthetic":
-        count, size = config.synthetic[f"{split}_count"], tuple(config.synthetic.size)
-        return SyntheticSource(split, count, size, **_maps(config))
-    if config.source == "folder":
-        return _open(config, _root(config), split, class_table(config), complete)
-    raise InputError(f'data.source must be "folder" or "synthetic", found {config.source!r}')
+    if settings.source == "synthetic":
+        count = getattr(settings.synthetic, f"{split}_count")
+        return SyntheticSource(split, count, settings.synthetic.size, **_maps(settings))
+    return _open(settings, _root(settings), split, class_table(settings), complete)
 
 
-def make_train_source(config):
-    """The training split, and what `config.extra` adds to it."""
-    first = make_source(config, config.train_split)
-    if not config.extra:
+def make_train_source(settings: DataSettings):
+    """Returns the source of the training split, mixed with what `settings.extra` adds to it."""
+    first = make_source(settings, settings.train_split)
+    if not settings.extra:
         return first
     others = []
-    for entry in config.extra:
-        unknown = set(entry) - {"root", "split", "classes"}
-        if unknown:
-            raise InputError(f"data.extra has entries of root, split and classes, found {', '.join(sorted(unknown))}")
-        classes = load_classes(entry["classes"]) if "classes" in entry else first.classes
-        root, split = entry.get("root") or _root(config), entry.get("split", config.train_split)
-        others.append(_open(config, root, split, classes))
-    boundaries = "offset" in config.maps  # what is learnt is where classes end, not which they are
-    return Mixture([first, *others], tuple(config.weights) or None, same_classes=not boundaries)
+    for extra in settings.extra:
+        classes = load_classes(extra.classes) if extra.classes else first.classes
+        others.append(_open(settings, extra.root or _root(settings), extra.split or settings.train_split, classes))
+    boundaries = "offset" in settings.maps  # what is learnt is where classes end, not which they are
+    return Mixture([first, *others], settings.weights or None, same_classes=not boundaries)
 
 
-def check_before_training(config, classes: ClassTable) -> None:
-    """The quick data check of a folder; records were checked when they were built. Raises InputError on a fault."""
-    if config.check and config.source == "folder" and not is_record_root(_root(config)):
-        folders = config.image_folder, config.label_folder
-        quick_check(Path(config.root), [config.train_split, config.val_split], classes, folders)
+def check_before_training(settings: DataSettings, classes: ClassTable) -> None:
+    """Does the quick data check of a folder; records were checked when they were built.
+
+    Raises:
+        InputError: The check has found an error.
+    """
+    if settings.check and settings.source == "folder" and not is_record_root(_root(settings)):
+        folders = settings.image_folder, settings.label_folder
+        quick_check(Path(settings.root), [settings.train_split, settings.val_split], classes, folders)
 
 
-def _open(config, root: str, split: str, classes: ClassTable, complete: bool = True):
-    """Records that `python -m openseg_jax.data build` wrote, or a folder of images and masks; cached if asked for."""
+def _open(settings: DataSettings, root: str, split: str, classes: ClassTable, complete: bool = True):
+    """Opens records, or a folder of images and masks, and caches it if the settings say so."""
     if is_record_root(root):
-        source = RecordSource(root, split, classes, **_maps(config))
+        source = RecordSource(root, split, classes, **_maps(settings))
     else:
-        folders = {"image_folder": config.image_folder, "label_folder": config.label_folder}
-        source = FolderSource(root, split, classes, **folders, **_maps(config), complete=complete)
-    if not config.cache:
+        folders = {"image_folder": settings.image_folder, "label_folder": settings.label_folder}
+        source = FolderSource(root, split, classes, **folders, **_maps(settings), complete=complete)
+    if not settings.cache:
         return source
-    folder = Path(config.cache) / f"{Path(root).expanduser().resolve().name}-{split}"
+    folder = Path(settings.cache) / f"{Path(root).expanduser().resolve().name}-{split}"
     return CachedSource(source, folder, lambda items, count: track(items, f"decoding {split} into {folder}", count))
 
 
-def _maps(config) -> dict:
-    return {"maps": tuple(config.maps), "offset_folder": config.offset_folder}
+def _maps(settings: DataSettings) -> dict:
+    return {"maps": settings.maps, "offset_folder": settings.offset_folder}
 
 
-def _root(config) -> str:
-    if not config.root:
+def _root(settings: DataSettings) -> str:
+    if not settings.root:
         raise InputError(
-            "this data set needs a folder: give --config.data.root=PATH, holding SPLIT/image and SPLIT/label"
+            "this data set needs a folder: give --config.data.root=PATH, which holds SPLIT/image and SPLIT/label"
         )
-    return config.root
+    return settings.root

@@ -1,4 +1,4 @@
-"""A data set decoded once: all pixels in one file, mapped into memory, of which a window is read without the rest."""
+"""A data set that is decoded once, into one file that is mapped into memory and read window by window."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from pathlib import Path
 import numpy as np
 
 from openseg_jax.errors import InputError
+from openseg_jax.files import read_json, replacing, write_text
 
 
 class CachedSource:
     """The samples of `source`, read from FOLDER/pixels, which is written on the first use.
 
-    The file holds image and label of one sample after the other, 4 bytes per pixel. It is complete or does not exist;
-    a cache of other data, or of masks read through another class table, is refused. Further maps of the source, such as
-    those of SegFix, are read or computed anew.
-    progress: wraps the iteration over samples while the file is written.
+    The file holds the image and the label of one sample after the other, 4 bytes per pixel. It is complete or does not
+    exist. A cache of other data, or of masks that were read through another class table, is refused. Further maps of
+    the source are not in the file.
+
+    Args:
+        source: The source to cache.
+        folder: The folder of the cache.
+        progress: Wraps the iteration over the samples, of which it also gets the number, while the file is written.
     """
 
     def __init__(self, source, folder: str | os.PathLike, progress: Callable[[Iterable, int], Iterable] | None = None):
@@ -35,10 +40,12 @@ class CachedSource:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of several processes on a machine, one writes and the others wait
             fingerprint = self._fingerprint(source)
             if not (self.folder / "cache.json").exists():
-                self._write(source, fingerprint, progress or (lambda items, count: items))
-            elif json.loads((self.folder / "cache.json").read_text())["fingerprint"] != fingerprint:
+                self._write(source, progress or (lambda items, count: items))
+                record = {"fingerprint": fingerprint, "samples": len(source)}
+                write_text(self.folder / "cache.json", json.dumps(record))
+            elif read_json(self.folder / "cache.json")["fingerprint"] != fingerprint:
                 raise InputError(
-                    f"{self.folder} is the cache of other data, or of files that have changed: delete it, or take "
+                    f"{self.folder} is the cache of other data, or of files that have changed: delete it, or choose "
                     "another folder for data.cache"
                 )
 
@@ -53,7 +60,7 @@ class CachedSource:
         return sample | self._maps(sample["name"], sample["label"])
 
     def window(self, index: int, top: int, left: int, height: int, width: int) -> dict:
-        """A part of a sample; only its rows are read."""
+        """Returns a window of a sample; only its rows are read."""
         h, w = self.size(index)
         start = self.starts[index]
         image = self._pixels[start : start + h * w * 3].reshape(h, w, 3)
@@ -74,31 +81,23 @@ class CachedSource:
             content.append(source.stamps())
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def _write(self, source, fingerprint: str, progress) -> None:
-        temporary, written = self.folder / "pixels.tmp", False
+    def _write(self, source, progress) -> None:
         try:
-            with open(temporary, "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, int(self.starts[-1]))  # a disk that is too small says so now
-            pixels = np.memmap(temporary, np.uint8, mode="r+")
+            with replacing(self.folder / "pixels") as temporary:
+                with open(temporary, "wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, int(self.starts[-1]))  # a disk that is too small fails now
+                pixels = np.memmap(temporary, np.uint8, mode="r+")
 
-            def write(index: int) -> None:
-                sample = source[index]
-                both = np.concatenate([sample["image"].ravel(), sample["label"].ravel()])
-                pixels[self.starts[index] : self.starts[index + 1]] = both
+                def write(index: int) -> None:
+                    sample = source[index]
+                    both = np.concatenate([sample["image"].ravel(), sample["label"].ravel()])
+                    pixels[self.starts[index] : self.starts[index + 1]] = both
 
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for _ in progress(pool.map(write, range(len(source))), len(source)):
-                    pass
-            pixels.flush()
-            written = True
+                with ThreadPoolExecutor(os.cpu_count()) as pool:
+                    for _ in progress(pool.map(write, range(len(source))), len(source)):
+                        pass
+                pixels.flush()
         except OSError as error:
             raise InputError(
                 f"cannot write the cache of {self.starts[-1] / 1e9:.1f} GB into {self.folder}: {error.strerror}"
             ) from error
-        finally:
-            if not written:
-                temporary.unlink(missing_ok=True)
-        os.replace(temporary, self.folder / "pixels")
-        record = self.folder / "cache.json.tmp"
-        record.write_text(json.dumps({"fingerprint": fingerprint, "samples": len(source)}))
-        os.replace(record, self.folder / "cache.json")

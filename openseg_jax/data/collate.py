@@ -1,68 +1,36 @@
-"""Bringing the samples of a batch to common sizes, as the original's collate function does."""
+"""Collation brings the samples of a batch to one size, as the original's collate function does."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
+from openseg_jax.config import CollateSettings
 from openseg_jax.data.transforms import functions
-from openseg_jax.data.transforms.functions import Sample, size_of
 from openseg_jax.data.transforms.random_transforms import Size, Step, Transform
 from openseg_jax.errors import InputError
 
-MODES = ("fix_size", "multi_size", "max_size", "diverse_size")
-ALIGNMENTS = ("only_pad", "only_scale", "scale_and_pad")
-PLACES = ("random", "pad_right_down", "pad_left_up", "pad_center", "pad_border")
-
 
 @dataclasses.dataclass(frozen=True)
-class Collate:
-    """Decides on the size of each sample of a batch, and how it gets there.
+class Collate(CollateSettings):
+    """Chooses the size of a batch, and how its samples get there."""
 
-    mode: "fix_size" is `size`; "multi_size" one of `sizes` for the whole batch; "max_size" the largest height and width
-    in the batch; "diverse_size" each sample's own. stride: sizes are rounded up to a multiple of it.
-    """
-
-    mode: str = "fix_size"
-    size: Size | None = None
-    sizes: tuple[Size, ...] = ()
-    align: str = "only_pad"
-    place: str = "random"
-    stride: int = 1
-
-    def __post_init__(self):
-        for field, allowed in (("mode", MODES), ("align", ALIGNMENTS), ("place", PLACES)):
-            if getattr(self, field) not in allowed:
-                raise InputError(f"collate.{field} must be one of {', '.join(allowed)}, found {getattr(self, field)!r}")
-        if (self.mode == "fix_size" and not self.size) or (self.mode == "multi_size" and not self.sizes):
-            raise InputError(f"collate.mode={self.mode} needs collate.size{'s' if self.mode == 'multi_size' else ''}")
-
-    def targets(self, sizes: Sequence[Size], rng: np.random.Generator) -> list[Size]:
-        """The size that each sample gets."""
-        if self.mode == "fix_size":
-            found = [self.size] * len(sizes)
-        elif self.mode == "multi_size":
-            found = [self.sizes[int(rng.integers(0, len(self.sizes) - 1, endpoint=True))]] * len(sizes)
-        elif self.mode == "max_size":
-            found = [tuple(map(max, zip(*sizes, strict=True)))] * len(sizes)
-        else:
-            found = sizes
-        return [tuple(-(-side // self.stride) * self.stride for side in size) for size in found]
+    def target(self, rng: np.random.Generator) -> Size:
+        """Returns the (height, width) of a batch."""
+        size = self.size
+        if self.mode == "multi_size":
+            size = self.sizes[int(rng.integers(0, len(self.sizes) - 1, endpoint=True))]
+        return tuple(-(-side // self.stride) * self.stride for side in size)
 
     def fit(self, target: Size) -> Fit:
+        """Returns the transform that brings a sample to the size of its batch."""
         return Fit(target, self.align, self.place)
-
-    def __call__(self, samples: Sequence[Sample], rng: np.random.Generator) -> list[Sample]:
-        """Samples of the chosen sizes, each with its "box"; all of one size but for "diverse_size"."""
-        targets = self.targets([size_of(sample) for sample in samples], rng)
-        return [self.fit(target)(sample, rng) for sample, target in zip(samples, targets, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit(Transform):
-    """Brings one sample to a size, by scaling, padding or both, and adds its "box"."""
+    """Brings one sample to a size by scaling, padding or both, and adds its "box"."""
 
     target: Size
     align: str = "only_pad"

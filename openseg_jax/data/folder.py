@@ -1,4 +1,4 @@
-"""A data set as folders of images and masks: ROOT/SPLIT/image/NAME.jpg with ROOT/SPLIT/label/NAME.png."""
+"""A data set in folders of images and masks: ROOT/SPLIT/image/NAME.jpg with ROOT/SPLIT/label/NAME.png."""
 
 from __future__ import annotations
 
@@ -13,12 +13,22 @@ from openseg_jax.labels.classes import ClassTable
 class FolderSource:
     """Random access to the samples of one split, in the order of their names.
 
-    source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str}.
-    image_folder, label_folder: other folders of the split than image/ and label/, such as label_edge_void/.
-    maps, offset_folder: what else a sample has, see `maps.Maps`.
-    complete: whether every image must have a mask and every mask an image; if not, `incomplete` says what is left out.
-    Raises InputError when made, if a folder is missing, empty, or an image or mask lacks its partner; and when read,
-    if a file is damaged, the sizes differ or a mask has ids the class table does not know.
+    source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str, ...}. Reading raises
+    InputError if a file is damaged, if the sizes differ or if a mask has ids that the class table does not have.
+
+    Args:
+        root: The folder of the data set.
+        split: The name of the split.
+        classes: The class table.
+        image_folder: The folder of the images in the split.
+        label_folder: The folder of the masks in the split, for example label_edge_void.
+        maps: Further maps of each sample, see `maps.Maps`.
+        offset_folder: Where the map "offset" comes from, see `maps.Maps`.
+        complete: Every image must have a mask and every mask an image. Otherwise the attribute `incomplete` says what
+            is left out and why.
+
+    Raises:
+        InputError: A folder is missing or empty, or an image or a mask lacks its partner.
     """
 
     def __init__(
@@ -66,11 +76,11 @@ class FolderSource:
         return {"image": image, "label": label, "name": name} | self.further(name, label)
 
     def stamps(self) -> list[list[int]]:
-        """Length and time of change of every file."""
+        """Returns the size and the modification time of every file."""
         return [[s.st_size, s.st_mtime_ns] for s in (file.stat() for file in (*self.images, *self.masks))]
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of a sample, from the file's header."""
+        """Returns the (height, width) of a sample, from the header of its image."""
         return read_size(self.images[index])
 
 
@@ -84,7 +94,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     if len(by_stem) < len(files):
         twice = next(file for file in files if by_stem[file.stem] != file)
         raise InputError(
-            f"{folder} holds two files of the name {twice.stem}, {twice.name} and {by_stem[twice.stem].name}"
+            f"{folder} holds two files of the name {twice.stem}, {twice.name} and {by_stem[twice.stem].name}: keep one"
         )
     return by_stem
 

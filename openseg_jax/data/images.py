@@ -1,4 +1,4 @@
-"""Reading and writing pictures and masks. What cannot be meant is refused with a sentence."""
+"""Reading and writing images and masks; what cannot be meant is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -12,45 +12,54 @@ import numpy as np
 from PIL import Image
 
 from openseg_jax.errors import InputError
+from openseg_jax.files import read_bytes, replacing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-# What Pillow raises on files that are no pictures.
+# What Pillow raises on files that are not images.
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """uint8 (H, W, 3), red green blue, upright (EXIF orientation applied)."""
-    return decode_image(_bytes(path), str(path))
+    """Reads an image as uint8 (H, W, 3) RGB, upright according to its EXIF orientation."""
+    return decode_image(read_bytes(path), str(path))
 
 
 def decode_image(encoded: bytes, where: str) -> np.ndarray:
-    """The same from the contents of a file; `where` names it in errors."""
+    """Decodes the contents of an image file like `read_image`; `where` names it in errors."""
     try:
-        if not encoded.startswith(b"\xff\xd8"):  # a JPEG, which may carry a preview but is one picture
-            with Image.open(io.BytesIO(encoded)) as picture:
-                _check_single(picture, where)
-                if (picture.format, picture.mode) == ("TIFF", "RGBA"):  # OpenCV multiplies its colours by alpha
-                    return np.asarray(picture.convert("RGB"))
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if not encoded.startswith(b"\xff\xd8"):  # a JPEG is one image, even if it carries a preview
+            with Image.open(io.BytesIO(encoded)) as image:
+                _check_single(image, where)
+                if (image.format, image.mode) == ("TIFF", "RGBA"):  # OpenCV would multiply the colours by alpha
+                    return np.asarray(image.convert("RGB"))
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     except InputError:
         raise
     except (*UNREADABLE, cv2.error):
-        image = None
-    if image is None:
-        raise InputError(f"{where} is no readable image, or a damaged or far too large one ({len(encoded)} bytes)")
-    return image
+        pixels = None
+    if pixels is None:
+        raise InputError(f"{where} is not a readable image: it is damaged or far too large ({len(encoded)} bytes)")
+    return pixels
 
 
 def read_mask(path: str | os.PathLike, colors: bool = False) -> np.ndarray:
-    """uint8 (H, W) of class ids. Palette PNGs are read as their indices, whatever colours they show.
+    """Reads a mask.
 
-    colors: the mask is a picture in the colours of the classes instead; then uint8 (H, W, 3), red green blue.
+    Args:
+        path: The file. Palette images are read as their indices, whatever colours they show.
+        colors: The mask is an image in the colours of the classes.
+
+    Returns:
+        uint8 (H, W) of class ids, or uint8 (H, W, 3) RGB with `colors`.
+
+    Raises:
+        InputError: The file is damaged or cannot be a mask.
     """
-    return decode_mask(_bytes(path), str(path), colors)
+    return decode_mask(read_bytes(path), str(path), colors)
 
 
 def decode_mask(encoded: bytes, where: str, colors: bool = False) -> np.ndarray:
-    """The same from the contents of a file; `where` names it in errors."""
+    """Decodes the contents of a mask file like `read_mask`; `where` names it in errors."""
     try:
         with Image.open(io.BytesIO(encoded)) as mask:
             _check_single(mask, where)
@@ -67,53 +76,53 @@ def decode_mask(encoded: bytes, where: str, colors: bool = False) -> np.ndarray:
         raise
     except UNREADABLE as error:
         raise InputError(
-            f"{where} is no readable mask, or a damaged or far too large one ({len(encoded)} bytes)"
+            f"{where} is not a readable mask: it is damaged or far too large ({len(encoded)} bytes)"
         ) from error
     if colors:
-        raise InputError(f"{where} is a {mode} picture, but the class table says that masks are pictures of colours")
-    raise InputError(
-        f"{where} is a {mode} picture, not a mask of class ids: masks have one channel of 8 bits whose values are ids"
-        + (
-            '; if its colours stand for classes, put "masks": "colors" and the colours into the class table'
-            if mode in ("RGB", "RGBA")
-            else ""
+        raise InputError(
+            f"{where} is an image of mode {mode}, but the class table says that masks are RGB images of colours"
         )
+    hint = '; if its colours stand for classes, put "masks": "colors" and the colours into the class table'
+    raise InputError(
+        f"{where} is an image of mode {mode}, not a mask of class ids: masks have one channel of 8 bits whose values "
+        f"are ids{hint if mode in ('RGB', 'RGBA') else ''}"
     )
 
 
-def _check_single(picture: Image.Image, where: str) -> None:
-    """Refuses TIFFs of several pages and animated PNGs, of which readers take the first without a word."""
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":
-        raise InputError(f"{where} holds {frames} pictures: save the one that is meant in a file of its own")
-
-
-def _bytes(path: str | os.PathLike) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+def _check_single(image: Image.Image, where: str) -> None:
+    """Refuses TIFFs of several pages and animated PNGs, of which readers silently take the first."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise InputError(f"{where} holds {frames} images: save the one that is meant as a separate file")
 
 
 def read_size(file: str | os.PathLike | BinaryIO, where: str | None = None) -> tuple[int, int]:
-    """(height, width) of an image as `read_image` returns it, from its header. `where` names it in errors."""
+    """Reads the (height, width) that `read_image` would return from the header of an image.
+
+    Args:
+        file: A path or an open file.
+        where: The name of the file in errors; by default its path.
+
+    Raises:
+        InputError: The file is not an image.
+    """
     try:
         with Image.open(file) as image:
             width, height = image.size
-            turned = image.format != "TIFF" and is_turned(image)  # in TIFFs, Pillow has turned the size already
+            turned = image.format != "TIFF" and is_turned(image)  # Pillow has turned the size of a TIFF already
     except UNREADABLE as error:
-        raise InputError(f"{where or file} is no readable image, or a damaged or far too large one") from error
+        raise InputError(f"{where or file} is not a readable image: it is damaged or far too large") from error
     return (width, height) if turned else (height, width)
 
 
 def is_turned(image: Image.Image) -> bool:
-    """Whether the EXIF orientation of an opened image exchanges its sides: 5 to 8 do."""
+    """Returns whether the EXIF orientation of an opened image exchanges its sides, as the values 5 to 8 do."""
     exif = _png_exif(image.fp) if image.format == "PNG" else image.getexif()
     return exif.get(0x0112, 1) >= 5
 
 
 def _png_exif(file: BinaryIO) -> Image.Exif:
-    """The EXIF data of a PNG, wherever they stand in it. Pillow decodes the whole picture to look for them."""
+    """Finds the EXIF data of a PNG wherever they stand; Pillow would decode the whole image to look for them."""
     exif = Image.Exif()
     file.seek(8)
     while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
@@ -126,19 +135,23 @@ def _png_exif(file: BinaryIO) -> Image.Exif:
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
-    """uint8 (H, W, 3) RGB."""
+    """Writes uint8 (H, W, 3) RGB as a JPEG if the suffix says so, and as a PNG otherwise."""
     _write(Path(path), Image.fromarray(image))
 
 
 def write_mask(path: str | os.PathLike, mask: np.ndarray, colors) -> None:
-    """uint8 (H, W) of ids as a palette PNG: the values are ids, and viewers show them in the class colours."""
-    picture = Image.fromarray(mask)
-    picture.putpalette(np.asarray(colors, np.uint8).tobytes())
-    _write(Path(path), picture)
+    """Writes ids as a palette PNG, which image viewers show in the class colours.
+
+    Args:
+        path: The file.
+        mask: uint8 (H, W) of ids.
+        colors: The colour (red, green, blue) of each id.
+    """
+    image = Image.fromarray(mask)
+    image.putpalette(np.asarray(colors, np.uint8).tobytes())
+    _write(Path(path), image)
 
 
-def _write(path: Path, picture: Image.Image) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, format="JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG")
-    os.replace(temporary, path)
+def _write(path: Path, image: Image.Image) -> None:
+    with replacing(path) as temporary:
+        image.save(temporary, format="JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG")

@@ -1,4 +1,4 @@
-"""Several sources as one: joined one after the other, or mixed by weight."""
+"""Several sources as one, joined one after the other or mixed by weight."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from openseg_jax.errors import InputError
 
 
 class Mixture:
-    """The samples of all parts, in their order; a source itself.
+    """A source with the samples of all parts, in their order.
 
-    Each part reads its masks through a class table of its own, and all tables have the same classes, unless
-    same_classes=False says that classes do not matter.
-    weights: how often training takes a sample of each part; None joins the parts, so that every sample is taken as
-    often as any other.
+    Args:
+        parts: The sources. Each reads its masks through its own class table.
+        weights: How often training takes a sample of each part. None joins the parts, so that all samples are taken
+            equally often.
+        same_classes: All tables must have the same classes.
     """
 
     def __init__(self, parts: Sequence, weights: Sequence[float] | None = None, same_classes: bool = True):
@@ -27,8 +28,6 @@ class Mixture:
                     "all parts of a mixture need the same classes in the same order, through a table such as "
                     "mapillary_as_cityscapes"
                 )
-        if weights is not None and (len(weights) != len(parts) or min(weights) <= 0):
-            raise InputError(f"a mixture of {len(parts)} sources needs as many weights above 0, found {list(weights)}")
         self.classes, self.parts, self.weights = first, list(parts), weights
         self.starts = [0, *itertools.accumulate(len(part) for part in parts)]
         self.names = [name for part in parts for name in part.names]

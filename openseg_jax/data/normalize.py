@@ -1,4 +1,4 @@
-"""From uint8 pictures to what a net reads. Runs on the device: batches travel there as uint8, a quarter of the size."""
+"""Normalization of uint8 images on the device, to which they travel at a quarter of the size of float32."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from openseg_jax.config import NormalizationSettings
 from openseg_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Normalization:
+class Normalization(NormalizationSettings):
     """(pixel / divisor - mean) / std, with mean and std in the order of `channels`, "rgb" or "bgr".
 
     The default is that of the original's HRNet checkpoints: the ImageNet mean of red, green and blue, applied to
-    pixels in the order blue, green, red. It is part of what a checkpoint has learnt.
+    pixels in the order blue, green, red. A checkpoint has learnt it, so it is stored there.
     """
-
-    channels: str = "bgr"
-    divisor: float = 255.0
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __post_init__(self):
         if self.channels not in ("rgb", "bgr"):
@@ -30,13 +26,20 @@ class Normalization:
         object.__setattr__(self, "std", tuple(self.std))
 
     def to_dict(self) -> dict:
+        """Returns the fields in the form in which checkpoints store them."""
         return dataclasses.asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
 
 def normalize(images: jax.Array, boxes: jax.Array, normalization: Normalization) -> jax.Array:
-    """uint8 (N, H, W, 3) RGB -> float32 (N, H, W, 3), 0 (the mean colour) outside each image's real part.
+    """Normalizes images and writes 0, the mean colour, around their real part.
 
-    boxes: int (N, 4), (top, left, height, width) of that part.
+    Args:
+        images: uint8 (N, H, W, 3) RGB.
+        boxes: int (N, 4), the real part (top, left, height, width) of each image.
+        normalization: The numbers to normalize with.
+
+    Returns:
+        float32 (N, H, W, 3) in the channel order of the normalization.
     """
     if normalization.channels == "bgr":
         images = images[..., ::-1]

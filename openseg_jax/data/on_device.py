@@ -1,8 +1,8 @@
-"""Augmentation on the device: the host only decodes, and sends the part of a picture that the crop needs.
+"""Augmentation on the device, for which the host only decodes and sends the part of an image that the crop needs.
 
-The draws are those of the host (`TrainSamples.steps`), so both give the same samples: images to within a grey level,
-as OpenCV computes in fixed point, and labels but for pixels whose source lies exactly between two. Two resizes in a
-chain become one.
+The draws are those of the host (`TrainSamples.steps`), so both give the same samples: images within one grey level,
+because OpenCV computes in fixed point, and labels except for pixels whose source lies exactly between two. Two resizes
+in a chain become one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from openseg_jax.config import AugmentSettings
 from openseg_jax.data.pipeline import TrainSamples
 from openseg_jax.data.transforms import functions
 from openseg_jax.data.transforms.random_transforms import Size, Step
@@ -27,16 +28,13 @@ FUNCTIONS = (functions.resize, functions.crop, functions.flip, functions.brightn
 
 @dataclasses.dataclass
 class Axis:
-    """How the pixels of one axis of the result come from the source.
+    """Where the pixels of one axis of the result come from."""
 
-    The source has n pixels and is resized to m; the result shows `count` of these from `start` on, at `place`.
-    """
-
-    n: int
-    m: int
-    start: int
-    count: int
-    place: int = 0
+    n: int  # the pixels of the source
+    m: int  # the pixels to which it is resized
+    start: int  # the first of these in the result
+    count: int  # how many of them the result shows
+    place: int = 0  # where the first one stands in the result
 
     @classmethod
     def whole(cls, n: int) -> Axis:
@@ -49,7 +47,7 @@ class Axis:
         return dataclasses.replace(self, start=self.start + start, count=count, m=m or self.m)
 
     def window(self) -> tuple[int, int]:
-        """First and last + 1 of the source's pixels that the result needs, for the four taps of cubic interpolation."""
+        """Returns the first and the last + 1 pixel of the source that the four taps of cubic interpolation need."""
         first = int((self.start + 0.5) * self.n / self.m - 0.5) - 2
         last = int((self.start + self.count - 0.5) * self.n / self.m - 0.5) + 4
         return max(first, 0), min(last, self.n)
@@ -60,7 +58,7 @@ class Axis:
 
 @dataclasses.dataclass
 class Plan:
-    """All steps of a sample as one resampling."""
+    """All steps of one sample, as one resampling."""
 
     rows: Axis
     columns: Axis
@@ -69,6 +67,7 @@ class Plan:
 
     @classmethod
     def of(cls, steps: Sequence[Step], size: Size) -> Plan:
+        """Builds the plan of these steps for a sample of this (height, width)."""
         plan = cls(Axis.whole(size[0]), Axis.whole(size[1]))
         for step in steps:
             plan._add(step)
@@ -98,15 +97,15 @@ class Plan:
             )
 
     def numbers(self) -> np.ndarray:
-        """int32 (14,), which travels to the device."""
+        """Returns int32 (14,), which travels to the device."""
         return np.array([*self.rows.numbers(), *self.columns.numbers(), self.mirrored, self.shift], np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
 class RawSamples:
-    """The same sequence of samples as `samples`, before augmentation: windows of the sources on a canvas, and plans.
+    """The samples of `samples` before augmentation: windows of the source on a canvas, and the plans.
 
-    A window that is larger than the canvas (height, width) is augmented here instead; that changes nothing but speed.
+    A sample whose window is larger than the canvas (height, width) is augmented on the host, which only costs time.
     """
 
     samples: TrainSamples
@@ -138,22 +137,25 @@ class RawSamples:
         return {"image": image, "label": label, "plan": plan.numbers()}
 
 
-def canvas_for(config) -> Size:
-    """The canvas that holds the window of a crop from a picture scaled as little as can be.
-
-    config: the `augment` part of a config.
-    """
-    stretch = min(config.aspect[0], 1 / config.aspect[1]) ** 0.5
-    # never smaller than the crop, which a sample that the host augments has
-    sides = (side / min(config.scale[0] * stretch, 1) + 8 for side in config.crop)
+def canvas_for(settings: AugmentSettings) -> Size:
+    """Returns the (height, width) that holds the window of a crop from an image at the smallest scale."""
+    stretch = min(settings.aspect[0], 1 / settings.aspect[1]) ** 0.5
+    # The canvas is never smaller than the crop, so that it holds the samples that the host augments.
+    sides = (side / min(settings.scale[0] * stretch, 1) + 8 for side in settings.crop)
     return tuple(-(-int(side) // 64) * 64 for side in sides)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "swap"))
 def augment(batch: dict[str, jax.Array], *, size: Size, swap: tuple[tuple[int, int], ...] = ()) -> dict[str, jax.Array]:
-    """A batch of RawSamples -> what TrainSamples gives: image uint8 (N, *size, 3), label uint8 (N, *size), box (N, 4).
+    """Turns a batch of `RawSamples` into one of `TrainSamples`.
 
-    swap: pairs of classes that exchange names in a mirror.
+    Args:
+        batch: "image" uint8 (N, h, w, 3), "label" uint8 (N, h, w) and "plan" int32 (N, 14).
+        size: The (height, width) of the result.
+        swap: Pairs of classes that exchange names in a mirror.
+
+    Returns:
+        "image" uint8 (N, *size, 3), "label" uint8 (N, *size) and "box" int32 (N, 4).
     """
     plan = batch["plan"]
     mirrored, shift = plan[:, 12], plan[:, 13]
@@ -165,12 +167,9 @@ def augment(batch: dict[str, jax.Array], *, size: Size, swap: tuple[tuple[int, i
         image = interpolate(image, *positions.cubic(), axis)
     image = jnp.clip(jnp.rint(image), 0, 255) + shift[:, None, None, None]
 
-    exchanged = np.arange(256, dtype=np.uint8)
-    for a, b in swap:
-        exchanged[[a, b]] = exchanged[[b, a]]
     label = jnp.take_along_axis(batch["label"], rows.nearest()[:, :, None], axis=1)
     label = jnp.take_along_axis(label, columns.nearest()[:, None, :], axis=2)
-    label = jnp.where(mirrored[:, None, None] == 1, jnp.asarray(exchanged)[label], label)
+    label = jnp.where(mirrored[:, None, None] == 1, jnp.asarray(functions.exchange_table(swap))[label], label)
     inside = rows.inside[:, :, None] & columns.inside[:, None, :]
     return {
         "image": jnp.where(inside[..., None], jnp.clip(image, 0, 255), 0).astype(jnp.uint8),
@@ -180,7 +179,7 @@ def augment(batch: dict[str, jax.Array], *, size: Size, swap: tuple[tuple[int, i
 
 
 class _Positions:
-    """Where each of `length` result pixels of an axis lies in the source, for each of N samples."""
+    """The place in the source of each of `length` result pixels of an axis, for each of N samples."""
 
     def __init__(self, numbers: jax.Array, length: int, mirrored: jax.Array, limit: int):
         self.n, self.m, start, count, place, self.origin = (numbers[:, i, None] for i in range(6))

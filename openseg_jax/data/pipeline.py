@@ -16,10 +16,10 @@ import grain
 import numpy as np
 
 from openseg_jax.data import transforms
-from openseg_jax.data.buckets import Bucket
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.transforms.functions import FILLS
 from openseg_jax.errors import InputError
+from openseg_jax.inference.buckets import Bucket
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Training
@@ -27,9 +27,9 @@ from openseg_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class TrainSamples:
-    """The endless, shuffled and augmented sequence of training samples, of which a batch takes `batch_size` at a time.
+    """The endless, shuffled and augmented sequence of training samples, cut into batches of `batch_size`.
 
-    Sample `position` is a function of (seed, position) alone.
+    The sample at a position is a function of (seed, position) alone.
     """
 
     source: object
@@ -45,22 +45,24 @@ class TrainSamples:
         return {key: value for key, value in sample.items() if key != "name"}
 
     def index(self, position: int) -> int:
-        """Which sample of the source."""
+        """Returns which sample of the source stands at a position."""
         return int(self.order[position])
 
     def steps(self, position: int, size: tuple[int, int]) -> list[transforms.Step]:
-        """What is done to it, given its (height, width): with `index`, all that is needed to make the sample again."""
+        """Returns the steps that augment the sample at a position, given its (height, width).
+
+        Together with `index` they are all that is needed to make the sample again.
+        """
         rng = np.random.default_rng([self.seed, position])
         steps = self.chain.draw(size, rng)
         for step in steps:
             size = step.size_after(size)
         batch_rng = np.random.default_rng([self.seed, position // self.batch_size, 1])
-        (target,) = self.collate.targets([size], batch_rng)
-        return steps + self.collate.fit(target).draw(size, rng)
+        return steps + self.collate.fit(self.collate.target(batch_rng)).draw(size, rng)
 
     @functools.cached_property
     def order(self):
-        """From position to index: every epoch all samples, in an order of its own; or a mixture, by its weights."""
+        """The index at each position: every epoch has all samples in a new order, or the parts mix by weight."""
         if getattr(self.source, "weights", None) is None:
             return _Shuffled(0, len(self.source), self.seed)
         starts = self.source.starts
@@ -70,14 +72,14 @@ class TrainSamples:
 
 @dataclasses.dataclass(frozen=True)
 class _Shuffled:
-    """The numbers from start to stop, again and again, in another order each time."""
+    """The numbers from start to stop, again and again, each time in another order."""
 
     start: int
     stop: int
     seed: int
 
     def __len__(self) -> int:
-        return sys.maxsize // 2**20  # "endless", so that several fit into a mixture
+        return sys.maxsize // 2**20  # as good as endless, and several of them fit into a mixture
 
     def __getitem__(self, position: int) -> int:
         epoch, place = divmod(position, self.stop - self.start)
@@ -92,11 +94,18 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 def train_batches(
     samples: TrainSamples, *, start_step: int = 0, workers: int = 0, process: tuple[int, int] = (0, 1)
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches of samples, {"image": uint8 (n, H, W, 3), "label": uint8 (n, H, W), "box": int32 (n, 4)}.
+    """Yields batches of samples without end.
 
-    They do not depend on the workers, nor on where the stream was resumed, nor on the processes, of which number
-    `process[0]` of `process[1]` gets its n consecutive rows of each batch.
-    workers: processes that load; 0 loads in threads of this process.
+    They depend neither on the number of workers, nor on where the stream was resumed, nor on the number of processes.
+
+    Args:
+        samples: The sequence of samples, or `on_device.RawSamples`.
+        start_step: The number of batches to skip.
+        workers: The number of processes that load; 0 loads in threads of this process.
+        process: (rank, count): this process gets the consecutive rows of each batch that belong to its rank.
+
+    Yields:
+        {"image": uint8 (n, H, W, 3), "label": uint8 (n, H, W), "box": int32 (n, 4), ...} for the n rows of the process.
     """
     rows = _Rows(samples, process)
     dataset = grain.MapDataset.source(rows).batch(rows.local)[start_step:]
@@ -104,11 +113,11 @@ def train_batches(
         return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
     read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-    return iter(dataset.to_iter_dataset(read).mp_prefetch(options, worker_init_fn=_quiet_worker))
+    return iter(dataset.to_iter_dataset(read).mp_prefetch(options, worker_init_fn=_start_worker))
 
 
 class _Rows:
-    """The rows of one process, out of the sequence of all."""
+    """The rows of one process out of the sequence of all samples."""
 
     def __init__(self, samples: TrainSamples, process: tuple[int, int]):
         index, count = process
@@ -123,9 +132,9 @@ class _Rows:
         return self.samples[step * self.samples.batch_size + self.first + row]
 
 
-def _quiet_worker(worker_index: int, worker_count: int) -> None:
-    del worker_index, worker_count
-    cv2.setNumThreads(0)  # one thread per process: parallelism comes from the number of workers
+def _start_worker(index: int, count: int) -> None:
+    del index, count
+    cv2.setNumThreads(0)  # the processes are the parallelism
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,26 +1,33 @@
-"""A data set as ArrayRecord files, as `python -m openseg_jax.data build` makes them."""
+"""A data set in ArrayRecord files, as `openseg data build` writes them."""
 
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 
 from openseg_jax.data.images import decode_image, decode_mask
 from openseg_jax.data.maps import COMPUTED, Maps
 from openseg_jax.errors import InputError
+from openseg_jax.files import read_json
 from openseg_jax.labels.classes import ClassTable
 
 
 class RecordSource:
     """Random access to the samples of one split, in the order of their names.
 
-    root: OUT/NAME or OUT/NAME/1.0.0 of a build.
-    source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str}, without "label" in a
-    split that has none. Threads may read at the same time; what is pickled is the path.
-    maps, offset_folder: what else a sample with a label has, see `maps.Maps`.
-    Raises InputError when made, if the build is not complete or has no such split; and when read, if the class table
-    does not know what a label contains.
+    source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, "name": str, ...}, without "label" in a
+    split that has no labels. Threads may read at the same time; only the path is pickled. Reading raises InputError if
+    a label contains ids that the class table does not have.
+
+    Args:
+        root: OUT/NAME or OUT/NAME/1.0.0 of a build.
+        split: The name of the split.
+        classes: The class table.
+        maps: Further maps of each sample with a label, see `maps.Maps`.
+        offset_folder: Where the map "offset" comes from, see `maps.Maps`.
+
+    Raises:
+        InputError: The build is not complete or has no such split.
     """
 
     def __init__(
@@ -32,13 +39,13 @@ class RecordSource:
         maps: tuple[str, ...] = (),
         offset_folder: str = COMPUTED,
     ):
-        import tensorflow_datasets as tfds  # here, because it takes half a second that other sources need not wait
+        import tensorflow_datasets as tfds  # half a second that other sources should not wait
 
         self.root, self.split, self.classes = root, split, classes
         self.further = Maps(maps, offset_folder, classes)
         folder = _version_folder(root)
         if not (folder / "dataset_info.json").is_file():
-            raise InputError(f"{folder} is not complete: run the build command again, and it goes on where it stopped")
+            raise InputError(f"{folder} is not complete: run the build command again, which continues where it stopped")
         self._builder = tfds.builder_from_directory(folder)
         splits = self._builder.info.splits
         if split not in splits:
@@ -46,12 +53,12 @@ class RecordSource:
         lost = [path.name for path in splits[split].filepaths if not path.exists()]
         if lost:
             raise InputError(f"{folder} lacks {len(lost)} files, such as {lost[0]}: run the build command again")
-        index = json.loads((folder / f"index-{split}.json").read_text(encoding="utf-8"))
+        index = read_json(folder / f"index-{split}.json")
         self.names = index["names"]
         self._sizes = index["sizes"]
         self._where = f"{folder.parent.name}, {split}"
         self._records = self._builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        _ = self._records[0]  # tfds imports what it needs here, which threads must not do at the same time
+        _ = self._records[0]  # tfds imports modules now, which threads must not do at the same time
 
     def __len__(self) -> int:
         return len(self.names)
@@ -67,12 +74,12 @@ class RecordSource:
         return sample
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of a sample."""
+        """Returns the (height, width) of a sample."""
         height, width = self._sizes[index]
         return height, width
 
     def stamps(self) -> list[list[int]]:
-        """Length and time of change of every file."""
+        """Returns the size and the modification time of every file."""
         files = self._builder.info.splits[self.split].filepaths
         return [[path.stat().length, int(path.stat().mtime)] for path in files]
 
@@ -82,7 +89,7 @@ class RecordSource:
 
 
 def is_record_root(path: str) -> bool:
-    """Whether a folder is one that the build command has begun."""
+    """Returns whether the build command has begun to write into a folder."""
     return _is_begun(_version_folder(path))
 
 

@@ -1,7 +1,7 @@
-"""Scenes of overlapping textured shapes, with exact masks, made in memory: the data set that needs no download.
+"""A data set that needs no download: scenes of overlapping textured shapes with exact masks, made in memory.
 
-A class is a texture. Its colour is a hint only, drawn from a range of hues that overlaps those of two other classes,
-and its shape tells nothing; scale and angle of the texture, light and noise vary. So a net needs both colour and a
+A class is a texture. Its colour is only a hint, drawn from a range of hues that overlaps those of two other classes,
+and its shape says nothing; scale and angle of the texture, light and noise vary. So a net needs both colour and a
 receptive field of many pixels, and does not get far with either alone.
 """
 
@@ -29,10 +29,17 @@ _SPLITS = {"train": 0, "val": 1}
 
 
 class SyntheticSource:
-    """count scenes of size (height, width); scene i of a split is a function of (seed, split, i) alone.
+    """A source of synthetic scenes; scene i of a split is a function of (seed, split, i) alone.
 
-    source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W), "name": str}; outlines are void (255).
-    maps, offset_folder: what else a sample has, see `maps.Maps`.
+    source[i] is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W), "name": str, ...}; outlines are void (255).
+
+    Args:
+        split: "train" or "val".
+        count: The number of scenes.
+        size: The (height, width) of every scene.
+        seed: The seed of all scenes.
+        maps: Further maps of each sample, see `maps.Maps`.
+        offset_folder: Where the map "offset" comes from, see `maps.Maps`.
     """
 
     classes = SYNTHETIC_CLASSES
@@ -67,7 +74,7 @@ class SyntheticSource:
             class_id = int(rng.integers(1, len(TEXTURES)))
             shape = _shape(rng, height, width)
             x, y, w, h = cv2.boundingRect(shape)
-            if w == 0:  # all of it outside the scene
+            if w == 0:  # all of the shape lies outside the scene
                 continue
             box = slice(y, y + h), slice(x, x + w)
             inside = shape[box] > 0
@@ -82,7 +89,7 @@ class SyntheticSource:
 
 
 def _shape(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """uint8 (H, W), 1 inside a random ellipse or polygon."""
+    """Draws uint8 (H, W) that is 1 inside a random ellipse or polygon."""
     mask = np.zeros((height, width), np.uint8)
     centre = rng.uniform((0, 0), (width, height))
     radius = rng.uniform(0.12, 0.32) * min(height, width)
@@ -97,7 +104,7 @@ def _shape(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _texture(rng: np.random.Generator, class_id: int, height: int, width: int) -> np.ndarray:
-    """float (H, W, 3) in 0..255: the pattern of a class, in a light and a dark colour."""
+    """Draws the pattern of a class in a light and a dark colour, float (H, W, 3) in 0..255."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(6, 12)
     u = (x * np.cos(angle) + y * np.sin(angle)) / period

@@ -12,7 +12,7 @@ from openseg_jax.evaluation.inference import Evaluator, normalized
 from openseg_jax.labels.classes import ClassTable
 from openseg_jax.labels.directions import quantize, within
 from openseg_jax.models import resize
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas
 
 
 class BoundaryEvaluator(Evaluator):
@@ -50,9 +50,9 @@ class BoundaryEvaluator(Evaluator):
         """counts: int32 (5, 2) pixels that are right, and all that count, of each score."""
         images = normalized(batch, self._normalization)
         outputs = models.apply(self._model, variables, images, sizes=batch["size"], maps=True)
-        own_size = FeatureMap(batch["label"][..., None], batch["label_size"])
+        own_size = Canvas(*batch["label"].shape[1:], batch["label_size"])
         mask, direction = (
-            jnp.argmax(resize.cubic(outputs[name], like=own_size).values, axis=-1) for name in ("mask", "direction")
+            jnp.argmax(resize.cubic(outputs[name], to=own_size).values, axis=-1) for name in ("mask", "direction")
         )
         b, num_directions = self._boundary, outputs["direction"].shape[-1]
         valid = batch["label"] != 255

@@ -13,14 +13,14 @@ from jax.sharding import Mesh
 
 from openseg_jax import models, sharding
 from openseg_jax.data import pipeline, transforms
-from openseg_jax.data.buckets import exact_buckets, make_buckets
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
+from openseg_jax.inference.buckets import exact_buckets, make_buckets
 from openseg_jax.inference.protocols import Protocol, make_protocol
 from openseg_jax.labels.classes import ClassTable, to_labels
-from openseg_jax.metrics.confusion import class_counts, confusion_matrix, scores
+from openseg_jax.metrics.confusion import confusion_matrix, scores
 from openseg_jax.models import resize
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas, FeatureMap
 
 Read = Callable[[jax.Array], Any]  # logits (N, H, W, K) -> arrays (N, H, W, ...)
 _BLOCK = 64  # rows and columns that are resized at a time
@@ -98,25 +98,25 @@ def predict(
     logits = protocol.logits(net, FeatureMap(images, None if exact else batch["net_size"]), depth)
     cut = FeatureMap(logits.values, batch["size"]).zero_outside()
     if resized:
-        return _read_resized(cut, FeatureMap(batch["label"][..., None], batch["label_size"]), read, rows)
+        return _read_resized(cut, Canvas(*batch["label"].shape[1:], batch["label_size"]), read, rows)
     height, width = batch["label"].shape[1:]
     return read(cut.values[:, :height, :width])
 
 
-def _read_resized(logits: FeatureMap, like: FeatureMap, read: Read, rows: int):
+def _read_resized(logits: FeatureMap, canvas: Canvas, read: Read, rows: int):
     """In blocks, up to the height and width of the largest image: all classes at full size may not fit into memory."""
-    n, height, width, _ = like.shape
+    n, height, width = logits.shape[0], canvas.height, canvas.width
     block = min(rows, height), min(_BLOCK, width)
-    most = -(-jnp.max(like.extent, axis=0) // jnp.array(block))
+    most = -(-jnp.max(canvas.extent, axis=0) // jnp.array(block))
     padded = [-(-side // b) * b for side, b in zip((height, width), block, strict=True)]
     piece = jax.eval_shape(read, jax.ShapeDtypeStruct((n, *block, logits.shape[-1]), jnp.float32))
     whole = jax.tree.map(lambda x: jnp.zeros((n, *padded, *x.shape[3:]), x.dtype), piece)
 
     def row_of_blocks(i: jax.Array, found):
-        strip = resize.cubic_part(logits, like=like, axis=1, start=i * block[0], count=block[0])
+        strip = resize.cubic_part(logits, to=canvas, axis=1, start=i * block[0], count=block[0])
 
         def one_block(j: jax.Array, found):
-            part = read(resize.cubic_part(strip, like=like, axis=2, start=j * block[1], count=block[1]).values)
+            part = read(resize.cubic_part(strip, to=canvas, axis=2, start=j * block[1], count=block[1]).values)
             place = (0, i * block[0], j * block[1])
             put = lambda whole, x: jax.lax.dynamic_update_slice(whole, x, (*place, *[0] * (x.ndim - 3)))  # noqa: E731
             return jax.tree.map(put, found, part)
@@ -262,6 +262,10 @@ class Evaluator:
             raise InputError(
                 f"{model.spec.name} is told the labels: take eval.protocol=single, at the images' own size"
             )
+
+
+def class_counts(confusion: jax.Array) -> jax.Array:
+    return jnp.stack([jnp.diagonal(confusion), confusion.sum(1), confusion.sum(0)])
 
 
 def _classes(logits: jax.Array) -> jax.Array:

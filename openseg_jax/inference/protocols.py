@@ -15,7 +15,7 @@ import numpy as np
 
 from openseg_jax.errors import InputError
 from openseg_jax.models import resize
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas, FeatureMap
 
 # A function from normalised images to logits (N, H, W, K) of the same size.
 Net = Callable[[FeatureMap], FeatureMap]
@@ -77,9 +77,12 @@ class Protocol:
         if self.by_depth:
             weights = self._depth_weights(depth, images)
         for scale, weight in zip(self.scales, weights, strict=True):
-            scaled = resize.bilinear(images, like=_scaled(images, scale), align_corners=True) if scale != 1 else images
-            found = self._at_scale(net, scaled, scale)
-            found = resize.bilinear(found, like=images, align_corners=True) if scale != 1 else found
+            if scale == 1:
+                found = self._at_scale(net, images, scale)
+            else:
+                scaled = resize.bilinear(images, to=_scaled(images.canvas, scale), align_corners=True)
+                found = self._at_scale(net, scaled, scale)
+                found = resize.bilinear(found, to=images.canvas, align_corners=True)
             total = total + weight * found.values
         return images.replace(total)
 
@@ -87,7 +90,7 @@ class Protocol:
         count = len(self.scales)
         part = jnp.floor(depth.values / (63 // count))  # beyond the last one at the far end, as in the original
         weights = depth.replace(0.8 ** jnp.abs(part - jnp.arange(count))).zero_outside()
-        return jnp.split(resize.bilinear(weights, like=images, align_corners=False).values, count, axis=-1)
+        return jnp.split(resize.bilinear(weights, to=images.canvas, align_corners=False).values, count, axis=-1)
 
     def _at_scale(self, net: Net, images: FeatureMap, scale: float) -> FeatureMap:
         if self.crop is not None and scale >= self.crop_from:
@@ -112,15 +115,16 @@ class Protocol:
         rows, columns = (1 + max(-(-(side - c) // s), 0) for side, c, s in zip(canvas, crop, stride, strict=True))
         missing = [max(c - side, 0) for side, c in zip(canvas, crop, strict=True)]
         padded = jnp.pad(images.values, ((0, 0), *((0, m) for m in missing), (0, 0)))
-        window = FeatureMap(jax.ShapeDtypeStruct((n, *crop, 3), padded.dtype), jnp.minimum(size, crop))
-        shape = jax.eval_shape(lambda x: net(FeatureMap(x, window.extent)).values, window.values)
+        extent = jnp.minimum(size, crop)
+        window = jax.ShapeDtypeStruct((n, *crop, 3), padded.dtype)
+        shape = jax.eval_shape(lambda x: net(FeatureMap(x, extent)).values, window)
         trust = jnp.asarray(_trust(self.crop, self.crop_window))[None, :, :, None]
 
         def add(carry, index):
             begin = index * stride
             start = jnp.minimum(begin, last)
             counts = jnp.all(begin < last + stride, axis=1)[:, None, None, None]  # not a last window once more
-            part = FeatureMap(jax.vmap(_cut, (0, 0, None))(padded, start, self.crop), window.extent)
+            part = FeatureMap(jax.vmap(_cut, (0, 0, None))(padded, start, self.crop), extent)
             found = net(part)
             share = jnp.where(part.inside & counts, trust, 0)
             return tuple(
@@ -160,12 +164,11 @@ def mirror(x: FeatureMap) -> FeatureMap:
     return x.replace(jnp.take_along_axis(x.values, columns[:, None, :, None], axis=2)).zero_outside()
 
 
-def _scaled(x: FeatureMap, scale: float) -> FeatureMap:
-    """The size, rounded down, and the extent of a map at another scale; without values."""
+def _scaled(canvas: Canvas, scale: float) -> Canvas:
+    """Returns a canvas at another scale, its sizes rounded down."""
     ratio = Fraction(str(scale))
     shrink = lambda side: side * ratio.numerator // ratio.denominator  # noqa: E731
-    canvas = (x.shape[0], shrink(x.shape[1]), shrink(x.shape[2]), 1)
-    return FeatureMap(jax.ShapeDtypeStruct(canvas, x.values.dtype), None if x.extent is None else shrink(x.extent))
+    return Canvas(*(None if side is None else shrink(side) for side in (canvas.height, canvas.width, canvas.extent)))
 
 
 def _joined(a: FeatureMap, b: FeatureMap) -> FeatureMap:

@@ -1,4 +1,7 @@
-"""Class tables: what the values of a data set's masks mean. Small JSON or YAML files; `tables/` has the benchmarks'."""
+"""Class tables, which say what the values of a data set's masks mean.
+
+They are small JSON or YAML files. `tables/` holds those of the benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,28 @@ import numpy as np
 import yaml
 
 from openseg_jax.errors import InputError
+from openseg_jax.files import read_text
 
 IGNORE = 255  # the train id of pixels that do not count
-_ILLEGAL = 254  # in lookup tables: a value that the mask must not contain
+_ILLEGAL = 254  # marks values in lookup tables that a mask must not contain
 SUFFIXES = (".json", ".yaml", ".yml")
-COLOR_PLACES = np.array([1 << 16, 1 << 8, 1], np.uint32)  # pixels @ COLOR_PLACES is one number for each colour
+COLOR_PLACES = np.array([1 << 16, 1 << 8, 1], np.uint32)  # pixels @ COLOR_PLACES gives each colour one number
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassTable:
     """K classes in the order of the logits.
 
-    names, colors: K names and K (red, green, blue).
-    ids: the id of each class in masks on disk and in submissions; None where this data set does not label the class.
-    aliases: further ids on disk of each class, empty if there are none at all.
-    void: ids on disk that are ignored. Any id that is neither is an error.
-    flip_pairs: classes, as positions, that exchange names in a mirror, such as left arm and right arm.
-    masks: "ids", or "colors" where masks on disk are RGB pictures in the classes' colours; then void_colors are void.
+    Attributes:
+        title: The name of the data set in messages.
+        names: The K names.
+        colors: K colours (red, green, blue), 0 to 255.
+        ids: The id of each class in masks on disk and in submissions; None if the data set does not label the class.
+        void: Ids on disk that are ignored. Any id that is neither a class nor void is an error.
+        aliases: Further ids on disk of each class; empty if no class has any.
+        flip_pairs: Pairs of class positions that exchange names in a mirror, for example left arm and right arm.
+        masks: "ids", or "colors" if masks on disk are RGB images in the colours of the classes.
+        void_colors: Colours that are ignored in masks of colours.
     """
 
     title: str
@@ -46,25 +54,37 @@ class ClassTable:
     def __len__(self) -> int:
         return len(self.names)
 
-    def encode(self, mask: np.ndarray, where: str) -> np.ndarray:
-        """Mask on disk, uint8 (H, W) or (H, W, 3) -> train ids, uint8 (H, W), 0..K-1 and 255.
+    @property
+    def all_ids(self) -> list[int]:
+        """Every id on disk that stands for a class, aliases included."""
+        return [i for i in (*self.ids, *sum(self.aliases, ())) if i is not None]
 
-        Raises InputError on values that mean nothing; `where` names the mask in it.
+    def encode(self, mask: np.ndarray, where: str) -> np.ndarray:
+        """Converts a mask on disk to train ids.
+
+        Args:
+            mask: uint8 (H, W) of ids, or uint8 (H, W, 3) of colours.
+            where: The name of the mask in errors.
+
+        Returns:
+            uint8 (H, W) with values 0 to K-1, and 255 where the mask is void.
+
+        Raises:
+            InputError: The mask contains an id or a colour that the table does not have.
         """
         if self.masks == "colors":
             return self._encode_colors(mask, where)
         train_ids = cv2.LUT(mask, self.lookup)
         if cv2.countNonZero(cv2.inRange(train_ids, _ILLEGAL, _ILLEGAL)):
             found = ", ".join(str(i) for i in np.unique(mask[train_ids == _ILLEGAL])[:8])
-            ids = [i for i in (*self.ids, *sum(self.aliases, ())) if i is not None]
             raise InputError(
                 f"{where} contains the ids {found}, which {self.title} does not have: its classes are the ids "
-                f"{_ranges(ids)}, and {_ranges(self.void)} are ignored"
+                f"{ranges(self.all_ids)}, and {ranges(self.void)} are ignored"
             )
         return train_ids
 
     def decode(self, train_ids: np.ndarray) -> np.ndarray:
-        """Train ids -> the ids of masks on disk and of submissions, uint8; 255 stays 255."""
+        """Converts uint8 train ids to the ids of masks on disk and of submissions; 255 stays 255."""
         if None in self.ids:
             missing = ", ".join(name for name, i in zip(self.names, self.ids, strict=True) if i is None)
             raise InputError(f"{self.title} has no ids for {missing}, so nothing can be written in its ids")
@@ -74,7 +94,7 @@ class ClassTable:
 
     @functools.cached_property
     def lookup(self) -> np.ndarray:
-        """uint8 (256,): from id on disk to train id; 255 where ignored, 254 where illegal."""
+        """uint8 (256,): the train id of each id on disk, 255 for void and 254 for an illegal id."""
         table = np.full(256, _ILLEGAL, np.uint8)
         table[list(self.void)] = IGNORE
         for position, others in enumerate(self.aliases):
@@ -100,7 +120,7 @@ class ClassTable:
         return train_ids[places]
 
     def to_dict(self) -> dict:
-        """In the form of the files."""
+        """Returns the content of a class table file."""
         rows = []
         for position, (name, i, color) in enumerate(zip(self.names, self.ids, self.colors, strict=True)):
             row = {"name": name, "id": i, "color": list(color)}
@@ -116,14 +136,18 @@ class ClassTable:
 
     @classmethod
     def from_dict(cls, content: dict, where: str) -> ClassTable:
-        """Raises InputError on anything incomplete or contradictory; `where` names the source in it."""
+        """Builds a table from the content of a file.
+
+        Raises:
+            InputError: Something is incomplete or contradictory; the message names the source, `where`.
+        """
         rows = content.get("classes") if isinstance(content, dict) else None
         rows = [{"name": row} if isinstance(row, str) else row for row in rows or ()]
         if not rows or not all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows):
             raise InputError(f'{where} needs a list "classes" of names, or of objects with a "name" each')
         names = tuple(row["name"] for row in rows)
         if len(set(names)) != len(names):
-            raise InputError(f"{where}: every class needs a name of its own, found {list(names)}")
+            raise InputError(f"{where}: every class needs its own name, found {list(names)}")
         ids = tuple(row.get("id", position) for position, row in enumerate(rows))
         aliases = tuple(tuple(row.get("aliases", ())) for row in rows)
         labelled = [i for i in (*ids, *sum(aliases, ())) if i is not None]
@@ -134,7 +158,7 @@ class ClassTable:
         if not all(isinstance(i, int) and 0 <= i <= 255 for i in every):
             raise InputError(f"{where}: ids are whole numbers from 0 to 255, found {every}")
         if len(set(every)) != len(every) or len(rows) > _ILLEGAL:
-            raise InputError(f"{where}: every id may stand for one class or for void only, found {every}")
+            raise InputError(f"{where}: every id may stand for only one class or for void, found {every}")
         colors = tuple(tuple(row.get("color", bit_color(position + 1))) for position, row in enumerate(rows))
         void_colors = tuple(map(tuple, content.get("void_colors", ())))
         masks = content.get("masks", "ids")
@@ -144,7 +168,7 @@ class ClassTable:
         if masks not in ("ids", "colors"):
             raise InputError(f'{where}: "masks" must be "ids" or "colors", found {masks!r}')
         if masks == "colors" and len({*colors, *void_colors}) != len(colors) + len(void_colors):
-            raise InputError(f"{where}: masks of colours need a colour of its own for every class")
+            raise InputError(f"{where}: masks of colours need a distinct colour for every class")
         pairs = content.get("flip_pairs", ())
         unknown = {name for pair in pairs for name in pair} - set(names)
         if unknown or any(len(pair) != 2 for pair in pairs):
@@ -164,10 +188,14 @@ class ClassTable:
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What else is known of a benchmark.
+    """What a user needs to know about a benchmark.
 
-    home, licence: its page and a note on its licence. download: which files a user gets there.
-    splits: the official number of samples of each split. citation: BibTeX.
+    Attributes:
+        home: The URL of its home page.
+        licence: A note on its licence.
+        download: Which files to download.
+        splits: The official number of samples of each split.
+        citation: BibTeX entries.
     """
 
     home: str
@@ -178,36 +206,38 @@ class About:
 
 
 def to_labels(train_ids):
-    """uint8 train ids, 255 for void -> int32 with -1 for void, as nets that are told labels want them."""
+    """Converts uint8 train ids with 255 for void to int32 labels with -1 for void, which losses and heads take."""
     return jnp.where(train_ids == IGNORE, -1, train_ids.astype(jnp.int32))
 
 
 def known_tables() -> list[str]:
-    """The names of the tables that come along."""
+    """Returns the names of the built-in tables."""
     return sorted(file.name.removesuffix(".json") for file in _tables().iterdir() if file.name.endswith(".json"))
 
 
 def load_classes(name_or_path: str) -> ClassTable:
-    """A table of `tables/` by name, or a JSON or YAML file of the same form by path."""
+    """Loads a built-in table by name, or a JSON or YAML file of the same form by path."""
     return ClassTable.from_dict(_read(name_or_path), name_or_path)
 
 
 def load_about(name: str) -> About:
-    """What is known of a benchmark of `tables/`."""
+    """Loads what is known about a benchmark of the built-in tables."""
     content = _read(name)
     return About(**{field.name: content[field.name] for field in dataclasses.fields(About)})
 
 
 def classes_beside(root: Path) -> Path | None:
-    """The class table that lies with the data: ROOT/classes.json, .yaml or .yml.
+    """Returns the path of the class table beside the data, ROOT/classes.json, .yaml or .yml, or None.
 
-    Raises InputError if there are several. An empty file is none: `check ROOT > ROOT/classes.yaml` makes one before
-    it starts.
+    An empty file does not count, because `openseg data check ROOT > ROOT/classes.yaml` creates one before it starts.
+
+    Raises:
+        InputError: There are several.
     """
     candidates = [root / f"classes{suffix}" for suffix in SUFFIXES]
     found = [path for path in candidates if path.is_file() and path.stat().st_size]
     if len(found) > 1:
-        raise InputError(f"{root} holds {' and '.join(path.name for path in found)}: keep one class table")
+        raise InputError(f"{root} holds {' and '.join(path.name for path in found)}: keep only one class table")
     return found[0] if found else None
 
 
@@ -216,20 +246,16 @@ def _read(name_or_path: str) -> dict:
     if name_or_path in known_tables():
         text = _tables().joinpath(f"{name_or_path}.json").read_text(encoding="utf-8")
     elif path.is_file() and path.suffix in SUFFIXES:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     else:
         raise InputError(
             f"there is no class table {name_or_path!r}: give a JSON or YAML file, or one of {', '.join(known_tables())}"
         )
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"{name_or_path} is not valid YAML: {error}") from error
+    kind = "YAML" if path.suffix in (".yaml", ".yml") else "JSON"
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{name_or_path} is not valid JSON: {error}") from error
+        return yaml.safe_load(text) if kind == "YAML" else json.loads(text)
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise InputError(f"{name_or_path} is not valid {kind}: {error}") from error
 
 
 def _tables():
@@ -237,7 +263,10 @@ def _tables():
 
 
 def bit_color(index: int) -> tuple[int, int, int]:
-    """The PASCAL VOC colour map: bits 0, 1, 2 of each octal digit go to red, green, blue, highest place first."""
+    """Returns a colour of the PASCAL VOC colour map.
+
+    Bits 0, 1 and 2 of each octal digit of the index go to red, green and blue, the highest bit first.
+    """
     color = [0, 0, 0]
     for place in range(8):
         for channel in range(3):
@@ -245,12 +274,9 @@ def bit_color(index: int) -> tuple[int, int, int]:
     return tuple(color)
 
 
-def _ranges(ids) -> str:
-    """3, 4, 5, 9 -> "3-5, 9"."""
-    parts: list[list[int]] = []
-    for i in sorted(ids):
-        if parts and parts[-1][1] == i - 1:
-            parts[-1][1] = i
-        else:
-            parts.append([i, i])
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts) or "none"
+def ranges(ids) -> str:
+    """Formats ids as ranges: 3, 4, 5, 9 becomes "3-5, 9"."""
+    ids = sorted(set(ids))
+    starts = [i for i in ids if i - 1 not in ids]
+    ends = [i for i in ids if i + 1 not in ids]
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True)) or "none"

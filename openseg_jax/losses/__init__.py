@@ -38,7 +38,7 @@ def _ohem(config, outputs: Outputs, targets: Targets) -> jax.Array:
 
 
 def _rmi(config, outputs: Outputs, targets: Targets) -> jax.Array:
-    return rmi(outputs["out"], targets["label"], **config.rmi)
+    return rmi(outputs["out"], targets["label"], **vars(config.rmi))
 
 
 def _with_aux(main: Callable) -> Callable:
@@ -53,12 +53,12 @@ def _with_aux(main: Callable) -> Callable:
 
 def _segfix(config, outputs: Outputs, targets: Targets) -> jax.Array:
     maps = targets["label"], targets["distance"], targets["angle"]
-    return segfix(outputs["mask"], outputs["direction"], *maps, **config.segfix)
+    return segfix(outputs["mask"], outputs["direction"], *maps, **vars(config.segfix))
 
 
 def _ce2p(config, outputs: Outputs, targets: Targets) -> jax.Array:
     weights = {"aux_weight": config.aux_weight, "out_weight": config.out_weight}
-    options = weights | {"class_weights": config.class_weights or None, **config.ce2p}
+    options = weights | {"class_weights": config.class_weights or None, **vars(config.ce2p)}
     return ce2p(outputs, targets["label"], targets.get("edge"), **options)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from openseg_jax.losses.upsampled import Logits, Upsampled, full
 from openseg_jax.models import resize
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas, FeatureMap
 from openseg_jax.models.pooling import avg_pool, max_pool
 
 _RIDGE = 1e-3  # added to the diagonals of covariances
@@ -82,10 +82,9 @@ def _shrink(x: jax.Array, *, pool: str, size: int, nearest: bool = False) -> jax
         return x
     values = FeatureMap(x)
     if pool == "resize":
-        smaller = (x.shape[0], x.shape[1] // size, x.shape[2] // size, 1)
-        like = FeatureMap(jax.ShapeDtypeStruct(smaller, x.dtype))
+        smaller = Canvas(x.shape[1] // size, x.shape[2] // size)
         bilinear = functools.partial(resize.bilinear, align_corners=True)
-        return (resize.nearest if nearest else bilinear)(values, like=like).values
+        return (resize.nearest if nearest else bilinear)(values, to=smaller).values
     return (max_pool if pool == "max" else avg_pool)(values, size, stride=size, padding=size // 2).values
 
 

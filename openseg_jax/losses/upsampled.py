@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas, FeatureMap
 from openseg_jax.models.resize import bilinear, bilinear_taps, interpolate
 
 # How many enlarged logits a band holds; 128 MiB in float32.
@@ -38,8 +38,7 @@ class Upsampled:
 
     def full(self) -> jax.Array:
         """(N, H, W, K), enlarged."""
-        like = FeatureMap(jax.ShapeDtypeStruct((*self.shape[:3], 1), self.dtype))
-        return bilinear(FeatureMap(self.low), like=like, align_corners=True).values
+        return bilinear(FeatureMap(self.low), to=Canvas(*self.size), align_corners=True).values
 
 
 Logits = jax.Array | Upsampled

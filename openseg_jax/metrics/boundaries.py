@@ -1,4 +1,4 @@
-"""How well the boundaries of classes are met: boundary F-score and boundary IoU."""
+"""How well predictions meet the boundaries of classes: boundary F-score and boundary IoU."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import math
 import cv2
 import numpy as np
 
+from openseg_jax.metrics.accumulator import Accumulator
+from openseg_jax.metrics.confusion import mean, ratio
+
 
 def boundary(mask: np.ndarray) -> np.ndarray:
-    """bool (H, W): where a mask differs from its right, lower or lower right neighbour.
+    """Returns bool (H, W), where a mask differs from its right, lower or lower right neighbour.
 
     The last row looks to the right only, the last column down only, as in the original.
     """
@@ -24,11 +27,20 @@ def boundary(mask: np.ndarray) -> np.ndarray:
 def f_scores(
     prediction: np.ndarray, truth: np.ndarray, num_classes: int, *, tolerance: float = 0.00088, ignore: int = 255
 ) -> np.ndarray:
-    """float64 (K,): boundary F-score of each class in one image, as the original's F1RunningScore has it.
+    """Returns the boundary F-score of each class in one image, float64 (K,), as the original's F1RunningScore has it.
 
-    The score of precision, the share of the predicted boundary within the tolerance of a true one, and recall, the
-    other way round. tolerance: pixels if at least 1, else a share of the diagonal, rounded up. Ignored pixels belong to
-    no class. A class without a boundary in either is nan; the original counts it as 1, which raises means.
+    It is the harmonic mean of precision, the share of the predicted boundary within the tolerance of a true one, and
+    recall, the other way round. Ignored pixels belong to no class.
+
+    Args:
+        prediction: int (H, W).
+        truth: int (H, W).
+        num_classes: K.
+        tolerance: Pixels if at least 1, else a share of the diagonal, rounded up.
+        ignore: The label that does not count.
+
+    Returns:
+        nan for a class without a boundary in either map; the original counts it as 1, which raises means.
     """
     if tolerance < 1:
         tolerance = math.ceil(tolerance * math.hypot(*truth.shape))
@@ -52,10 +64,10 @@ def f_scores(
 def boundary_regions(
     prediction: np.ndarray, truth: np.ndarray, num_classes: int, *, share: float = 0.02, ignore: int = 255
 ) -> np.ndarray:
-    """int64 (K, 2): intersection and union of the boundary regions of each class in one image.
+    """Returns intersection and union of the boundary regions of each class in one image, int64 (K, 2).
 
-    Boundary IoU (Cheng et al., CVPR 2021, arXiv:2103.16562): of a mask, only the pixels within `share` of the diagonal
-    from its contour count. Sum over images before dividing.
+    For boundary IoU (Cheng et al., CVPR 2021, arXiv:2103.16562), only the pixels of a mask within `share` of the
+    diagonal from its contour count. Sum over images before dividing.
     """
     distance = max(1, round(share * math.hypot(*truth.shape)))
     valid = truth != ignore
@@ -88,7 +100,36 @@ def scored(found: np.ndarray) -> np.ndarray:
 
 
 def _rim(mask: np.ndarray, distance: int) -> np.ndarray:
-    """The pixels of a mask that `distance` rounds of erosion by a 3x3 square take away; beyond the image is nothing."""
+    """Returns what `distance` erosions by a 3x3 square take away from a mask; beyond the image is nothing."""
     padded = np.pad(mask.astype(np.uint8), 1)
     inner = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
     return mask & (inner == 0)
+
+
+class Boundaries(Accumulator):
+    """Keeps the boundary scores of each image.
+
+    Attributes:
+        f: float64 (images, K), the F-scores of the images that were scored; nan for a class that an image lacks.
+    """
+
+    main_score = "boundary_f_score"
+
+    def __init__(self, num_classes: int, images: int, name: str = "labels"):
+        """Begins without images. name: The reader of the label maps that are scored."""
+        self._name = name
+        self.sums = {"images": np.zeros((images, num_classes, 3)), "scored": np.zeros(images, np.int32)}
+
+    @property
+    def f(self) -> np.ndarray:
+        return self.sums["images"][self.sums["scored"] > 0, :, 0]
+
+    def update(self, item) -> None:
+        pair = item[self._name], item.sample["label"], self.sums["images"].shape[1]
+        self.sums["images"][item.index] = np.column_stack([f_scores(*pair), boundary_regions(*pair)])
+        self.sums["scored"][item.index] = 1
+
+    def result(self) -> dict[str, float]:
+        """Returns the means over the classes that occur: of the mean F-score over images, and of boundary IoU."""
+        inside, union = self.sums["images"][..., 1:].sum(0).T
+        return {"boundary_f_score": float(mean(mean(self.f.T))), "boundary_iou": float(mean(ratio(inside, union)))}

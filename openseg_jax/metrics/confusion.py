@@ -1,10 +1,15 @@
-"""Scores from a confusion matrix, with the original's formulas (RunningScore)."""
+"""Scores of classes from counts of pixels, with the original's formulas (RunningScore).
+
+counts are int (..., 3, K): for each class the pixels that are right, labelled and predicted.
+"""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from openseg_jax.metrics.accumulator import Accumulator
 
 
 def confusion_matrix(labels: jax.Array, predictions: jax.Array, num_classes: int) -> jax.Array:
@@ -16,35 +21,98 @@ def confusion_matrix(labels: jax.Array, predictions: jax.Array, num_classes: int
     return counts[:-1].reshape(num_classes, num_classes)
 
 
-def class_counts(confusion: jax.Array) -> jax.Array:
-    """int32 (3, K): the pixels of one image that are right, labelled and predicted of each class, of those counted."""
-    return jnp.stack([jnp.diagonal(confusion), confusion.sum(1), confusion.sum(0)])
+def class_counts(confusion: np.ndarray) -> np.ndarray:
+    """Returns the counts (3, K) of a confusion matrix (K, K)."""
+    return np.stack([np.diagonal(confusion), confusion.sum(1), confusion.sum(0)])
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Returns the fractions part / whole in float64, nan where both are 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(part, np.float64) / whole
+
+
+def ious(counts: np.ndarray) -> np.ndarray:
+    """Returns the IoU (..., K) of each class; nan where there is neither label nor prediction."""
+    right, labelled, predicted = np.moveaxis(np.asarray(counts), -2, 0)
+    return ratio(right, labelled + predicted - right)
+
+
+def mean_iou(counts: np.ndarray) -> np.ndarray:
+    """Returns the mean IoU (...) over the classes that occur."""
+    return mean(ious(counts))
+
+
+def accuracy(counts: np.ndarray) -> np.ndarray:
+    """Returns the pixel accuracy (...); nan without labels."""
+    right, labelled, _ = np.moveaxis(np.asarray(counts), -2, 0)
+    return ratio(right.sum(-1), labelled.sum(-1))
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """Returns the mean over the last axis of what is not nan, nan without a warning where nothing is left."""
+    exists = ~np.isnan(values)
+    return ratio(np.where(exists, values, 0).sum(-1), exists.sum(-1))
 
 
 def scores(confusion: np.ndarray) -> dict:
-    """Scores of an integer (K, K) confusion matrix summed over a data set, as fractions.
+    """Returns the scores of an integer (K, K) confusion matrix summed over a data set, as fractions.
 
     miou: mean IoU. A class that occurs neither in labels nor in predictions has no IoU (nan) and is left out; one
     that is only ever predicted counts as 0. mean_accuracy leaves out classes without labels. Also pixel_accuracy,
     frequency_weighted_iou, and per class iou and accuracy.
     """
-    confusion = np.asarray(confusion, np.float64)
-    correct, labelled, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        iou = correct / (labelled + predicted - correct)
-        accuracy = correct / labelled
-        frequency = labelled / confusion.sum()
-        return {
-            "miou": _mean(iou),
-            "pixel_accuracy": float(correct.sum() / confusion.sum()),
-            "mean_accuracy": _mean(accuracy),
-            "frequency_weighted_iou": float((frequency * iou)[labelled > 0].sum()),
-            "iou": iou,
-            "accuracy": accuracy,
+    counts = class_counts(np.asarray(confusion, np.int64))
+    right, labelled, _ = counts
+    iou, recall = ious(counts), ratio(right, labelled)
+    return {
+        "miou": float(mean(iou)),
+        "pixel_accuracy": float(accuracy(counts)),
+        "mean_accuracy": float(mean(recall)),
+        "frequency_weighted_iou": float((ratio(labelled, labelled.sum()) * iou)[labelled > 0].sum()),
+        "iou": iou,
+        "accuracy": recall,
+    }
+
+
+class Confusion(Accumulator):
+    """Adds up confusion matrices, and keeps the counts of each image.
+
+    Attributes:
+        matrix: int64 (K, K), the confusion matrix of the images so far.
+        images: int32 (images, 3, K), the counts of each image, 0 for those to come.
+    """
+
+    main_score = "miou"
+
+    def __init__(self, num_classes: int, images: int = 0, name: str = "counts"):
+        """Begins without images.
+
+        Args:
+            num_classes: K.
+            images: The number of images of which counts are kept; 0 keeps none.
+            name: The reader `ConfusionCounts`.
+        """
+        self._name = name
+        self.sums = {
+            "matrix": np.zeros((num_classes, num_classes), np.int64),
+            "images": np.zeros((images, 3, num_classes), np.int32),
         }
 
+    @property
+    def matrix(self) -> np.ndarray:
+        return self.sums["matrix"]
 
-def _mean(values: np.ndarray) -> float:
-    """nan-mean, nan without a warning if nothing is left."""
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else float("nan")
+    @property
+    def images(self) -> np.ndarray:
+        return self.sums["images"]
+
+    def update(self, item) -> None:
+        counts = item[self._name]
+        self.sums["matrix"] += counts
+        if len(self.images):
+            self.images[item.index] = class_counts(counts)
+
+    def result(self) -> dict:
+        """Returns what `scores` does."""
+        return scores(self.matrix)

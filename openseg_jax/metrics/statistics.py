@@ -1,6 +1,6 @@
 """What scores are worth: intervals by bootstrap over images, and whether two runs differ by more than chance.
 
-counts: int (images, 3, K), of each image and class the pixels that are right, labelled and predicted.
+counts are int (images, 3, K): for each image and class the pixels that are right, labelled and predicted.
 """
 
 from __future__ import annotations
@@ -9,31 +9,11 @@ import dataclasses
 
 import numpy as np
 
-
-def ious(counts: np.ndarray) -> np.ndarray:
-    """float (..., K): IoU of each class from counts (..., 3, K); nan where there is neither label nor prediction."""
-    right, labelled, predicted = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return right / (labelled + predicted - right)
-
-
-def mean_iou(counts: np.ndarray) -> np.ndarray:
-    """The mean over the classes that occur."""
-    found = ious(counts)
-    exists = ~np.isnan(found)
-    total, number = np.where(exists, found, 0).sum(-1), exists.sum(-1)
-    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
-
-
-def accuracy(counts: np.ndarray) -> np.ndarray:
-    """Pixel accuracy; nan without labels."""
-    right, labelled, _ = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return right.sum(-1) / labelled.sum(-1)
+from openseg_jax.metrics.confusion import accuracy, ious, mean_iou
 
 
 def interval(counts: np.ndarray, *, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """The interval of mIoU in which it lies for `level` of the sets of as many images, drawn with replacement."""
+    """Returns the interval of mIoU for the share `level` of sets of as many images, drawn with replacement."""
     found = _resampled(counts, _draws(len(counts), draws, seed))
     low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -41,9 +21,14 @@ def interval(counts: np.ndarray, *, level: float = 0.95, draws: int = 1000, seed
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """difference: mIoU of the second less that of the first run, with its interval of 95 %. chance: how often at least
-    such a difference comes about when the results of each image are given to either run by a coin.
-    classes: difference in IoU of each class. images: in pixel accuracy of each image.
+    """The differences between two runs on the same images.
+
+    Attributes:
+        difference: The mIoU of the second run less that of the first.
+        interval: In which the difference lies for 95 % of sets of as many images.
+        chance: How often at least such a difference comes about when a coin gives the results of each image to a run.
+        classes: float64 (K,), the differences in IoU.
+        images: float64 (images,), the differences in pixel accuracy.
     """
 
     difference: float
@@ -54,7 +39,7 @@ class Comparison:
 
 
 def compare(first: np.ndarray, second: np.ndarray, *, draws: int = 1000, seed: int = 0) -> Comparison:
-    """Two runs on the same images, in the same order."""
+    """Compares the counts of two runs on the same images, in the same order."""
     chosen = _draws(len(first), draws, seed)
     resampled = _resampled(second, chosen) - _resampled(first, chosen)
     found = float(mean_iou(second.sum(0)) - mean_iou(first.sum(0)))
@@ -73,7 +58,7 @@ def compare(first: np.ndarray, second: np.ndarray, *, draws: int = 1000, seed: i
 
 
 def _draws(count: int, draws: int, seed: int) -> np.ndarray:
-    """int (draws, count): how often each image is in each draw."""
+    """Returns int (draws, count), how often each image is in each draw."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(count, np.full(count, 1 / count), size=draws)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,22 @@ from flax import nnx
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Feature maps and their true sizes
+
+
+class Canvas(NamedTuple):
+    """The size of a batch of maps: (height, width) of the array, and what `FeatureMap` knows of its real part.
+
+    Attributes:
+        height: Rows of the array.
+        width: Columns of the array.
+        extent: int32 (N, 2), the true (height, width) of each map, or None where all of it is real.
+        mask: Boolean (N, height, width, 1), what `FeatureMap.inside` returns for this extent if it exists already.
+    """
+
+    height: int
+    width: int
+    extent: jax.Array | None = None
+    mask: jax.Array | None = None
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "extent", "mask"], meta_fields=[])
@@ -41,6 +58,11 @@ class FeatureMap:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.values.shape
+
+    @property
+    def canvas(self) -> Canvas:
+        """The size of this map, to which others can be resized."""
+        return Canvas(self.shape[1], self.shape[2], self.extent, self.mask)
 
     @property
     def inside(self) -> jax.Array | bool:
@@ -73,6 +95,10 @@ class FeatureMap:
 
 
 def relu(x: FeatureMap) -> FeatureMap:
+    """Applies a ReLU; its gradient at 0 is 0, as in torch."""
+    if x.values.dtype == jnp.bfloat16:
+        # The same as a maximum, which XLA gets wrong on the CPU of jax 0.11 and 0.12 (docs/differences.md).
+        return x.replace(jnp.where(x.values <= 0, 0, x.values))
     return x.replace(jax.nn.relu(x.values))
 
 

@@ -13,55 +13,58 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas, FeatureMap
 
 
-def bilinear(x: FeatureMap, *, like: FeatureMap, align_corners: bool) -> FeatureMap:
-    """torch.nn.functional.interpolate(mode="bilinear") to the size, and the extent, of `like`."""
-    return _resize(x, like, functools.partial(bilinear_taps, align_corners=align_corners))
+def bilinear(x: FeatureMap, *, to: Canvas, align_corners: bool) -> FeatureMap:
+    """Resizes as torch.nn.functional.interpolate(mode="bilinear") does, to the size and the extent of a canvas."""
+    return _resize(x, to, functools.partial(bilinear_taps, align_corners=align_corners))
 
 
-def cubic(x: FeatureMap, *, like: FeatureMap) -> FeatureMap:
-    """cv2.resize(interpolation=INTER_CUBIC) on floats: half-pixel centres, a = -0.75, replicated border, no filter."""
-    return _resize(x, like, cubic_taps)
+def cubic(x: FeatureMap, *, to: Canvas) -> FeatureMap:
+    """Resizes as cv2.resize(interpolation=INTER_CUBIC) does floats.
+
+    Pixel centres are at halves, a = -0.75, the border is replicated, and nothing is filtered.
+    """
+    return _resize(x, to, cubic_taps)
 
 
-def cubic_part(x: FeatureMap, *, like: FeatureMap, axis: int, start: jax.Array, count: int) -> FeatureMap:
-    """`count` rows (axis 1) or columns (axis 2), from `start` on, of `x` resized along this axis as `cubic` does."""
-    n_in, n_out = (_true_sizes(m, axis) for m in (x, like))
+def cubic_part(x: FeatureMap, *, to: Canvas, axis: int, start: jax.Array, count: int) -> FeatureMap:
+    """Returns rows (axis 1) or columns (axis 2) start to start + count of `x` resized along this axis as by `cubic`."""
+    n_in, n_out = (_true_sizes(canvas, x.shape[0], axis) for canvas in (x.canvas, to))
     values = _interpolate_each(x.values, *cubic_taps(start + jnp.arange(count)[None], n_in, n_out), axis)
-    part, other = jnp.clip(n_out - start, 0, count), _true_sizes(x, 3 - axis)
+    part, other = jnp.clip(n_out - start, 0, count), _true_sizes(x.canvas, x.shape[0], 3 - axis)
     return FeatureMap(values, jnp.concatenate([part, other] if axis == 1 else [other, part], axis=1)).zero_outside()
 
 
-def nearest(x: FeatureMap, *, like: FeatureMap) -> FeatureMap:
-    """torch.nn.functional.interpolate(mode="nearest")."""
-    return _resize(x, like, nearest_taps)
+def nearest(x: FeatureMap, *, to: Canvas) -> FeatureMap:
+    """Resizes as torch.nn.functional.interpolate(mode="nearest") does."""
+    return _resize(x, to, nearest_taps)
 
 
-def _resize(x: FeatureMap, like: FeatureMap, rule) -> FeatureMap:
+def _resize(x: FeatureMap, to: Canvas, rule) -> FeatureMap:
     values = x.values
     dtype = np.promote_types(np.float32, values.dtype) if values.dtype != jnp.bfloat16 else np.float32
-    for axis in (1, 2):
-        if x.extent is None and like.extent is None:
-            if x.shape[axis] == like.shape[axis]:  # every rule is then the identity
+    for axis, n_out in ((1, to.height), (2, to.width)):
+        if x.extent is None and to.extent is None:
+            if x.shape[axis] == n_out:  # every rule is then the identity
                 continue
-            taps = rule(np.arange(like.shape[axis], dtype=dtype), x.shape[axis], like.shape[axis])
+            taps = rule(np.arange(n_out, dtype=dtype), x.shape[axis], n_out)
             if _is_local(*taps, x.shape[axis]):
                 values = _from_neighbours(values, *taps, axis)
                 continue
         else:
-            sizes = [_true_sizes(m, axis) for m in (x, like)]
-            taps = rule(jnp.arange(like.shape[axis])[None], *sizes)
+            sizes = [_true_sizes(canvas, x.shape[0], axis) for canvas in (x.canvas, to)]
+            taps = rule(jnp.arange(n_out)[None], *sizes)
         values = _interpolate_each(values, *taps, axis) if taps[0].ndim == 3 else interpolate(values, *taps, axis)
-    return like.replace(values).zero_outside()
+    return FeatureMap(values, to.extent, to.mask).zero_outside()
 
 
-def _true_sizes(x: FeatureMap, axis: int) -> jax.Array:
-    """(N, 1) true sizes along `axis`."""
-    if x.extent is None:
-        return jnp.full((x.shape[0], 1), x.shape[axis])
-    return x.extent[:, axis - 1, None]
+def _true_sizes(canvas: Canvas, n: int, axis: int) -> jax.Array:
+    """The true sizes (N, 1) of n maps along `axis`."""
+    if canvas.extent is None:
+        return jnp.full((n, 1), canvas[axis - 1])
+    return canvas.extent[:, axis - 1, None]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

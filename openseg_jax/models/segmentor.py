@@ -61,7 +61,7 @@ class Segmentor(nnx.Module):
         told = {"labels": labels} if self.head.needs_labels else {}
         logits = {name: _wide(x) for name, x in self.head(taps, train=train, rngs=rngs, **told).items()}
         if self.head.full_size if upsample is None else upsample:
-            logits = {name: resize.bilinear(x, like=images, align_corners=True) for name, x in logits.items()}
+            logits = {name: resize.bilinear(x, to=images.canvas, align_corners=True) for name, x in logits.items()}
         return logits
 
 

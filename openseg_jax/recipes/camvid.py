@@ -1,19 +1,21 @@
 """CamVid, 11 classes, 480x360: a small driving data set, for trying things out.
 
-    python train.py --config=configs/camvid.py:hrnet_w18_ocr --workdir=runs/camvid --config.data.root=PATH
+    openseg train --config=camvid:hrnet_w18_ocr --workdir=runs/camvid --config.data.root=PATH
 
-PATH holds train/image, train/label, val/image and val/label with class ids 0 to 10, 255 or 11 for void. The option
-`small` (`configs/camvid.py:hrnet_w18_small_v1_ocr,small`) is a recipe for a CPU: see docs/benchmarks.md.
+In a checkout, `python train.py --config=configs/camvid.py:hrnet_w18_ocr` does the same.
+PATH holds train/image, train/label, val/image and val/label with class ids 0 to 10, 255 or 11 for void.
+Options: `small`, as in camvid:hrnet_w18_small_v1_ocr,small, a recipe for a CPU (docs/benchmarks.md); a backbone.
 """
 
-from openseg_jax.recipes.common import base, loss_for
+from openseg_jax.recipes.common import Takes, base, parse_argument
+
+TAKES = Takes("hrnet_w18_ocr", ("small",))
 
 
-def get_config(argument: str = "hrnet_w18_ocr"):
-    model, *options = argument.split(",")
-    config = base(model)
+def get_config(argument: str = ""):
+    options = parse_argument(argument, TAKES)
+    config = base(options.name, options.backbone)
     config.data.classes = "camvid"
-    config.loss.name = loss_for(model)
     config.augment.crop = (320, 448)
     config.optimizer.learning_rate = 0.02
     config.train.batch_size = 16

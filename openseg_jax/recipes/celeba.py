@@ -1,17 +1,22 @@
 """CelebAMask-HQ, 19 classes of face parsing: the original's recipes, at 512x512.
 
-    python train.py --config=configs/celeba.py:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
+    openseg train --config=celeba:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-The original also ran learning rates 0.001 to 0.02 for the whole net: --config.optimizer.head_multiplier=1
+In a checkout, `python train.py --config=configs/celeba.py:hrnet_w48_ocr` does the same.
+Options: `ohem`; `rmi`; `v17`; a backbone.
+The original also trained the whole net with learning rates of 0.001 to 0.02: --config.optimizer.head_multiplier=1
 --config.optimizer.learning_rate=0.01, on branch pytorch-1.7 (`v17`) with --config.train.steps=200000.
 """
 
-from openseg_jax.recipes.common import RESIZED, start
+from openseg_jax.recipes.common import RESIZED, Takes, of_original, parse_argument
+
+TAKES = Takes("hrnet_w48_ocr", ("v17", "ohem", "rmi"))
 
 
-def get_config(argument: str = "hrnet_w48_ocr"):
-    config, _ = start(argument, "hrnet_w48_ocr", ("ohem", "rmi"))
+def get_config(argument: str = ""):
+    options = parse_argument(argument, TAKES)
+    config = of_original(options.name, options)
     config.data.classes = "celeba"
     config.data.workers = 8
     config.augment.chain = RESIZED

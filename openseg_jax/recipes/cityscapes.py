@@ -1,8 +1,9 @@
 """Cityscapes, 19 classes: the original's recipes, crops of 512x1024, tested at 1024x2048.
 
-    python train.py --config=configs/cityscapes.py:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
+    openseg train --config=cityscapes:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
+In a checkout, `python train.py --config=configs/cityscapes.py:hrnet_w48_ocr` does the same.
 PATH holds train/image, train/label, val/image and val/label, labels as *_labelIds.png (docs/datasets.md).
 Options, after the model: `ohem`; `rmi`; `trainval` adds the validation split; `v17` for the recipes of branch
 pytorch-1.7; a backbone. `coarse`, `from_mapillary` and `from_coarse` are stages of the chain in docs/recipes.md.
@@ -11,7 +12,7 @@ Published, on val: hrnet_w48_ocr 81.09, spatial_ocrnet 79.63, isanet 79.55, base
 hrnet_w48_ocr,v17 81.53; hrnet_w48_ocr,rmi,v17 82.57, the last two from other ImageNet weights (docs/recipes.md).
 """
 
-from openseg_jax.recipes.common import start
+from openseg_jax.recipes.common import Takes, of_original, parse_argument
 
 CLASS_WEIGHTS = (
     0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
@@ -22,10 +23,12 @@ STAGES = {  # learning rate, batch, steps
     "coarse": (1e-4, 16, 50_000),
     "from_coarse": (1e-4, 8, 20_000),
 }
+TAKES = Takes("hrnet_w48_ocr", ("v17", "ohem", "rmi", "trainval", *STAGES))
 
 
-def get_config(argument: str = "hrnet_w48_ocr"):
-    config, options = start(argument, "hrnet_w48_ocr", ("ohem", "rmi", "trainval", *STAGES))
+def get_config(argument: str = ""):
+    options = parse_argument(argument, TAKES)
+    config = of_original(options.name, options)
     model, v17 = config.model.name, "v17" in options
     config.data.classes = "cityscapes"
     config.data.workers = 8
@@ -34,7 +37,7 @@ def get_config(argument: str = "hrnet_w48_ocr"):
     config.train.steps = 80_000 if model.startswith("hrnet") else 40_000
     if v17 and model == "hrnet_w48_ocr":  # eight GPUs
         config.optimizer.learning_rate, config.train.steps, config.loss.replicas = 0.02, 40_000, 8
-    if "trainval" in options or STAGES.keys() & options - {"coarse"}:
+    if "trainval" in options or STAGES.keys() & options.options - {"coarse"}:
         config.data.extra = ({"split": "val"},)
     if "trainval" in options:
         longer = v17 and "ohem" in options
@@ -44,7 +47,7 @@ def get_config(argument: str = "hrnet_w48_ocr"):
     if "coarse" in options:
         config.data.train_split = "coarse"
         config.train.frozen_norm = "all"  # as the model zoo says; the code has no switch for it
-    for stage in STAGES.keys() & options:
+    for stage in STAGES.keys() & options.options:
         config.optimizer.learning_rate, config.train.batch_size, config.train.steps = STAGES[stage]
         config.train.eval_every = config.train.save_every = 2000
         config.pretrained.parts = "matching"

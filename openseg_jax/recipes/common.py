@@ -1,186 +1,158 @@
-"""What all configs share. A data set's file changes what is its own, and the command line may change any field."""
+"""What recipes share: the config with every field, the options after the colon, and the loss that a net takes."""
 
 from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
 
 from ml_collections import ConfigDict, config_dict
 
 from openseg_jax import models
-from openseg_jax.evaluation.inference import DEFAULTS
+from openseg_jax.config import Config
+from openseg_jax.config.options import options_of, outputs_of
+from openseg_jax.config.schema import LOSSES
+from openseg_jax.errors import InputError
+
+# The options that recipes may take, beside the names of backbones.
+OPTIONS = {
+    "ohem": "OHEM in place of the cross-entropy of the main output",
+    "rmi": "RMI in place of the cross-entropy of the main output",
+    "v17": "the recipe of the original's branch pytorch-1.7, whose norm is plain batch norm",
+    "trainval": "trains on the validation split, too",
+    "eight_gpus": "the recipes that ran on eight GPUs",
+    "from_mapillary": "the first stage of the chain in docs/recipes.md, on Cityscapes",
+    "coarse": "the second stage, on the coarse labels",
+    "from_coarse": "the third stage, on the fine labels",
+    "small": "a recipe for a CPU",
+    "instance": "boundaries of instances in place of those of classes",
+    "ade20k_too": "Cityscapes and ADE20K together",
+}
+# The loss for what a net gives, without and with an option.
+_BY_OUTPUTS = {
+    ("out", ""): "ce",
+    ("out", "ohem"): "ohem",
+    ("out", "rmi"): "rmi",
+    ("aux out", ""): "aux_ce",
+    ("aux out", "ohem"): "aux_ohem",
+    ("aux out", "rmi"): "aux_rmi",
+    ("direction mask", ""): "segfix",
+    ("edge_out seg_dsn seg_out1 seg_out2", ""): "ce2p",
+}
 
 
-def base(model: str) -> ConfigDict:
-    """Every field there is, with the values of the original's HRNet recipes where they have one.
+_EXCLUSIVE = (("ohem", "rmi"), ("from_mapillary", "coarse", "from_coarse"))
 
-    model: a named model; `python -c "from openseg_jax import models; print(*models.MODELS)"` lists them.
+
+@dataclasses.dataclass(frozen=True)
+class Takes:
+    """What a recipe takes after its colon: "NAME[,OPTION...]".
+
+    Attributes:
+        default: What it takes if there is nothing.
+        options: Its options, which are among OPTIONS. The name of a backbone is an option of every recipe.
+        names: What may come first.
+        what: What these are.
     """
-    return ConfigDict(
-        {
-            "seed": 304,
-            "model": {
-                "name": model,
-                "backbone": "",  # another than the model's own
-                "norm": "batch_norm",
-                "dtype": "float32",  # or bfloat16
-                "options": _model_options(model),  # keyword arguments of backbone and head
-            },
-            "pretrained": {
-                "checkpoint": "",  # a folder of a run or an import, or a PyTorch file
-                "parts": "backbone",  # all, matching
-            },
-            "data": {
-                "source": "folder",  # ROOT/SPLIT/image and ROOT/SPLIT/label; or synthetic
-                "root": "",
-                "classes": "",  # a table of openseg_jax/labels/tables, or a file; if empty, ROOT/classes.yaml or .json
-                "train_split": "train",
-                "val_split": "val",
-                "image_folder": "image",  # of each split
-                "label_folder": "label",
-                "maps": (),  # edge, offset, stereo: what else a sample has
-                "offset_folder": "",  # of each split; "" computes offsets from labels, "instance" from instance/
-                "extra": (),  # more training data: dictionaries of root, split and classes, each as above if left out
-                "weights": (),  # of the training split and each extra; none joins them, and every sample counts alike
-                "cache": "",  # a folder for decoded pixels, 4 bytes each
-                "check": True,  # look at the data before the first step
-                "workers": 0,  # processes that load; 0 loads in threads
-            },
-            "normalization": {
-                "channels": "bgr",  # the original's HRNets apply the RGB mean to BGR pixels
-                "divisor": 255.0,
-                "mean": (0.485, 0.456, 0.406),
-                "std": (0.229, 0.224, 0.225),
-            },
-            "augment": {
-                "chain": ("random_resize", "random_crop", "random_flip", "random_brightness"),
-                "resize": {"size": (), "min_side": 0, "bound": 0},  # one of the first two; bound: of the longer side
-                "scale": (0.5, 2.0),
-                "aspect": (0.9, 1.1),
-                "crop": (512, 1024),  # height, width
-                "flip": 0.5,
-                "legacy_angle": False,  # as in the original, directions of exactly 0 and 180 degrees are not mirrored
-                "brightness": 10,
-                "contrast": (0.5, 1.5),
-                "saturation": (0.5, 1.5),
-                "hue": 18.0,  # degrees
-                "blur": (0.1, 2.0),  # sigma in pixels
-                "rotate": 10.0,  # degrees
-                "collate": {
-                    "mode": "fix_size",  # or multi_size
-                    "size": (),  # that of the crop
-                    "sizes": (),  # for multi_size
-                    "align": "only_pad",  # only_scale, scale_and_pad
-                    "place": "random",  # pad_right_down, pad_left_up, pad_center, pad_border
-                    "stride": 1,
-                },
-                "on_device": False,  # resample there; the host only decodes
-            },
-            "loss": {
-                "name": "aux_ce",  # ce, ohem, rmi, each also with aux_; segfix, ce2p
-                "class_weights": (),
-                "aux_weight": 0.4,
-                "out_weight": 1.0,
-                "ohem_threshold": 0.9,
-                "ohem_min_kept": 100_000,
-                "rmi": {
-                    "radius": 3,
-                    "pool": "max",
-                    "pool_size": 3,
-                    "balance": 0.5,
-                    "complementary": True,
-                    "weight": 1.0,
-                },
-                "segfix": {
-                    "min_distance": 0,  # from a class boundary, in pixels, between which a pixel is of the boundary
-                    "max_distance": 5,
-                    "mask_threshold": 0.5,
-                    "mask_weight": 1.0,
-                    "direction_weight": 1.0,
-                    "align_axis": False,
-                },
-                "ce2p": {"edge_weight": 1.0, "parsing_weight": 1.0},
-                "scope": "global",  # or replica: the mean of the losses of equal parts of the batch, as on several GPUs
-                "replicas": 4,  # so many parts: the GPUs of a published recipe
-            },
-            "optimizer": {
-                "name": "sgd",  # sgd, adam, adamw
-                "learning_rate": 0.01,
-                "momentum": 0.9,
-                "nesterov": False,
-                "betas": (0.9, 0.999),  # of adam and adamw
-                "epsilon": 1e-8,
-                "weight_decay": 5e-4,
-                "decay_norms_and_biases": True,
-                "head_multiplier": 1.0,  # of the learning rate, for all but the backbone
-                "freeze": (),  # beginnings of the names of parameters that stay: ("backbone.conv1", "backbone.layer1")
-                "clip_norm": 0.0,  # the largest norm of all gradients together; 0 for any
-            },
-            "schedule": {
-                "name": "poly",  # cosine, step, multistep, constant, plateau, swa_poly, swa_cosine
-                "power": 0.9,  # of poly
-                "gamma": 0.1,  # of step and multistep
-                "step_size": 30_000,
-                "milestones": (),
-                # after so many validations without a better score; threshold: the share by which it must be better
-                "plateau": {"factor": 0.1, "patience": 10, "threshold": 1e-4, "cooldown": 0, "min_factor": 0.0},
-                # ((k + 1) / steps)^power, or 0 with freeze, of all, backbone or kernels
-                "warmup": {"steps": 0, "power": 1.0, "freeze": False, "of": "all"},
-            },
-            "train": {
-                "batch_size": 8,  # over all devices
-                "steps": 80_000,
-                "accumulate": 1,  # parts into which a batch is divided, one after the other
-                "ema": 0.0,  # decay of an average of the weights, which is then validated; 0 for none
-                "frozen_norm": "",  # backbone or all: batch norms that keep their statistics
-                "recompute": False,  # less memory: activations of the backbone are computed again in the backward pass
-                "log_every": 10,
-                "eval_every": 1000,
-                "save_every": 1000,
-                "log_images": 4,  # validation images whose prediction is logged
-            },
-            "eval": dict(DEFAULTS),  # openseg_jax/evaluation/inference.py
-            "mesh": {
-                "spatial": 1,  # devices that share the rows of an image; the others share the batch
-                "shard_optimizer": False,  # momenta and averages in parts, one on each device of the batch
-            },
-        }
-    )
+
+    default: str
+    options: tuple[str, ...] = ()
+    names: tuple[str, ...] = tuple(models.MODELS)
+    what: str = "model"
 
 
-def _model_options(model: str) -> dict:
-    options = models.default_options(model)
-    kinds = {"multi_grid": tuple}  # of options that are None unless given; the others are numbers
+@dataclasses.dataclass(frozen=True)
+class Argument:
+    """What a user wrote after the colon. `"ohem" in argument` tells whether an option is there.
+
+    Attributes:
+        name: A named model, or what else comes first.
+        backbone: A backbone other than the model's own, or "".
+        options: The options.
+    """
+
+    name: str
+    backbone: str
+    options: frozenset[str]
+
+    def __contains__(self, option: str) -> bool:
+        return option in self.options
+
+
+def parse_argument(text: str, takes: Takes) -> Argument:
+    """Parses the argument of a recipe. Raises InputError with all that is wrong."""
+    name, *words = [word.strip() for word in (text or takes.default).split(",")]
+    backbones = [word for word in words if word in models.BACKBONES]
+    options = frozenset(words) - {*backbones}
+    faults = [] if name in takes.names else [_unknown(takes.what, name, takes.names)]
+    shown = (*takes.options, "the names of backbones")
+    faults += [
+        _unknown("option", word, shown, models.BACKBONES) for word in words if word not in (*takes.options, *backbones)
+    ]
+    exclusive = [backbones, *([option for option in group if option in options] for group in _EXCLUSIVE)]
+    faults += [f"the options {' and '.join(group)} exclude each other" for group in exclusive if len(group) > 1]
+    if faults:
+        raise InputError("; ".join(faults))
+    return Argument(name, "".join(backbones), options)
+
+
+def _unknown(what: str, name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
+    close = difflib.get_close_matches(name, (*known, *others), n=1)
+    return f"unknown {what} {name!r}; there are {', '.join(known)}" + f" (did you mean {close[0]}?)" * bool(close)
+
+
+def loss_for(model: str, option: str = "") -> str:
+    """Returns the loss for a named model.
+
+    Args:
+        model: A named model. Nets with an auxiliary output are trained on both outputs.
+        option: "ohem", "rmi" or "".
+
+    Raises:
+        InputError: If there is no such loss for the outputs of the model.
+    """
+    outputs = " ".join(sorted(outputs_of(model)))
+    if (outputs, option) not in _BY_OUTPUTS:
+        raise InputError(
+            f"the option {option} is for nets with the outputs out or aux and out, but {model} has "
+            f"{', '.join(outputs.split())} and is trained with the loss {_BY_OUTPUTS[outputs, '']}: leave {option} out"
+        )
+    return _BY_OUTPUTS[outputs, option]
+
+
+def base(model: str, backbone: str = "") -> ConfigDict:
+    """Returns a config with every field: a named model, the options that it has, and the loss that it takes."""
+    config = ConfigDict(Config().to_dict())
+    config.model.update({"name": model, "backbone": backbone, "options": _options(model)})
+    config.loss.name = loss_for(model)
+    config.data.maps = LOSSES[config.loss.name].needs
+    return config
+
+
+def _options(model: str) -> dict:
+    """The options of a model. For those that are None unless given, `ConfigDict` needs the type."""
+    hints, defaults = options_of(model), models.default_options(model)
     return {
-        name: config_dict.placeholder(kinds.get(name, int)) if value is None else value
-        for name, value in options.items()
+        name: config_dict.placeholder(tuple if "tuple" in str(hints[name].hint) else int) if value is None else value
+        for name, value in defaults.items()
     }
 
 
-def start(argument: str, default: str, known: tuple[str, ...] = ()) -> tuple[ConfigDict, set[str]]:
-    """The config of "MODEL[,OPTION...]", with the original's norm, loss and normalisation, and the options.
-
-    Of the options, one that is the name of a backbone takes that backbone. `v17` is known everywhere: the recipe of
-    the original's branch pytorch-1.7, whose norm is plain batch norm, in place of that of branch master.
-    """
-    model, *options = (argument or default).split(",")
-    backbones = [option for option in options if option in models.BACKBONES]
-    options = {option for option in options if option not in models.BACKBONES}
-    known = ("v17", *known)
-    for option in options - set(known):
-        raise ValueError(f"unknown option {option!r}; there are {', '.join(known)}, and the names of backbones")
-    config = base(model)
-    config.model.backbone = backbones[0] if backbones else ""
-    config.model.norm = "batch_norm" if "v17" in options else "inplace_abn"
-    config.normalization.update(normalization_for(config.model.backbone or models.MODELS[model].backbone))
-    config.loss.name = loss_for(model)
-    config.loss.update({"scope": "replica", "replicas": 4})
-    if "ohem" in options:
-        config.loss.name = config.loss.name.replace("ce", "ohem")
-    if "rmi" in options:
-        config.loss.name = config.loss.name.replace("ce", "rmi")
-    return config, options
+def of_original(model: str, argument: Argument) -> ConfigDict:
+    """Returns the config of a model with the original's norm, loss and normalisation."""
+    config = base(model, argument.backbone)
+    config.model.norm = "batch_norm" if "v17" in argument else "inplace_abn"
+    config.normalization.update(normalization_for(argument.backbone or models.MODELS[model].backbone))
+    losses = [option for option in ("ohem", "rmi") if option in argument]
+    config.loss.update({"name": loss_for(model, *losses), "scope": "replica", "replicas": 4})
+    return config
 
 
 def normalization_for(backbone: str) -> dict:
-    """Of the original's checkpoints: ImageNet's on HRNet, on ResNets the mean of Caffe's nets, both on BGR pixels."""
+    """Returns what the original's checkpoints were trained with, both on BGR pixels.
+
+    That is the mean of ImageNet for HRNets and wide ResNets, and the mean of Caffe's nets for others.
+    """
     if "hrnet" in backbone or "wide" in backbone:
         return {}
     return {"divisor": 1.0, "mean": (102.9801, 115.9465, 122.7717), "std": (1.0, 1.0, 1.0)}
@@ -189,21 +161,14 @@ def normalization_for(backbone: str) -> dict:
 RESIZED = ("random_flip", "resize", "random_resize", "random_crop", "random_brightness")
 
 
-def of_scenes(
-    argument: str,
-    default: str,
-    classes: str,
-    *,
-    learning_rate: float,
-    head_multiplier: float,
-    steps: int,
-    eval_every: int,
-) -> tuple[ConfigDict, set[str]]:
-    """`start`, and what ADE20K, PASCAL-Context and COCO-Stuff have in common: shorter side 520, crops of 520x520.
+SCENES = ("v17", "ohem", "rmi", "eight_gpus")
 
-    Of the options, `eight_gpus` is for the recipes of branch pytorch-1.7 that ran on as many.
-    """
-    config, options = start(argument, default, ("ohem", "rmi", "eight_gpus"))
+
+def of_scenes(
+    options: Argument, classes: str, *, learning_rate: float, head_multiplier: float, steps: int, eval_every: int
+) -> ConfigDict:
+    """Returns what ADE20K, PASCAL-Context and COCO-Stuff have in common: shorter side 520, crops of 520x520."""
+    config = of_original(options.name, options)
     config.data.classes = classes
     config.data.workers = 8
     config.augment.chain = RESIZED
@@ -215,11 +180,4 @@ def of_scenes(
     config.train.eval_every = config.train.save_every = eval_every
     if "eight_gpus" in options:
         config.loss.replicas = 8
-    return config, options
-
-
-def loss_for(model: str) -> str:
-    """Nets with an auxiliary output, all but HRNet with an FCN head, are trained on both."""
-    if model.startswith(("ce2p", "segfix")):
-        return model.partition("_")[0]
-    return "ce" if model.startswith("hrnet_w") and "ocr" not in model else "aux_ce"
+    return config

@@ -1,18 +1,21 @@
 """Your own images and masks: ROOT/train/image, ROOT/train/label, ROOT/val/image, ROOT/val/label.
 
-    python -m openseg_jax.data check ROOT
-    python train.py --config=configs/folder.py:hrnet_w18_ocr --workdir=DIR --config.data.root=ROOT
+    openseg data check ROOT
+    openseg train --config=folder:hrnet_w18_ocr --workdir=DIR --config.data.root=ROOT
 
+In a checkout, `python train.py --config=configs/folder.py:hrnet_w18_ocr` does the same.
 ROOT/classes.yaml or classes.json lists the classes; another file or a benchmark's table is given by
 --config.data.classes. docs/your-data.md goes through all of it.
 """
 
-from openseg_jax.recipes.common import base, loss_for
+from openseg_jax.recipes.common import Takes, base, parse_argument
+
+TAKES = Takes("hrnet_w18_ocr")
 
 
-def get_config(model: str = "hrnet_w18_ocr"):
-    config = base(model)
-    config.loss.name = loss_for(model)
+def get_config(argument: str = ""):
+    options = parse_argument(argument, TAKES)
+    config = base(options.name, options.backbone)
     config.augment.crop = (512, 512)
     config.train.steps = 10_000
     return config

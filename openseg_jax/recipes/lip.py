@@ -1,18 +1,22 @@
 """LIP, 20 classes of human parsing: the original's recipes, on images resized to 473x473.
 
-    python train.py --config=configs/lip.py:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
+    openseg train --config=lip:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
+In a checkout, `python train.py --config=configs/lip.py:hrnet_w48_ocr` does the same.
 Options: `rmi`; `v17`; `eight_gpus`, the recipe from the ImageNet weights of PaddleClas; a backbone. `ce2p_asp_ocrnet`,
-`ce2p_ocrnet` and `ce2p_ideal_ocrnet` learn edges too, from SPLIT/edge, or with --config.data.maps="()" from the labels.
+`ce2p_ocrnet` and `ce2p_ideal_ocrnet` learn edges, too, from SPLIT/edge or, with --config.data.maps="()", labels.
 Published, on val, flipped and averaged: hrnet_w48_ocr 56.72; hrnet_w48_ocr,v17,eight_gpus 57.87.
 """
 
-from openseg_jax.recipes.common import RESIZED, start
+from openseg_jax.recipes.common import RESIZED, Takes, of_original, parse_argument
+
+TAKES = Takes("hrnet_w48_ocr", ("v17", "rmi", "eight_gpus"))
 
 
-def get_config(argument: str = "hrnet_w48_ocr"):
-    config, options = start(argument, "hrnet_w48_ocr", ("rmi", "eight_gpus"))
+def get_config(argument: str = ""):
+    options = parse_argument(argument, TAKES)
+    config = of_original(options.name, options)
     config.data.classes = "lip"
     config.data.workers = 8
     config.augment.chain = RESIZED

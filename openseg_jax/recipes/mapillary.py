@@ -1,16 +1,21 @@
 """Mapillary Vistas 1.1, 65 classes: what the original's best Cityscapes nets were trained on first.
 
-    python train.py --config=configs/mapillary.py:hrnet_w48_ocr_b --workdir=DIR --config.data.root=PATH \\
+    openseg train --config=mapillary:hrnet_w48_ocr_b --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
+In a checkout, `python train.py --config=configs/mapillary.py:hrnet_w48_ocr_b` does the same.
+Options: `ohem`; `v17`; a backbone.
 Published, on val: hrnet_w48_ocr_b 50.8. docs/recipes.md goes on to Cityscapes from here.
 """
 
-from openseg_jax.recipes.common import start
+from openseg_jax.recipes.common import Takes, of_original, parse_argument
+
+TAKES = Takes("hrnet_w48_ocr_b", ("v17", "ohem"))
 
 
-def get_config(argument: str = "hrnet_w48_ocr_b"):
-    config, _ = start(argument, "hrnet_w48_ocr_b", ("ohem",))
+def get_config(argument: str = ""):
+    options = parse_argument(argument, TAKES)
+    config = of_original(options.name, options)
     config.data.classes = "mapillary"
     config.data.workers = 8
     config.augment.chain = ("resize", "random_resize", "random_crop", "random_flip", "random_brightness")

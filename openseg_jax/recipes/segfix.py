@@ -1,28 +1,29 @@
-"""SegFix, which learns where boundaries are and which way leads off them: the original's recipes.
+"""SegFix, which learns where boundaries are and which direction leads off them: the original's recipes.
 
-    python train.py --config=configs/segfix.py:cityscapes,hrnet2x_w20 --workdir=DIR --config.data.root=PATH
+    openseg train --config=segfix:cityscapes,hrnet2x_w20 --workdir=DIR --config.data.root=PATH
 
+In a checkout, `python train.py --config=configs/segfix.py:cityscapes,hrnet2x_w20` does the same.
 The first word is the data set: cityscapes, ade20k, camvid or folder. Options: a backbone, such as hrnet_w18, hrnet_w32,
 hrnet_w48 (if none is given) or hrnet2x_w20; `instance` for boundaries of instances; `trainval`; `ade20k_too` for
-Cityscapes and ADE20K together, whose root is --config.data.extra; `v17`; `small` for pictures like CamVid's on a CPU
+Cityscapes and ADE20K together, whose root is --config.data.extra; `v17`; `small` for images like CamVid's on a CPU
 (docs/segfix.md). Distances and directions are computed from the labels, or, with `instance`, from SPLIT/instance;
 --config.data.offset_folder=offset_gt/dt_offset reads the original's files.
 """
 
-from openseg_jax.recipes.common import start
+from openseg_jax.errors import InputError
+from openseg_jax.recipes.common import Takes, of_original, parse_argument
 
 CLASSES = {"cityscapes": "cityscapes", "ade20k": "ade20k", "camvid": "camvid", "folder": ""}
+TAKES = Takes("cityscapes", ("v17", "instance", "trainval", "ade20k_too", "small"), tuple(CLASSES), "data set")
 
 
-def get_config(argument: str = "cityscapes"):
-    name, *options = argument.split(",")
-    options = [option.replace("_w", "") if option.startswith("hrnet") else option for option in options]
-    if name not in CLASSES:
-        raise ValueError(f"the data set of configs/segfix.py is one of {', '.join(CLASSES)}, found {name!r}")
-    known = ("instance", "trainval", "ade20k_too", "small")
-    config, options = start(",".join(["segfix_hrnet", *options]), "segfix_hrnet", known)
+def get_config(argument: str = ""):
+    options = parse_argument(argument.replace("hrnet_w", "hrnet").replace("hrnet2x_w", "hrnet2x"), TAKES)
+    name = options.name
+    if "ade20k_too" in options and name != "cityscapes":
+        raise InputError(f"the option ade20k_too is for cityscapes, found {name}")
+    config = of_original("segfix_hrnet", options)
     config.data.classes = CLASSES[name]
-    config.data.maps = ("offset",)
     config.data.workers = 8
     config.augment.chain = ("random_crop", "random_flip", "random_brightness")
     if name == "ade20k":

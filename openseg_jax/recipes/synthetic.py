@@ -1,18 +1,21 @@
 """The synthetic textures, made in memory: `make demo`, and the first thing to try. No download.
 
-python train.py --config=configs/synthetic.py --workdir=runs/demo
+    openseg train --config=synthetic --workdir=runs/demo
+
+In a checkout, `python train.py --config=configs/synthetic.py` does the same.
 """
 
-from openseg_jax.recipes.common import base, loss_for
+from openseg_jax.recipes.common import Takes, base, parse_argument
+
+TAKES = Takes("hrnet_w18_small_v1_ocr")
 
 
-def get_config(model: str = "hrnet_w18_small_v1_ocr"):
-    config = base(model)
+def get_config(argument: str = ""):
+    options = parse_argument(argument, TAKES)
+    config = base(options.name, options.backbone)
     config.model.options.update({"width": 8, "blocks": 1, "layer1_width": 16})
     config.model.options.update({"channels": 64, "key_channels": 32, "aux_channels": 32})
     config.data.source = "synthetic"
-    config.data.synthetic = {"size": (128, 160), "train_count": 2000, "val_count": 64}
-    config.loss.name = loss_for(model)
     config.augment.crop = (80, 112)
     config.augment.scale = (0.75, 1.5)
     config.optimizer.learning_rate = 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import jax
@@ -14,34 +15,51 @@ from openseg_jax.training.schedules import swa_parts
 
 
 def ema_after(average: dict, variables: dict, decay: float) -> dict:
-    """decay * average + (1 - decay) * variables, of parameters and statistics."""
+    """Returns decay * average + (1 - decay) * variables, for parameters and statistics."""
     return jax.tree.map(lambda a, v: (decay * a + (1 - decay) * v).astype(v.dtype), average, variables)
 
 
-def swa_after(average: dict, params: dict, updates: jax.Array, steps: int) -> dict:
-    """The running mean {"params", "count"} of the snapshots, after so many updates of `steps`."""
-    start, cycle = swa_parts(steps)
-    is_snapshot = (updates > start) & (((updates - start) % cycle == 0) | (updates == steps))
-    weight = jnp.where(is_snapshot, 1 / (average["count"] + 1), 0)
-    mean = jax.tree.map(lambda a, p: (a + weight * (p - a)).astype(p.dtype), average["params"], params)
-    return {"params": mean, "count": average["count"] + is_snapshot}
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SwaAverage:
+    """The running mean of the snapshots of the parameters, and their number, int32 ()."""
+
+    params: dict
+    count: jax.Array | int
+
+    @classmethod
+    def start(cls, params: dict) -> SwaAverage:
+        return cls(jax.tree.map(jnp.zeros_like, params), 0)
+
+    def after(self, params: dict, updates: jax.Array, steps: int) -> SwaAverage:
+        """Returns the mean after `updates` of `steps` updates, the last of which gave `params`."""
+        start, cycle = swa_parts(steps)
+        is_snapshot = (updates > start) & (((updates - start) % cycle == 0) | (updates == steps))
+        weight = jnp.where(is_snapshot, 1 / (self.count + 1), 0)
+        mean = jax.tree.map(lambda a, p: (a + weight * (p - a)).astype(p.dtype), self.params, params)
+        return SwaAverage(mean, self.count + is_snapshot)
 
 
 def batch_statistics(
     model: models.Segmentor, params: dict, batches: Iterator[dict], count: int, normalization: Normalization
 ) -> dict:
-    """The batch statistics of given parameters: the mean over `count` batches of their means and unbiased variances.
+    """Returns the batch statistics of averaged parameters, which no training step has computed.
 
-    What averaged weights need, whose own statistics nothing has seen. Batches must be of one size.
+    Args:
+        model: The net.
+        params: Its parameters.
+        batches: Training batches on the device, all of one size.
+        count: The number of batches over whose means and unbiased variances the statistics are means.
+        normalization: How images are normalised.
     """
 
     @jax.jit
     def add(total, batch):
         images = normalize(batch["image"], batch["box"], normalization)
-        told = to_labels(batch["label"]) if model.head.needs_labels else None
+        labels = to_labels(batch["label"]) if model.head.needs_labels else None
         zeros = jax.tree.map(jnp.zeros_like, total)  # a tenth of the batch's statistics is added to the running ones
         _, found = models.apply(
-            model, {"params": params, "batch_stats": zeros}, images, train=True, labels=told, upsample=False
+            model, {"params": params, "batch_stats": zeros}, images, train=True, labels=labels, upsample=False
         )
         return jax.tree.map(lambda t, f: t + f / (0.1 * count), total, found)
 

@@ -1,4 +1,4 @@
-"""What a run would be, without running it: `python train.py --config=... --workdir=DIR --dry_run`."""
+"""Shows what a run would be, without running it: `openseg train --config=... --workdir=DIR --dry_run`."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import yaml
-from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
 from openseg_jax import models, plots, sharding, visualize
+from openseg_jax.config import Config, typed
 from openseg_jax.data.images import write_image
 from openseg_jax.data.pipeline import train_batches
+from openseg_jax.files import write_bytes, write_text
 from openseg_jax.training.optimizer import GROUPS, Optimizer
 from openseg_jax.training.pretrained import with_pretrained
 from openseg_jax.training.setup import Run, make_run
 
 
-def dry_run(config: ConfigDict, workdir: str | Path) -> None:
+def dry_run(config: Config, workdir: str | Path) -> None:
     """Prints the config, the model, the parameter groups and a memory estimate.
 
-    Writes config.json, schedule.png and batch.jpg (the first training batch, with its labels) into workdir/dry_run.
-    Nothing is compiled but what the batch takes.
+    It writes config.json, schedule.png and batch.jpg (the first training batch with its labels) into workdir/dry_run,
+    and compiles nothing but what the batch needs.
+
+    Raises:
+        InputError: The config, the data and the devices do not fit each other.
     """
-    run, folder, console = make_run(config), Path(workdir).expanduser() / "dry_run", Console(soft_wrap=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    resolved = config.to_json_best_effort(indent=2)
+    config, folder, console = typed(config), Path(workdir).expanduser() / "dry_run", Console(soft_wrap=True)
+    run = make_run(config)
+    resolved = json.dumps(config.to_dict(), indent=2)
     console.print(yaml.safe_dump(json.loads(resolved), sort_keys=False), markup=False, highlight=False)
-    (folder / "config.json").write_text(resolved + "\n")
+    write_text(folder / "config.json", resolved + "\n")
     _print_model(run, console)
-    _print_groups(run.optimizer, models.shapes(run.model)["params"], console)
-    (folder / "schedule.png").write_bytes(plots.curves(_rates(run.optimizer), "learning rate"))
+    _print_groups(run.step.optimizer, models.shapes(run.model)["params"], console)
+    write_bytes(folder / "schedule.png", plots.curves(_rates(run.step.optimizer), "learning rate"))
     batch = next(train_batches(run.samples, workers=0, process=(jax.process_index(), jax.process_count())))
     batch = {key: np.asarray(value) for key, value in run.prepare(sharding.put_batch(run.mesh, batch)).items()}
-    write_image(folder / "batch.jpg", _pictures(run, batch))
+    write_image(folder / "batch.jpg", _examples(run, batch))
     _print_memory(run, batch, console)
     if config.pretrained.checkpoint:
         console.print(with_pretrained(models.init(run.model, config.seed), run.model, config.pretrained)[1])
@@ -56,18 +60,18 @@ def _print_model(run: Run, console: Console) -> None:
     table.add_section()
     table.add_row("all", f"{_count(shapes['params']):,}", str(len(jax.tree.leaves(shapes["params"]))))
     console.print(table)
-    sources = f"{len(run.train_source)} training and {len(run.val_source)} validation samples of {run.classes.title}"
+    sources = f"{len(run.train_source)} training and {len(run.validation)} validation samples of {run.classes.title}"
     console.print(f"{sources}; devices: {dict(run.mesh.shape)}")
 
 
 def _print_groups(optimizer: Optimizer, params: dict, console: Console) -> None:
-    table = Table("group", "parameters", "first rate", "weight decay", title=f"optimizer {optimizer.config.name}")
+    table = Table("group", "parameters", "first rate", "weight decay", title=f"optimizer {optimizer.settings.name}")
     counts = dict.fromkeys((*GROUPS, None), 0)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         counts[optimizer.group(path)] += leaf.size
     rates = optimizer.rates(0)
     for group in GROUPS:
-        decays = optimizer.config.weight_decay if group.kernels or optimizer.config.decay_norms_and_biases else 0.0
+        decays = optimizer.settings.weight_decay if group.kernels or optimizer.settings.decay_norms_and_biases else 0.0
         name = f"{group.part}, {'kernels' if group.kernels else 'norms and biases'}"
         table.add_row(name, f"{counts[group]:,}", f"{float(rates[group]):.3g}", f"{decays:g}")
     if counts[None]:
@@ -76,14 +80,14 @@ def _print_groups(optimizer: Optimizer, params: dict, console: Console) -> None:
 
 
 def _rates(optimizer: Optimizer) -> dict[str, list[tuple[int, float]]]:
-    """Of backbone and head, at 400 steps."""
+    """Returns (step, rate) of backbone and head at 400 steps."""
     steps = np.unique(np.linspace(0, optimizer.steps - 1, 400).astype(int))
     rates = jax.vmap(optimizer.rates)(jnp.asarray(steps))
     return {group.part: list(zip(steps, np.asarray(rates[group]), strict=True)) for group in GROUPS if group.kernels}
 
 
-def _pictures(run: Run, batch: dict, most: int = 8) -> np.ndarray:
-    """The first samples of a batch, each beside its label."""
+def _examples(run: Run, batch: dict, most: int = 8) -> np.ndarray:
+    """Returns the first images of a batch, each beside its label map."""
     rows = []
     for image, label in zip(batch["image"][:most], batch["label"][:most], strict=True):
         pair = visualize.side_by_side(image, visualize.overlay(image, label, run.classes))
@@ -94,7 +98,7 @@ def _pictures(run: Run, batch: dict, most: int = 8) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes on one device. kept: what lies between the forward and the backward pass."""
+    """Bytes on one device; `kept` is what the forward pass keeps for the backward pass."""
 
     state: int
     gradients: int
@@ -106,15 +110,13 @@ class Memory:
 
 
 def estimate_memory(run: Run, batch: dict) -> Memory:
-    """From shapes alone: the state, its gradients, and every array that the backward pass reads.
+    """Estimates, from shapes alone, the state, its gradients, and every array that the backward pass reads.
 
-    What XLA needs in passing comes on top, and what it computes again instead of keeping is less.
+    XLA's temporaries come on top, and what XLA computes again instead of keeping it takes less.
     """
     variables = models.shapes(run.model)
-    shapes = {key: jax.ShapeDtypeStruct(value.shape, value.dtype) for key, value in batch.items()}
-    step, config = run.step, run.config
-    rows = {key: jax.ShapeDtypeStruct((x.shape[0] // config.train.accumulate, *x.shape[1:]), x.dtype)
-            for key, x in shapes.items()}  # fmt: skip
+    step, parts = run.step, run.config.train.accumulate
+    rows = {key: jax.ShapeDtypeStruct((len(x) // parts, *x.shape[1:]), x.dtype) for key, x in batch.items()}
 
     def backward(params, batch_stats, batch):
         loss = lambda p: step.compute_loss(p, batch_stats, batch, jax.random.key(0), 1.0)  # noqa: E731

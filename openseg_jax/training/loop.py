@@ -1,193 +1,165 @@
-"""The training loop: from a config and a folder to a trained checkpoint."""
+"""The training loop: a config and a folder in, a trained checkpoint out."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import signal
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
-from ml_collections import ConfigDict
 
 from openseg_jax import models, sharding
 from openseg_jax.checkpoints import Checkpoints, Metadata
+from openseg_jax.config import Config, typed
 from openseg_jax.data.pipeline import train_batches
-from openseg_jax.errors import InputError, RunError
+from openseg_jax.errors import InputError
 from openseg_jax.training.averaging import batch_statistics
 from openseg_jax.training.pretrained import with_pretrained
 from openseg_jax.training.profiling import Profiler
-from openseg_jax.training.reporting import Reporter
-from openseg_jax.training.schedules import after_validation
+from openseg_jax.training.run_log import RunLog
 from openseg_jax.training.setup import Run, make_run
-from openseg_jax.training.step import make_state
+from openseg_jax.training.state import TrainState
 
 
-def train(config: ConfigDict, workdir: str | Path, profile_steps: tuple[int, int] | None = None) -> dict[str, float]:
-    """Trains, or continues an earlier run in `workdir`; returns the scores of the last validation.
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """The scores of the last validation of this process, {} before the first, and the best main score of the run."""
 
-    In workdir: latest/ (what continuing takes), best/ (the net with the best validation score), metrics.jsonl and .csv,
-    events/ (TensorBoard), config.json, report.html. SIGTERM saves and returns. profile_steps: first and last step of a
-    profile, in workdir/profile. Raises RunError if the loss becomes NaN, or if a checkpoint cannot be written.
+    scores: dict[str, float]
+    best: float
+
+
+def train(config: Config, workdir: str | Path, profile_steps: tuple[int, int] | None = None) -> dict[str, float]:
+    """Trains a net, or continues an earlier run in `workdir`.
+
+    The folder gets latest/ (from which a run continues), best/ (the net with the best validation score), metrics.jsonl
+    and metrics.csv, events/ (TensorBoard), config.json, validation.json, overlay/ and report.html. On SIGTERM the run
+    saves and returns.
+
+    Args:
+        config: What to train, as a Config, a ConfigDict or a dict.
+        workdir: The folder of the run.
+        profile_steps: The first and the last step to profile, into workdir/profile.
+
+    Returns:
+        The scores of the last validation, {} if there was none.
+
+    Raises:
+        InputError: The config, the data, the devices or the folder do not fit each other.
+        RunError: The loss became NaN, or a checkpoint could not be written.
     """
-    workdir = Path(workdir).expanduser()
-    run = make_run(config)
-    train_step, evaluator, steps = run.step, run.evaluator, config.train.steps
-
-    # --- the state: new, or from where an earlier run stopped ---
+    config, workdir = typed(config), Path(workdir).expanduser()
+    run, settings = make_run(config), config.train
     latest, best = Checkpoints(workdir / "latest"), Checkpoints(workdir / "best")
-    state, metadata, origin = _start(run, latest)
-    best_score, first_step = metadata.get("best_score", -1.0), int(state["step"])
-    batches = train_batches(
-        run.samples,
-        start_step=first_step,
-        workers=config.data.workers,
-        process=(jax.process_index(), jax.process_count()),
-    )
-    reporter = _reporter(run, workdir, first_step)
-    if origin:
-        reporter.console.print(origin)
-
-    def save(checkpoints: Checkpoints, variables: dict, rest: dict | None = None, **extra) -> None:
-        extra |= {"score": result.get(evaluator.main_score, math.nan), "best_score": best_score}
-        metadata = Metadata(
-            model=run.model.spec.to_dict(),
-            normalization=run.normalization,
-            classes=run.classes,
-            step=step,
-            config=config.to_dict(),
-            extra=extra | {"score_name": evaluator.main_score},
-        )
-        checkpoints.save(variables, metadata, rest)
-
-    def validate(state: dict) -> dict:
-        """Keeps the net if it is the best so far; returns the state, in which a plateau has its effect."""
-        nonlocal result, best_score
-        variables = state.get("ema", _variables(state))
-        with reporter.interrupted("validating"):
-            shown = config.train.log_images
-            found = evaluator.run(variables, on_prediction=reporter.keep_prediction, first=shown)
-        result = evaluator.summary(found)
-        reporter.validated(step, found)
-        score = result[evaluator.main_score]
-        if score > best_score:
-            best_score = score
-            save(best, variables)
-        if "plateau" not in state:
-            return state
-        after = after_validation(config.schedule.plateau, state["plateau"], score)
-        return state | {"plateau": sharding.put(train_step.shardings["plateau"], after)}
-
-    # --- the loop: nothing in it waits for the device, except that metrics are read one step late ---
-    result: dict[str, float] = {}
-    pending: list[tuple[int, dict[str, jax.Array]]] = []
-    step = first_step
-    profiler = Profiler(workdir / "profile", profile_steps, reporter.console)
-    with closing(reporter), closing(best), closing(latest), closing(profiler), _Sigterm() as sigterm:
-        if metadata.get("unvalidated"):
-            state = validate(state)
-        leaves = jax.tree.leaves(state)
+    state, known, origin = _start(run, latest)
+    first, standing = int(state.step), Standing({}, known.get("best_score", -1.0))
+    process = jax.process_index(), jax.process_count()
+    batches = train_batches(run.samples, start_step=first, workers=config.data.workers, process=process)
+    log = RunLog(workdir, first, config)
+    log.print(origin, run.warning)
+    profiler = Profiler(workdir / "profile", profile_steps, log.console)
+    with closing(log), closing(best), closing(latest), closing(profiler), _Sigterm() as sigterm:
+        if known.get("unvalidated"):
+            state, standing = _validate(run, state, standing, best, log)
+        leaves = run.step.pack(state)
         del state  # the first step consumes it
-        for step in range(first_step + 1, steps + 1):
+        # Nothing in this loop waits for the device: the log reads the metrics of a step after the next one has begun.
+        for step in range(first + 1, settings.steps + 1):
             profiler.before(step)
-            leaves, metrics = train_step(leaves, run.prepare(sharding.put_batch(run.mesh, next(batches))))
+            leaves, metrics = run.step(leaves, run.prepare(sharding.put_batch(run.mesh, next(batches))))
             profiler.after(step, metrics)
-            pending.append((step, metrics))
             asked = sigterm.asks(step)
-            due = step == steps or step % config.train.eval_every == 0
-            saving = asked or due or step % config.train.save_every == 0
-
-            if step == first_step + 1:
-                reporter.compiled(step, _mean(pending))
-                pending = []
-            elif saving or step % config.train.log_every == 0:
-                done, pending = (pending, []) if saving else (pending[:-1], pending[-1:])
-                if done:
-                    reporter.train(done[-1][0], _mean(done))
+            due = step == settings.steps or step % settings.eval_every == 0
+            saving = asked or due or step % settings.save_every == 0
+            log.step(step, metrics, up_to_now=saving)
             if not saving:
                 continue
-            state = train_step.unpack(leaves)
-            if step == steps and "swa" in state:
-                with reporter.interrupted("updating batch statistics"):
-                    state |= _averaged(run, state, batches)
+            state = run.step.unpack(leaves)
+            if step == settings.steps and state.swa is not None:
+                with log.pause("updating batch statistics"):
+                    state = _averaged(run, state, batches)
             if due and not asked:
-                state = validate(state)
-            rest = {part: value for part, value in state.items() if part not in ("params", "batch_stats")}
-            save(latest, _variables(state), rest, unvalidated=due and asked)
-            leaves = jax.tree.leaves(state)
+                state, standing = _validate(run, state, standing, best, log)
+            _save(latest, run, state, standing, unvalidated=due and asked)
+            leaves = run.step.pack(state)
             if asked:
-                reporter.console.print(f"asked to end: saved after step {step}; start again to continue")
+                log.print(f"asked to end: saved after step {step}; start again to continue")
                 break
-    return result
+    return standing.scores
 
 
-def _start(run: Run, checkpoints: Checkpoints) -> tuple[dict, dict, str]:
-    """State, what else is known of it, and where it is from: new, or of the newest checkpoint, whatever its devices."""
+def _start(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict, str]:
+    """Returns a new state, or that of the newest checkpoint on today's devices, its metadata, and where it is from."""
+    config = run.config
     if checkpoints.latest_step() is None:
-        variables, origin = with_pretrained(models.init(run.model, run.config.seed), run.model, run.config.pretrained)
-        return sharding.put(run.step.shardings, make_state(variables, run.optimizer, run.config)), {}, origin
+        variables, origin = with_pretrained(models.init(run.model, config.seed), run.model, config.pretrained)
+        return sharding.put(run.step.shardings, run.step.init(variables)), {}, origin
     metadata = checkpoints.read_metadata()
     if models.create(**metadata.model).spec != run.model.spec:
         raise InputError(
             f"{checkpoints.folder} holds a run of {metadata.model}, this config is of {run.model.spec.to_dict()}: "
             "take another --workdir, or delete the folder"
         )
-    rest = dict(run.step.shapes)
-    variables = {part: rest.pop(part) for part in ("params", "batch_stats")}
-    variables, rest, metadata = checkpoints.restore(variables, rest)
+    variables, training, metadata = checkpoints.restore(*run.step.shapes.to_parts())
     origin = f"continuing after step {metadata.step}, from {checkpoints.folder}"
-    return {**variables, **rest}, metadata.extra, origin
+    return TrainState.from_parts(variables, training), metadata.extra, origin
 
 
-def _averaged(run: Run, state: dict, batches) -> dict:
-    """The averaged weights in place of the last ones, with batch statistics of their own."""
-    params = state["swa"]["params"]
+def _validate(
+    run: Run, state: TrainState, standing: Standing, best: Checkpoints, log: RunLog
+) -> tuple[TrainState, Standing]:
+    """Scores the net and saves it if it is the best so far; returns the state with the plateau's new factor."""
+    averaged = state if state.ema is None else dataclasses.replace(state, **state.ema)
+    with log.pause("validating"):
+        found = run.validation.run(averaged.variables)
+    log.validated(int(state.step), found)
+    score = found.scores[run.validation.main_score]
+    is_best = score > standing.best
+    standing = Standing(found.scores, score if is_best else standing.best)
+    if is_best:
+        _save(best, run, averaged, standing, weights_only=True)
+    if state.plateau is not None:
+        plateau = state.plateau.after(score, run.config.schedule.plateau)
+        state = dataclasses.replace(state, plateau=sharding.put(run.step.shardings.plateau, plateau))
+    return state, standing
+
+
+def _save(
+    checkpoints: Checkpoints, run: Run, state: TrainState, standing: Standing, *, weights_only: bool = False, **extra
+) -> None:
+    name = run.validation.main_score
+    extra |= {"score": standing.scores.get(name, math.nan), "best_score": standing.best, "score_name": name}
+    metadata = Metadata(
+        model=run.model.spec.to_dict(),
+        normalization=run.normalization,
+        classes=run.classes,
+        step=int(state.step),
+        config=run.config.to_dict(),
+        extra=extra,
+    )
+    variables, training = state.to_parts()
+    checkpoints.save(variables, metadata, None if weights_only else training)
+
+
+def _averaged(run: Run, state: TrainState, batches: Iterator[dict]) -> TrainState:
+    """Returns the state with the averaged weights in place of the last ones, and batch statistics of their own."""
     count = -(-len(run.train_source) // run.config.train.batch_size)
     prepared = (run.prepare(sharding.put_batch(run.mesh, batch)) for batch in batches)
-    stats = batch_statistics(run.model, params, prepared, count, run.normalization)
-    placed = {part: run.step.shardings[part] for part in ("params", "batch_stats")}
-    return jax.device_put({"params": params, "batch_stats": stats}, placed)
-
-
-def _reporter(run: Run, workdir: Path, first_step: int) -> Reporter:
-    reporter = Reporter(workdir, first_step, run.config, run.val_source, run.classes, run.evaluator)
-    spatial, height = run.config.mesh.spatial, run.config.augment.crop[0]
-    if spatial > 1 and not sharding.splits_rows(run.mesh, height):
-        reporter.console.print(
-            f"mesh.spatial={spatial} brings nothing: crops are split from {spatial * sharding.MIN_ROWS} rows on"
-        )
-    return reporter
-
-
-def _variables(state: dict) -> dict:
-    return {part: state[part] for part in ("params", "batch_stats")}
-
-
-def _mean(pending: list[tuple[int, dict[str, jax.Array]]]) -> dict[str, float]:
-    """The mean of some steps' metrics; waits for the last of them. Of a step that was no number, none is kept."""
-    values = [jax.device_get(metrics) for _, metrics in pending]
-    for (step, _), value in zip(pending, values, strict=True):
-        for name, number in value.items():
-            if not math.isfinite(number):
-                raise RunError(
-                    f"the {name.replace('_', ' ')} became {number} at step {step}; the last checkpoint is from before: "
-                    "lower the learning rate, or look at the data of this step"
-                )
-    taken = [value for value in values if not value.get("skipped")] or values
-    mean = {name: float(np.mean([value[name] for value in taken])) for name in values[0]}
-    if "skipped" in mean:
-        mean["skipped"] = float(sum(value["skipped"] for value in values))
-    return mean
+    stats = batch_statistics(run.model, state.swa.params, prepared, count, run.normalization)
+    averaged = dataclasses.replace(state, params=state.swa.params, batch_stats=stats)
+    return jax.device_put(averaged, run.step.shardings)
 
 
 class _Sigterm:
-    """Whether the run was asked to end, so that the loop can save first.
+    """Notes a SIGTERM, so that the loop can save first.
 
-    Of several processes, of which each may be told at another step, JAX's preemption service finds a step that all of
-    them have yet to reach.
+    Several processes may each receive it at another step; JAX's preemption service finds a step that all of them have
+    yet to reach.
     """
 
     def __enter__(self):

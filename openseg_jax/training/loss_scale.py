@@ -1,10 +1,12 @@
-"""Dynamic loss scaling for float16, whose small gradients would be zero and whose large ones infinite.
+"""Dynamic loss scaling for float16, in which small gradients become zero and large ones infinite.
 
-With the rule of torch's GradScaler: twice the scale after 2000 good steps, half of it after one that is not finite, and
-is not taken. Of bfloat16 and float32 none of this is needed.
+The rule is that of torch's GradScaler: the scale doubles after 2000 good steps; after a step whose gradients are not
+finite it halves, and the step is not taken. bfloat16 and float32 need none of this.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +15,21 @@ import numpy as np
 FIRST, PATIENCE = 2.0**16, 2000
 
 
-def scale_state() -> dict[str, np.ndarray]:
-    return {"scale": np.float32(FIRST), "good": np.int32(0)}
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LossScale:
+    """The scale, float32 (), and the number of good steps since it last changed, int32 ()."""
 
+    scale: jax.Array | np.float32
+    good: jax.Array | np.int32
 
-def scale_after(state: dict, finite: jax.Array) -> dict:
-    """The state after a step whose gradients were finite, or not."""
-    good = jnp.where(finite, state["good"] + 1, 0)
-    grows = good == PATIENCE
-    factor = jnp.where(finite, jnp.where(grows, 2.0, 1.0), 0.5)
-    return {"scale": state["scale"] * factor, "good": jnp.where(grows, 0, good)}
+    @classmethod
+    def start(cls) -> LossScale:
+        return cls(np.float32(FIRST), np.int32(0))
+
+    def after(self, finite: jax.Array) -> LossScale:
+        """Returns the scale after a step whose gradients were finite, or not: bool ()."""
+        good = jnp.where(finite, self.good + 1, 0)
+        grows = good == PATIENCE
+        factor = jnp.where(finite, jnp.where(grows, 2.0, 1.0), 0.5)
+        return LossScale(self.scale * factor, jnp.where(grows, 0, good))

@@ -1,4 +1,4 @@
-"""Optimizers with the original's semantics: which way to go, and how far each group of parameters goes."""
+"""Optimizers with the original's semantics: the direction of a step, and the learning rate of each parameter group."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from openseg_jax.config import OptimizerSettings, ScheduleSettings
 from openseg_jax.errors import InputError
 from openseg_jax.training import schedules
 
 
 class Group(NamedTuple):
-    """Parameters that have a learning rate in common. part: "backbone" or "head". kernels: weights of convolutions."""
+    """Parameters that share a learning rate: the convolution kernels, or all others, of "backbone" or "head"."""
 
     part: str
     kernels: bool
@@ -25,33 +26,43 @@ GROUPS = tuple(Group(part, kernels) for part in ("backbone", "head") for kernels
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """config: the `optimizer` part of a training config; schedule: its `schedule` part; steps: all of them.
+    """Updates parameters as torch does: weight decay is added to the gradient (with adamw to the update), and the
+    learning rate is applied after the momentum.
 
-    As in torch, weight decay is added to the gradient (by adamw, to the update), and the learning rate comes after the
-    momentum. Raises InputError on names that are unknown.
+    Attributes:
+        settings: Which optimizer, and its numbers.
+        schedule: The schedule of the learning rate.
+        steps: The number of all updates.
     """
 
-    config: object
-    schedule: object
+    settings: OptimizerSettings
+    schedule: ScheduleSettings
     steps: int
 
-    def __post_init__(self):
-        if self.schedule.warmup.of not in ("all", "backbone", "kernels"):
-            raise InputError(
-                f'schedule.warmup.of must be "all", "backbone" or "kernels", found {self.schedule.warmup.of!r}'
-            )
-        schedules.make_factor(self.schedule, self.steps)
-        self._direction()
+    def init(self, params: dict) -> tuple:
+        """Returns the state of the optimizer.
 
-    def init(self, params: dict):
+        Raises:
+            InputError: `freeze` names something that is no parameter.
+        """
         self._check_frozen(params)
         return self._direction().init(params)
 
     def update(self, gradients: dict, opt_state, params: dict, count: jax.Array, factor: jax.Array | float = 1.0):
-        """(new parameters, new state). count: updates before this one; factor: of every learning rate."""
-        if self.config.clip_norm:
+        """Returns the new parameters and the new state.
+
+        Args:
+            gradients: The gradients, a tree like `params`.
+            opt_state: The state before.
+            params: The parameters before.
+            count: int (), the number of updates before this one.
+            factor: A factor of every learning rate.
+        """
+        if self.settings.clip_norm:
             norm = optax.tree.norm(gradients)
-            gradients = optax.tree.scale(self.config.clip_norm / jnp.maximum(norm, self.config.clip_norm), gradients)
+            gradients = optax.tree.scale(
+                self.settings.clip_norm / jnp.maximum(norm, self.settings.clip_norm), gradients
+            )
         direction, opt_state = self._direction().update(gradients, opt_state, params)
         rates = self.rates(count, factor)
 
@@ -62,52 +73,47 @@ class Optimizer:
         return jax.tree_util.tree_map_with_path(moved, params, direction), opt_state
 
     def rates(self, count, factor: jax.Array | float = 1.0) -> dict[Group, jax.Array]:
-        """The learning rate of each group for the update that follows `count` others."""
-        base = self.config.learning_rate * factor * schedules.make_factor(self.schedule, self.steps)(count)
+        """Returns the learning rate of each group for the update after `count` others."""
+        base = self.settings.learning_rate * factor * schedules.make_factor(self.schedule, self.steps)(count)
         warm, of = schedules.warmup(self.schedule.warmup, count), self.schedule.warmup.of
         result = {}
         for group in GROUPS:
-            rate = base if group.part == "backbone" else base * self.config.head_multiplier
+            rate = base if group.part == "backbone" else base * self.settings.head_multiplier
             warms = of == "all" or group.part == of or (of == "kernels" and group.kernels)
             result[group] = rate * warm if warms else rate
         return result
 
     def group(self, path) -> Group | None:
-        """Of a parameter, by its path in the tree of all; None if it is frozen."""
+        """Returns the group of the parameter at a path of the tree, None if it is frozen."""
         dotted = jax.tree_util.keystr(path, simple=True, separator=".")
-        if any(dotted == prefix or dotted.startswith(f"{prefix}.") for prefix in self.config.freeze):
+        if any(dotted == prefix or dotted.startswith(f"{prefix}.") for prefix in self.settings.freeze):
             return None
         return Group("backbone" if dotted.startswith("backbone.") else "head", dotted.endswith(".kernel"))
 
     def _check_frozen(self, params: dict) -> None:
-        paths = [jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in _leaves(params)]
-        for prefix in self.config.freeze:
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        paths = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+        for prefix in self.settings.freeze:
             if not any(path == prefix or path.startswith(f"{prefix}.") for path in paths):
                 raise InputError(f"optimizer.freeze names {prefix!r}, but no parameter begins so; one is {paths[0]}")
 
     def without_frozen(self, params: dict) -> dict:
-        """The same values, of which the frozen ones have no gradient."""
-        if not self.config.freeze:
+        """Returns the same parameters, of which the frozen ones pass no gradient on."""
+        if not self.settings.freeze:
             return params
         stop = jax.lax.stop_gradient
         return jax.tree_util.tree_map_with_path(lambda path, p: stop(p) if self.group(path) is None else p, params)
 
     def _direction(self) -> optax.GradientTransformation:
-        c = self.config
-        decay = optax.add_decayed_weights(c.weight_decay, mask=None if c.decay_norms_and_biases else self._kernels)
-        adam = optax.scale_by_adam(*c.betas, eps=c.epsilon)
+        s = self.settings
+        decay = optax.add_decayed_weights(s.weight_decay, mask=None if s.decay_norms_and_biases else self._kernels)
+        adam = optax.scale_by_adam(*s.betas, eps=s.epsilon)
         chains = {
-            "sgd": (decay, optax.trace(c.momentum, nesterov=c.nesterov)),
+            "sgd": (decay, optax.trace(s.momentum, nesterov=s.nesterov)),
             "adam": (decay, adam),
             "adamw": (adam, decay),
         }
-        if c.name not in chains:
-            raise InputError(f"unknown optimizer {c.name!r}; there are {', '.join(chains)}")
-        return optax.chain(*chains[c.name])
+        return optax.chain(*chains[s.name])
 
     def _kernels(self, params: dict):
         return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
-
-
-def _leaves(tree):
-    return jax.tree_util.tree_leaves_with_path(tree)

@@ -1,4 +1,4 @@
-"""Starting from the weights of another net: of a checkpoint folder, or of a PyTorch file."""
+"""Starts a run from the weights of another net, in a checkpoint folder or a PyTorch file."""
 
 from __future__ import annotations
 
@@ -7,36 +7,42 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from openseg_jax import models
+from openseg_jax import converters, models
 from openseg_jax.checkpoints import load
+from openseg_jax.config import PretrainedSettings
 from openseg_jax.errors import InputError
 
-PARTS = ("backbone", "all", "matching")
 
+def with_pretrained(variables: dict, model: models.Segmentor, settings: PretrainedSettings) -> tuple[dict, str]:
+    """Replaces variables by those of a checkpoint.
 
-def with_pretrained(variables: dict, model: models.Segmentor, config) -> tuple[dict, str]:
-    """The variables, of which those that a checkpoint has are replaced, and a sentence on what was.
+    Args:
+        variables: Fresh variables of the net.
+        model: The net.
+        settings: The checkpoint, and which parts to take: the "backbone"; "all", when the whole net must fit; or
+            "matching", every variable of the same name and shape, as for a net trained on other classes.
 
-    config: the `pretrained` part of a training config. parts: "backbone"; "all", when the whole net must fit; or
-    "matching", every variable of the same name and shape, as for a net trained on other classes.
+    Returns:
+        The variables, and a sentence that says what was replaced, "" without a checkpoint.
+
+    Raises:
+        InputError: The checkpoint cannot be read or does not fit the net.
     """
-    if not config.checkpoint:
+    if not settings.checkpoint:
         return variables, ""
-    if config.parts not in PARTS:
-        raise InputError(f'pretrained.parts must be "backbone", "all" or "matching", found {config.parts!r}')
-    path = Path(config.checkpoint).expanduser()
-    loaded, what = _from_pytorch(path, model, config.parts) if path.is_file() else _from_folder(path)
-    if config.parts == "matching":
+    path, parts = Path(settings.checkpoint).expanduser(), settings.parts
+    loaded, what = _from_pytorch(path, model, parts) if path.is_file() else _from_folder(path)
+    if parts == "matching":
         return _matching(variables, loaded, path)
-    if config.parts == "backbone":
+    if parts == "backbone":
         loaded = {name: variables[name] | {"backbone": tree["backbone"]} for name, tree in loaded.items()}
     shapes = [jax.tree.map(np.shape, tree) for tree in (loaded, variables)]
     if shapes[0] != shapes[1]:
         raise InputError(
-            f"{path} holds {what}, of which the {config.parts} does not fit {model.spec.to_dict()}; "
+            f"{path} holds {what}, of which the {parts} does not fit {model.spec.to_dict()}; "
             "pretrained.parts=matching takes what fits"
         )
-    return loaded, f"{'backbone' if config.parts == 'backbone' else 'all variables'} from {path}"
+    return loaded, f"{'backbone' if parts == 'backbone' else 'all variables'} from {path}"
 
 
 def _from_folder(path: Path) -> tuple[dict, str]:
@@ -45,13 +51,6 @@ def _from_folder(path: Path) -> tuple[dict, str]:
 
 
 def _from_pytorch(path: Path, model: models.Segmentor, parts: str) -> tuple[dict, str]:
-    try:
-        from openseg_jax import converters
-    except ImportError as error:
-        raise InputError(
-            f"reading the PyTorch file {path} needs torch (pip install torch); or import it elsewhere by "
-            "`python -m converters import` and give the folder"
-        ) from error
     state_dict, source = converters.read_checkpoint(path)
     state_dict = converters.normalise_keys(state_dict)
     found = converters.recognise(state_dict, source)
@@ -62,7 +61,7 @@ def _from_pytorch(path: Path, model: models.Segmentor, parts: str) -> tuple[dict
         options = {key: value for key, value in spec.options if key in known}
         wanted = models.create(spec.backbone, norm=norm, **options)
     elif found.name is None:
-        raise InputError(f"{path} is none of the models of openseg_jax; pretrained.parts=backbone may fit")
+        raise InputError(f"{path} holds none of the models of openseg_jax; pretrained.parts=backbone may fit")
     else:
         wanted = models.create(**found.create_arguments())
     return converters.import_state_dict(state_dict, wanted, found), str(found.name)

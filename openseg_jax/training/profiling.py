@@ -1,4 +1,4 @@
-"""A profile of a few steps: a trace to look at, and the operations that took most of the time."""
+"""A profile of a few steps: a trace to look at, and a table of the operations that took most of the time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from openseg_jax.errors import InputError
 
 
 def parse_steps(text: str | None) -> tuple[int, int] | None:
-    """ "10:15" -> (10, 15)."""
+    """Parses "10:15" into (10, 15).
+
+    Raises:
+        InputError: The text is something else.
+    """
     if not text:
         return None
     first, colon, last = text.partition(":")
@@ -23,7 +27,7 @@ def parse_steps(text: str | None) -> tuple[int, int] | None:
 
 
 class Profiler:
-    """Traces the steps from first to last, of (first, last); does nothing if there are none."""
+    """Traces the steps from the first to the last of `steps`; without steps it does nothing."""
 
     def __init__(self, folder: Path, steps: tuple[int, int] | None, console: Console):
         self._folder, self._console = folder, console
@@ -54,9 +58,9 @@ class Profiler:
 
 
 def top_operations(folder: Path) -> list[tuple[str, float, int]]:
-    """(name, nanoseconds, calls) of each operation on the devices of the newest trace in a folder, longest first.
+    """Returns (name, nanoseconds, calls) of each operation in the newest trace of a folder, longest first.
 
-    On a CPU, where there is no device of its own, those of XLA's threads.
+    These are the operations on the devices, or on a CPU, which has no device in traces, those of XLA's threads.
     """
     trace = max(folder.glob("plugins/profile/*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
     planes = list(jax.profiler.ProfileData.from_file(str(trace)).planes)

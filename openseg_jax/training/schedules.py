@@ -1,17 +1,18 @@
-"""Learning-rate schedules, as factors of the base rate: functions of the number of updates done before.
+"""Learning-rate schedules: factors of the base rate, as functions of the number of updates so far.
 
-The first update is made at factor(0), the last at factor(steps - 1), which none of them takes to zero.
+The first update uses factor(0) and the last factor(steps - 1), which no schedule takes to zero.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from openseg_jax.errors import InputError
+from openseg_jax.config import PlateauSettings, ScheduleSettings, WarmupSettings
 
 Factor = Callable[[jax.Array | int], jax.Array]
 
@@ -41,74 +42,84 @@ def constant() -> Factor:
 
 
 def swa_parts(steps: int) -> tuple[int, int]:
-    """The update after which weights are averaged, three quarters of all, and how many there are between snapshots."""
+    """Returns the update after which snapshots are taken (3/4 of all), and the updates between two of them."""
     start = int(0.75 * steps)
     return start, (steps - start) // 5 + 1
 
 
 def swa(steps: int, of: Callable[[int], Factor]) -> Factor:
-    """A schedule over the first three quarters, then again and again over the time between two snapshots, from half.
+    """Returns a schedule of SWA (Izmailov et al., UAI 2018, arXiv:1803.05407).
 
-    (Izmailov et al., UAI 2018, arXiv:1803.05407.) of: makes the schedule of a number of steps.
+    It runs once over the first three quarters, then from half the rate over each time between two snapshots.
+
+    Args:
+        steps: The number of all updates.
+        of: Makes the schedule that is repeated, from its number of updates.
     """
     start, cycle = swa_parts(steps)
     before, after = of(start), of(cycle)
     return lambda k: jnp.where(k < start, before(jnp.minimum(k, start)), 0.5 * after(jnp.maximum(k - start, 0) % cycle))
 
 
-def make_factor(config, steps: int) -> Factor:
-    """config: the `schedule` part of a training config."""
+def make_factor(settings: ScheduleSettings, steps: int) -> Factor:
+    """Returns the factor of a schedule over `steps` updates, without its warm-up."""
     makers = {
-        "poly": lambda: poly(steps, config.power),
+        "poly": lambda: poly(steps, settings.power),
         "cosine": lambda: cosine(steps),
-        "step": lambda: step(config.step_size, config.gamma),
-        "multistep": lambda: multistep(tuple(config.milestones), config.gamma),
+        "step": lambda: step(settings.step_size, settings.gamma),
+        "multistep": lambda: multistep(tuple(settings.milestones), settings.gamma),
         "constant": constant,
-        "plateau": constant,  # what it follows is not known before: `after_validation`
+        "plateau": constant,  # its factor is not known in advance: see `Plateau`
         "swa_poly": lambda: swa(steps, lambda n: poly(n, 0.9)),
         "swa_cosine": lambda: swa(steps, cosine),
     }
-    if config.name not in makers:
-        raise InputError(f"unknown schedule {config.name!r}; there are {', '.join(makers)}")
-    return makers[config.name]()
+    return makers[settings.name]()
 
 
-def warmup(config, count) -> jax.Array:
-    """The factor of the groups that `config.of` names, for the update that follows `count`.
+def warmup(settings: WarmupSettings, count) -> jax.Array:
+    """Returns the factor, for the update after `count` others, of the groups that `settings.of` names.
 
-    ((k + 1) / steps)^power while k < steps, or with `freeze` 0; then 1.
+    It is ((k + 1) / steps)^power while k < steps, or 0 with `freeze`, and 1 after that.
     """
-    if not config.steps:
+    if not settings.steps:
         return jnp.ones(())
-    rising = jnp.zeros(()) if config.freeze else (jnp.minimum(count + 1, config.steps) / config.steps) ** config.power
-    return jnp.where(count < config.steps, rising, 1.0)
+    share = jnp.minimum(count + 1, settings.steps) / settings.steps
+    rising = jnp.zeros(()) if settings.freeze else share**settings.power
+    return jnp.where(count < settings.steps, rising, 1.0)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The schedule that follows the validation
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """What torch's ReduceLROnPlateau remembers, for a score that should grow.
 
-
-def plateau_state() -> dict[str, np.ndarray]:
-    """factor: of the learning rate; best: the best score; bad: validations since then; cooldown: those yet to skip."""
-    return {"factor": np.float32(1), "best": np.float32(-np.inf), "bad": np.int32(0), "cooldown": np.int32(0)}
-
-
-def after_validation(config, state: dict, score: float) -> dict[str, np.ndarray]:
-    """The state after a validation: torch's ReduceLROnPlateau, of a score that should grow.
-
-    config: the `schedule.plateau` part of a training config. After `patience` validations in a row that were not
-    better than the best by its `threshold`-th part, the factor falls, and `cooldown` validations do not count.
+    Attributes:
+        factor: float32 (), the factor of every learning rate.
+        best: float32 (), the best score so far.
+        bad: int32 (), the number of validations since the best one.
+        cooldown: int32 (), the number of coming validations that do not count.
     """
-    factor, best, bad, cooldown = (np.asarray(state[key]).item() for key in ("factor", "best", "bad", "cooldown"))
-    better = best == -np.inf or score > best * (1 + config.threshold)
-    best, bad = (score, 0) if better else (best, bad + 1)
-    if cooldown > 0:
-        cooldown, bad = cooldown - 1, 0
-    if bad > config.patience:
-        factor, cooldown, bad = max(factor * config.factor, config.min_factor), config.cooldown, 0
-    return {
-        "factor": np.float32(factor),
-        "best": np.float32(best),
-        "bad": np.int32(bad),
-        "cooldown": np.int32(cooldown),
-    }
+
+    factor: jax.Array | np.float32
+    best: jax.Array | np.float32
+    bad: jax.Array | np.int32
+    cooldown: jax.Array | np.int32
+
+    @classmethod
+    def start(cls) -> Plateau:
+        return cls(np.float32(1), np.float32(-np.inf), np.int32(0), np.int32(0))
+
+    def after(self, score: float, settings: PlateauSettings) -> Plateau:
+        """Returns the plateau after a validation.
+
+        After more than `patience` validations in a row that did not exceed the best score by the share `threshold`,
+        the factor falls, and the next `cooldown` validations do not count.
+        """
+        factor, best, bad, cooldown = (np.asarray(value).item() for value in vars(self).values())
+        better = best == -np.inf or score > best * (1 + settings.threshold)
+        best, bad = (score, 0) if better else (best, bad + 1)
+        if cooldown > 0:
+            cooldown, bad = cooldown - 1, 0
+        if bad > settings.patience:
+            factor, cooldown, bad = max(factor * settings.factor, settings.min_factor), settings.cooldown, 0
+        return Plateau(np.float32(factor), np.float32(best), np.int32(bad), np.int32(cooldown))

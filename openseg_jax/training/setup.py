@@ -1,4 +1,4 @@
-"""From a config to all that a run is made of."""
+"""The parts of a run, made from its config."""
 
 from __future__ import annotations
 
@@ -7,96 +7,100 @@ import functools
 from collections.abc import Callable
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from openseg_jax import data, models, sharding
+from openseg_jax.config import Config, ModelSettings
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.on_device import RawSamples, augment, canvas_for
 from openseg_jax.data.pipeline import TrainSamples
-from openseg_jax.data.transforms.recipes import make_chain, make_collate
-from openseg_jax.errors import InputError
-from openseg_jax.evaluation import make_evaluator
+from openseg_jax.data.transforms.chain import make_chain, make_collate
 from openseg_jax.training.optimizer import Optimizer
 from openseg_jax.training.step import TrainStep
+from openseg_jax.training.validation import Validation
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run is made of. Making it reads no pixels but those of the data check, and allocates nothing.
+    """The parts of a run. Making them reads no pixels but those of the data check, and allocates no arrays of the net.
 
-    prepare: turns a batch of samples, on the device, into one of a training step.
+    Attributes:
+        prepare: Turns a batch of `samples`, on the device, into a batch of the training step.
     """
 
-    config: ConfigDict
+    config: Config
     mesh: Mesh
     train_source: object
-    val_source: object
     classes: data.ClassTable
     samples: TrainSamples | RawSamples
     prepare: Callable[[dict], dict]
     normalization: Normalization
     model: models.Segmentor
-    evaluator: object
-    optimizer: Optimizer
     step: TrainStep
+    validation: Validation
+
+    @property
+    def warning(self) -> str:
+        """A sentence on devices that do not help, or ""."""
+        spatial = self.config.mesh.spatial
+        if spatial == 1 or sharding.splits_rows(self.mesh, self.config.augment.crop[0]):
+            return ""
+        rows = spatial * sharding.MIN_ROWS
+        return f"mesh.spatial={spatial} brings nothing: crops are split over devices from {rows} rows on"
 
 
-def make_run(config: ConfigDict) -> Run:
-    """Raises InputError where the config, the data or the devices do not fit each other."""
+def make_run(config: Config) -> Run:
+    """Makes the parts of a run.
+
+    Raises:
+        InputError: The config, the data and the devices do not fit each other.
+    """
     mesh = sharding.make_mesh(config.mesh.spatial)
     batch_size, parts = config.train.batch_size, config.train.accumulate
     sharding.check_batch(mesh, "train.batch_size", batch_size, height=config.augment.crop[0])
-    if parts > 1 and batch_size % parts == 0:
+    if parts > 1:
         sharding.check_batch(mesh, f"a part (train.accumulate={parts}) of a batch", batch_size // parts)
     train_source = data.make_train_source(config.data)
     val_source = data.make_source(config.data, config.data.val_split)
     classes = data.class_table(config.data)
     data.check_before_training(config.data, classes)
     samples, prepare = _samples(config, train_source, classes)
-    normalization = Normalization(**config.normalization)
-    model = make_model(config, len(classes))
-    optimizer = Optimizer(config.optimizer, config.schedule, config.train.steps)
-    return Run(
-        config=config,
-        mesh=mesh,
-        train_source=train_source,
-        val_source=val_source,
-        classes=classes,
-        samples=samples,
-        prepare=prepare,
-        normalization=normalization,
-        model=model,
-        evaluator=make_evaluator(model, config, val_source, normalization, mesh),
-        optimizer=optimizer,
-        step=TrainStep(model, optimizer, normalization, mesh, config),
+    normalization = Normalization(**vars(config.normalization))
+    model = make_model(config.model, len(classes))
+    step = TrainStep(
+        model,
+        Optimizer(config.optimizer, config.schedule, config.train.steps),
+        normalization,
+        mesh,
+        loss=config.loss,
+        train=config.train,
+        seed=config.seed,
+        shard_optimizer=config.mesh.shard_optimizer,
     )
+    validation = Validation(model, config, val_source, classes, normalization, mesh)
+    return Run(config, mesh, train_source, classes, samples, prepare, normalization, model, step, validation)
 
 
-def make_model(config: ConfigDict, num_classes: int) -> models.Segmentor:
-    """The model of a training config."""
-    wanted = config.model
-    # A config lists all options of its named model; only those that were changed go on to, maybe, another backbone.
-    defaults = models.default_options(wanted.name)
-    options = {name: value for name, value in wanted.options.items() if value != defaults.get(name, object())}
+def make_model(settings: ModelSettings, num_classes: int) -> models.Segmentor:
+    """Creates the model of a config, for a number of classes."""
+    # A config lists all options of its named model; only the changed ones are passed on, since the backbone may be
+    # another one that lacks the rest.
+    defaults = models.default_options(settings.name)
+    options = {name: value for name, value in settings.options.items() if value != defaults.get(name, object())}
     return models.create(
-        wanted.name,
+        settings.name,
         num_classes,
-        backbone=wanted.backbone or None,
-        norm=wanted.norm,
-        dtype=wanted.dtype,
+        backbone=settings.backbone or None,
+        norm=settings.norm,
+        dtype=settings.dtype,
         **options,
     )
 
 
-def _samples(config: ConfigDict, source, classes: data.ClassTable):
-    """The sequence of training samples, and what turns its batches, on the device, into those of a training step."""
+def _samples(config: Config, source, classes: data.ClassTable):
+    """Returns the sequence of training samples, and `Run.prepare`."""
     chain, collate = make_chain(config.augment, classes), make_collate(config.augment)
     samples = TrainSamples(source, chain, collate, config.seed, config.train.batch_size)
     if not config.augment.on_device:
         return samples, lambda batch: batch
-    if collate.mode != "fix_size":
-        raise InputError("augment.on_device gives batches of one size: leave augment.collate.mode at fix_size")
-    if config.data.maps:
-        raise InputError("augment.on_device knows images and labels only: with data.maps leave it off")
     raw = RawSamples(samples, canvas_for(config.augment))
     return raw, functools.partial(augment, size=collate.size, swap=classes.flip_pairs)

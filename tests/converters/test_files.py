@@ -1,4 +1,4 @@
-"""Reading checkpoint files: every format of torch, and nothing else."""
+"""Reading checkpoint files: every format of torch is read, and anything else is refused."""
 
 import pickle
 from collections import OrderedDict
@@ -9,6 +9,7 @@ import torch
 
 from openseg_jax import converters
 from openseg_jax.errors import InputError
+from tests import commands
 
 WEIGHTS = OrderedDict({"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.num_batches_tracked": torch.tensor(3)})
 
@@ -32,7 +33,7 @@ def test_every_wrapping_in_both_formats(tmp_path, wrap, zipped):
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_metrics_beside_the_weights_do_not_disturb(tmp_path, zipped):
-    """The original stores its config with counters, of which some are numpy scalars."""
+    """The original stores its config with counters, some of which are numpy scalars."""
     config = {"max_performance": np.float64(0.81), "iters": 40000, "loss": np.float32(1.5), "names": ["a", None, True]}
     content = {"config_dict": config, "state_dict": WEIGHTS}
     path = save(tmp_path / "net.pth", content, _use_new_zipfile_serialization=zipped)
@@ -59,7 +60,7 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_files_that_are_no_checkpoints(tmp_path):
+def test_other_files_are_refused(tmp_path):
     assert refused(tmp_path / "missing.pth") == "there is no checkpoint file FILE"
 
     path = tmp_path / "net.pth"
@@ -68,7 +69,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
     path.write_text("\n<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title>")
     assert refused(path).startswith("FILE is a web page, not a checkpoint")
     path.write_bytes(b"not a checkpoint at all")
-    assert refused(path) == "FILE is no PyTorch checkpoint, or a damaged one (23 bytes)"
+    assert refused(path) == "FILE is not a PyTorch checkpoint, or it is damaged (23 bytes)"
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -89,7 +90,7 @@ def test_files_without_a_state_dict(tmp_path):
     )
 
 
-def test_writing_leaves_nothing_half_written(tmp_path, monkeypatch):
+def test_writing_is_atomic(tmp_path, monkeypatch):
     converters.write_state_dict(WEIGHTS, tmp_path / "deep" / "net.pth")
     assert_weights(converters.read_state_dict(tmp_path / "deep" / "net.pth"))
 
@@ -100,3 +101,19 @@ def test_writing_leaves_nothing_half_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         converters.write_state_dict(WEIGHTS, tmp_path / "deep" / "other.pth")
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["net.pth"]
+
+
+def test_without_torch_the_package_imports_and_says_what_is_missing():
+    """The wheel does not depend on PyTorch."""
+    program = """
+import sys
+sys.modules["torch"] = None  # importing it raises ImportError
+from openseg_jax import converters
+from openseg_jax.errors import InputError
+from tests import commands
+try:
+    converters.read_state_dict("net.pth")
+except InputError as error:
+    print(error)
+"""
+    assert "pip install 'openseg_jax[torch]'" in commands.run("-c", program)

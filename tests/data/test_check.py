@@ -16,8 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from openseg_jax.cli.arguments import Parser, add_subcommands
-from openseg_jax.cli.data import add
+from openseg_jax.cli import main
 from openseg_jax.data import load_classes
 from openseg_jax.data.check import check_folder, quick_check
 from openseg_jax.errors import InputError
@@ -566,10 +565,12 @@ def data(streets, tmp_path):
 
 
 def check(*arguments) -> int:
-    parser = Parser()
-    add(add_subcommands(parser))
-    parsed = parser.parse_args(["data", "check", *map(str, arguments)])
-    return parsed.run(parsed)
+    """Runs `openseg data check`; errors are raised."""
+    with pytest.raises((SystemExit, InputError)) as caught:
+        main(["data", "check", "--verbose", *arguments])
+    if isinstance(caught.value, InputError):
+        raise caught.value
+    return caught.value.code
 
 
 def test_fixes_that_lead_to_a_clean_set(data):
@@ -626,7 +627,7 @@ def test_quick_check_raises_one_sentence(data):
     message = str(caught.value)
     assert message.startswith("1 masks have the ids 77")
     assert "such as train/label/00.png" in message
-    assert message.endswith(f"`python -m openseg_jax.data check {data.root}`")
+    assert message.endswith(f"`openseg data check {data.root}`")
 
 
 @pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections' way to load a config

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from openseg_jax.data.collate import Collate
+from openseg_jax.config import typed
+from openseg_jax.data.collate import Collate, Fit
 from openseg_jax.errors import InputError
 from tests.conftest import golden
 from tests.data.test_transforms import Recorded
@@ -13,7 +14,7 @@ MAPS = {"label": "labelmap", "edge": "maskmap", "distance": "distance_map", "ang
 
 
 def samples(maps):
-    """Of 9x14 and 11x10 pixels, normalised images."""
+    """Two samples of 9x14 and 11x10 pixels with normalised images."""
     found = []
     for i in range(2):
         sample = {ours: ARRAYS[f"in{i}_{theirs}"] for ours, theirs in MAPS.items() if ours in maps}
@@ -22,13 +23,25 @@ def samples(maps):
     return found
 
 
-def collate_of(config) -> Collate:
-    """The original writes sizes as (width, height)."""
+def collate(config, batch, rng):
+    """The original's collation of a batch. Two of its modes, sizes that depend on the samples, exist only here."""
     turned = {"size": config.get("input_size"), "sizes": config.get("ms_input_size")}
-    turned["size"] = turned["size"] and tuple(turned["size"][::-1])
+    turned["size"] = turned["size"] and tuple(turned["size"][::-1])  # the original writes sizes as (width, height)
     turned["sizes"] = tuple(tuple(size[::-1]) for size in turned["sizes"] or ())
-    rest = {"place": config.get("pad_mode", "random"), "stride": config.get("fit_stride", 1)}
-    return Collate(config["size_mode"], align=config["align_method"], **turned, **rest)
+    options = {"align": config["align_method"], "place": config.get("pad_mode", "random")}
+    options["stride"] = config.get("fit_stride", 1)
+    if config["size_mode"] in ("fix_size", "multi_size"):
+        of_batch = Collate(config["size_mode"], **turned, **options)
+        return fitted(of_batch, [of_batch.target(rng)] * len(batch), batch, rng)
+    sizes = [sample["image"].shape[:2] for sample in batch]
+    if config["size_mode"] == "max_size":
+        sizes = [tuple(map(max, zip(*sizes, strict=True)))] * len(batch)
+    return [fitted(own := Collate(size=size, **options), [own.target(rng)], [sample], rng)[0]
+            for size, sample in zip(sizes, batch, strict=True)]  # fmt: skip
+
+
+def fitted(of_batch, targets, batch, rng):
+    return [of_batch.fit(target)(sample, rng) for target, sample in zip(targets, batch, strict=True)]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name]["border"]])
@@ -36,7 +49,7 @@ def test_collate_equals_golden(name):
     case = CASES[name]
     maps = [ours for ours, theirs in MAPS.items() if any(f"{name}__{theirs}" in key for key in ARRAYS)]
     rng = Recorded(case["calls"])
-    batch = collate_of(case["config"])(samples(maps), rng)
+    batch = collate(case["config"], samples(maps), rng)
     assert not rng.calls
     for i, sample in enumerate(batch):
         diverse = case["config"]["size_mode"] == "diverse_size"
@@ -55,24 +68,24 @@ def test_collate_equals_golden(name):
 def test_what_the_original_gets_wrong_is_right_or_an_error():
     two = samples(("label",))
     with pytest.raises(InputError, match=r"a sample of 9x14 \(height x width\) does not fit into a batch of 12x12"):
-        Collate(size=(12, 12))(two, np.random.default_rng(0))
-    with pytest.raises(InputError, match=r"collate\.mode must be one of fix_size, .*, found 'foo'"):
-        Collate("foo")
-    with pytest.raises(InputError, match=r"collate\.mode=multi_size needs collate\.sizes"):
-        Collate("multi_size")
+        Collate(size=(12, 12)).fit((12, 12))(two[0], np.random.default_rng(0))
+    with pytest.raises(InputError, match=r"collate\.mode must be \"fix_size\" or \"multi_size\", found 'foo'"):
+        typed({"augment": {"collate": {"mode": "foo"}}})
+    with pytest.raises(InputError, match=r"collate\.mode=multi_size needs augment\.collate\.sizes"):
+        typed({"augment": {"collate": {"mode": "multi_size"}}})
     # the original cannot scale a sample that has edges
-    scaled = Collate(size=(12, 16), align="only_scale")(samples(("label", "edge")), np.random.default_rng(0))
-    assert scaled[0]["edge"].shape == (12, 16)
+    scaled = Fit((12, 16), align="only_scale")(samples(("label", "edge"))[0], np.random.default_rng(0))
+    assert scaled["edge"].shape == (12, 16)
 
 
 def test_scaling_pixels_rounds():
     image = np.array([[[0], [5]]], np.uint8).repeat(3, -1)
-    (sample,) = Collate(size=(1, 3), align="only_scale")([{"image": image}], np.random.default_rng(0))
+    sample = Fit((1, 3), align="only_scale")({"image": image}, np.random.default_rng(0))
     assert sample["image"][0, :, 0].tolist() == [0, 2, 5]  # half to even
 
 
 def test_random_places_are_all_reached():
     sample = {"image": np.ones((2, 3, 3), np.uint8), "label": np.zeros((2, 3), np.uint8)}
     rng = np.random.default_rng(0)
-    boxes = {tuple(Collate(size=(4, 4))([sample], rng)[0]["box"][:2]) for _ in range(200)}
+    boxes = {tuple(Fit((4, 4))(sample, rng)["box"][:2]) for _ in range(200)}
     assert boxes == {(top, left) for top in range(3) for left in range(2)}

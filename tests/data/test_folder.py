@@ -88,7 +88,11 @@ def test_ids_that_no_class_has(root):
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [("RGB", "is a RGB picture, not a mask"), ("RGBA", "is a RGBA picture"), ("I;16", "is a I;16 picture")],
+    [
+        ("RGB", "is an image of mode RGB, not a mask"),
+        ("RGBA", "is an image of mode RGBA"),
+        ("I;16", "is an image of mode I;16"),
+    ],
 )
 def test_masks_with_colours_or_16_bits(tmp_path, mode, says):
     path = tmp_path / "mask.png"
@@ -148,8 +152,8 @@ def test_class_tables_of_ones_own(tmp_path):
         ("{}", 'needs a list "classes"'),
         ('{"classes": [{"id": 3}]}', 'needs a list "classes" of names, or of objects with a "name" each'),
         ('{"classes": [{"name": "a", "id": 300}]}', "ids are whole numbers from 0 to 255"),
-        ('{"classes": [{"name": "a", "id": 1}, {"name": "b", "id": 1}]}', "every id may stand for one class"),
-        ('{"classes": [{"name": "a", "id": 255}]}', "every id may stand for one class"),
+        ('{"classes": [{"name": "a", "id": 1}, {"name": "b", "id": 1}]}', "every id may stand for only one class"),
+        ('{"classes": [{"name": "a", "id": 255}]}', "every id may stand for only one class"),
     ):
         path.write_text(content)
         assert says in refused(load_classes, str(path))

@@ -97,7 +97,7 @@ def test_16_bits(colors, suffix, channels):
 
 def test_floating_point_is_refused(colors, capfd):
     encoded = cv2.imencode(".tif", colors.astype(np.float32) / 255)[1].tobytes()
-    assert "is no readable image" in refused(decode_image, encoded, "FILE")
+    assert "is not a readable image" in refused(decode_image, encoded, "FILE")
     capfd.readouterr()  # OpenCV's own remarks
 
 
@@ -112,9 +112,9 @@ def test_one_pixel(kind):
 def test_several_pictures_in_one_file(colors, kind):
     picture = Image.fromarray(colors)
     encoded = encode(picture, kind, save_all=True, append_images=[ImageOps.mirror(picture)])
-    assert "FILE holds 2 pictures" in refused(decode_image, encoded, "FILE")
+    assert "FILE holds 2 images" in refused(decode_image, encoded, "FILE")
     masks = encode(picture.convert("L"), kind, save_all=True, append_images=[ImageOps.mirror(picture.convert("L"))])
-    assert "FILE holds 2 pictures" in refused(decode_mask, masks, "FILE")
+    assert "FILE holds 2 images" in refused(decode_mask, masks, "FILE")
 
 
 def test_jpeg_with_a_preview_is_one_picture(colors):
@@ -130,9 +130,9 @@ def test_truncated(colors, kind, part, capfd):
     """Nothing is read in part: the missing rows would be grey."""
     encoded = encode(Image.fromarray(colors), kind)
     encoded = encoded[: int(part * len(encoded))]
-    assert "is no readable image" in refused(decode_image, encoded, "FILE")
+    assert "is not a readable image" in refused(decode_image, encoded, "FILE")
     if part < 0.9 and kind != "JPEG":
-        assert "is no readable mask" in refused(decode_mask, encoded, "FILE", True)
+        assert "is not a readable mask" in refused(decode_mask, encoded, "FILE", True)
     capfd.readouterr()
 
 
@@ -208,21 +208,21 @@ def test_one_pixel_mask():
 def test_color_masks(colors, mode):
     encoded = encode(Image.fromarray(colors).convert(mode), "PNG")
     np.testing.assert_array_equal(decode_mask(encoded, "FILE", colors=True), colors)
-    assert f"is a {mode} picture, not a mask of class ids" in refused(decode_mask, encoded, "FILE")
+    assert f"is an image of mode {mode}, not a mask of class ids" in refused(decode_mask, encoded, "FILE")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_16_bit_masks_are_refused(ids, suffix):
     encoded = encode_16_bits(ids.astype(np.uint16), suffix)
-    assert "is a I;16 picture" in refused(decode_mask, encoded, "FILE")
-    assert "is a I;16 picture" in refused(decode_mask, encoded, "FILE", True)
+    assert "is an image of mode I;16" in refused(decode_mask, encoded, "FILE")
+    assert "is an image of mode I;16" in refused(decode_mask, encoded, "FILE", True)
 
 
 @pytest.mark.parametrize("mode", ["LA", "F", "CMYK"])
 @pytest.mark.parametrize("colors", [False, True])
 def test_other_masks_are_refused(ids, mode, colors):
     encoded = encode(Image.fromarray(ids).convert(mode), "TIFF")
-    assert f"is a {mode} picture" in refused(decode_mask, encoded, "FILE", colors)
+    assert f"is an image of mode {mode}" in refused(decode_mask, encoded, "FILE", colors)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -234,4 +234,4 @@ def test_jpeg_masks_are_refused_whatever_their_name(ids, mode, colors):
 
 def test_grey_is_no_color_mask(ids):
     encoded = encode(Image.fromarray(ids), "PNG")
-    assert "the class table says that masks are pictures of colours" in refused(decode_mask, encoded, "FILE", True)
+    assert "the class table says that masks are RGB images of colours" in refused(decode_mask, encoded, "FILE", True)

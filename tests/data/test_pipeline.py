@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 
+from openseg_jax.config import typed
 from openseg_jax.data import FolderSource, Mixture, SyntheticSource, load_classes
-from openseg_jax.data.buckets import make_buckets
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.pipeline import TrainSamples, eval_batches, train_batches
 from openseg_jax.data.transforms import Compose, RandomBrightness, RandomCrop, RandomFlip, RandomResize
 from openseg_jax.errors import InputError
+from openseg_jax.inference.buckets import make_buckets
 from tests.data import folders
 
 CHAIN = Compose((RandomResize(), RandomCrop(32, 40), RandomFlip(), RandomBrightness()))
@@ -115,8 +116,10 @@ def test_a_mixture_by_weight():
 def test_what_cannot_be_mixed():
     with pytest.raises(InputError, match="CamVid .11 classes. cannot be joined to synthetic textures .6 classes."):
         Mixture([Numbered(3), Numbered(3, classes=load_classes("camvid"))])
-    with pytest.raises(InputError, match="as many weights above 0"):
-        Mixture([Numbered(3), Numbered(3)], (1, 0))
+    extra = {"split": "val"}
+    for weights, says in (((1.0, 0.0), "numbers above 0"), ((1.0,), "one for each of data.extra, 2 in all")):
+        with pytest.raises(InputError, match=says):
+            typed({"data": {"extra": (extra,), "weights": weights}})
 
 
 def test_every_batch_has_one_of_several_sizes():

@@ -14,14 +14,13 @@ import numpy as np
 from flax import nnx
 
 from openseg_jax import losses, models, sharding
-from openseg_jax.data.normalize import Normalization, normalize
-from openseg_jax.models.backbones.taps import Tap, Taps
+from openseg_jax.config import LossSettings
+from openseg_jax.data.normalize import normalize
+from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, ConvNormAct
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
 from openseg_jax.training import step as step_module
-from openseg_jax.training.optimizer import Optimizer
-from openseg_jax.training.step import TrainStep, make_state
 from tests import tiny
 from tests.training import runs
 
@@ -49,7 +48,7 @@ class SmallBackbone(nnx.Module):
             for c_in, c_out, stride in zip(channels, channels[1:], strides, strict=False)
         )
         maps = tuple(Tap(c, s) for c, s in zip(channels[1:], (2, 4, 8, 8), strict=True))
-        self.taps = Taps(maps, low=maps[-2], high=maps[-1])
+        self.taps = TapSpec(maps, low=maps[-2], high=maps[-1])
 
     def __call__(self, images, *, train):
         maps = [images]
@@ -87,12 +86,10 @@ def make_step(mesh, config):
     """The training step of all heads on one backbone."""
     spec, backbone = ModelSpec("all", 5, "small", ("batch_norm", "batch_norm"), "float32", ()), SmallBackbone()
     model = Segmentor(spec, backbone, AllHeads(backbone.taps, 5, BatchNorm))
-    optimizer = Optimizer(config.optimizer, config.schedule, config.train.steps)
-    step = TrainStep(model, optimizer, Normalization(), mesh, config)
+    step = runs.train_step(config, model, mesh)
     parts = {}
     for name, kind in KINDS.items():
-        loss = runs.config(loss__name=kind, loss__ohem_threshold=0.3, loss__ohem_min_kept=2000).loss
-        parts[name] = losses.build(loss)
+        parts[name] = losses.build(LossSettings(name=kind, ohem_threshold=0.3, ohem_min_kept=2000))
 
     def loss(outputs, targets):
         total = 0
@@ -128,7 +125,7 @@ def curve(mesh, steps=5, shard_optimizer=False) -> list[float]:
     with in_float64, jax.enable_x64(True):
         step = make_step(mesh, config)
         variables = jax.tree.map(lambda x: np.asarray(x, np.float64), models.init(step.model))
-        leaves = jax.tree.leaves(sharding.put(step.shardings, make_state(variables, step.optimizer, config)))
+        leaves = runs.begin(step, variables)
         values = []
         for batch in batches(steps):
             rows = len(batch["label"]) // jax.process_count()

@@ -1,7 +1,11 @@
 """A training run small enough for tests."""
 
-from openseg_jax import models
+from openseg_jax import models, sharding
+from openseg_jax.config import Config, typed
+from openseg_jax.data.normalize import Normalization
 from openseg_jax.recipes.common import base
+from openseg_jax.training.optimizer import Optimizer
+from openseg_jax.training.step import TrainStep
 from tests import tiny
 
 
@@ -24,6 +28,26 @@ def config(model="spatial_ocrnet", **changes):
             part = part[section]
         part[field] = value
     return c
+
+
+def train_step(config: Config, model, mesh, normalization=Normalization()):  # noqa: B008
+    """The training step of a config."""
+    config = typed(config)
+    return TrainStep(
+        model,
+        Optimizer(config.optimizer, config.schedule, config.train.steps),
+        normalization,
+        mesh,
+        loss=config.loss,
+        train=config.train,
+        seed=config.seed,
+        shard_optimizer=config.mesh.shard_optimizer,
+    )
+
+
+def begin(step: TrainStep, variables) -> list:
+    """The leaves of a new state, on the devices of the step."""
+    return step.pack(sharding.put(step.shardings, step.init(variables)))
 
 
 def flags(c_changes: dict) -> list[str]:

@@ -47,7 +47,7 @@ def test_no_feature_map_is_gathered():
     mesh = sharding.make_mesh(spatial=2)
     trained = Trained(mesh, crop=(128, 32), steps=1, name="hrnet_w18_ocr", loss__name="aux_ohem")
     batch = sharding.put_batch(mesh, next(batches(1, (128, 32))))
-    text = trained.step.compiled.lower(jax.tree.leaves(trained.step.shapes), batch).compile().as_text()
+    text = trained.step.compiled.lower(trained.step.pack(trained.step.shapes), batch).compile().as_text()
     found = [(kind, shape) for _, shape, kind in SHAPE.findall(text)]
     assert {kind for kind, _ in found} == {"collective-permute"}
     alone = Trained(crop=(128, 32), steps=1, name="hrnet_w18_ocr", loss__name="aux_ohem")
@@ -63,5 +63,5 @@ def test_optimizer_state_is_divided():
         return sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))
 
     for part in ("opt_state", "ema"):
-        assert on_one_device(divided.state[part]) < 0.3 * on_one_device(whole.state[part])
-    assert on_one_device(divided.state["params"]) == on_one_device(whole.state["params"])
+        assert on_one_device(getattr(divided.state, part)) < 0.3 * on_one_device(getattr(whole.state, part))
+    assert on_one_device(divided.state.params) == on_one_device(whole.state.params)

@@ -14,6 +14,7 @@ import torch
 from ml_collections import ConfigDict
 
 from openseg_jax import checkpoints, converters, models
+from openseg_jax.config import typed
 from openseg_jax.data.images import write_image, write_mask
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.training import loop
@@ -236,7 +237,7 @@ def test_nan_keeps_the_last_good_checkpoint(uninterrupted, tmp_path, monkeypatch
     step = TrainStep.__call__
 
     def poisoned(self, leaves, batch):
-        number = int(self.unpack(leaves)["step"]) + 1
+        number = int(self.unpack(leaves).step) + 1
         leaves, result = step(self, leaves, batch)
         return leaves, result | {"loss": result["loss"] * (np.nan if number >= 13 else 1)}
 
@@ -249,7 +250,7 @@ def test_nan_keeps_the_last_good_checkpoint(uninterrupted, tmp_path, monkeypatch
 def test_pretrained_weights(uninterrupted, tmp_path):
     source, metadata = variables(uninterrupted)
     config = runs.config(pretrained__checkpoint=str(uninterrupted / "latest"))
-    model = make_model(config, 6)
+    model = make_model(config.model, 6)
     fresh = models.init(model, 1)
     loaded, what = with_pretrained(fresh, model, config.pretrained)
     assert what == f"backbone from {uninterrupted / 'latest'}"
@@ -257,7 +258,7 @@ def test_pretrained_weights(uninterrupted, tmp_path):
     assert_bitwise_equal(loaded["params"]["head"], fresh["params"]["head"])
     config.pretrained.parts = "all"
     assert_bitwise_equal(with_pretrained(fresh, model, config.pretrained)[0], source)
-    other = make_model(config, 7)
+    other = make_model(config.model, 7)
     with pytest.raises(InputError, match="'num_classes': 6.* of which the all does not fit .*'num_classes': 7"):
         with_pretrained(models.init(other), other, config.pretrained)
     config.pretrained.parts = "matching"
@@ -270,8 +271,8 @@ def test_pretrained_weights_of_a_pytorch_file(uninterrupted, tmp_path):
     """An ImageNet file of batch norms, for a net with another norm; and a whole net, trained on other classes."""
     source, _ = variables(uninterrupted)
     config = runs.config(model__norm="inplace_abn")
-    model = make_model(config, 6)
-    state_dict = converters.export_state_dict(source, make_model(runs.config(), 6))
+    model = make_model(config.model, 6)
+    state_dict = converters.export_state_dict(source, make_model(runs.config().model, 6))
     torch.save(state_dict, tmp_path / "whole.pth")
     torch.save({k: v for k, v in state_dict.items() if k.startswith("backbone.")}, tmp_path / "backbone.pth")
     config.pretrained.checkpoint = str(tmp_path / "backbone.pth")
@@ -315,7 +316,7 @@ def test_dry_run(tmp_path, capsys):
         assert part in out, part
     assert {path.name for path in (tmp_path / "dry_run").iterdir()} == {"config.json", "schedule.png", "batch.jpg"}
     assert not (tmp_path / "latest").exists()
-    run = make_run(config)
+    run = make_run(typed(config))
     batch = next(batches(1))
     memory = estimate_memory(run, batch)
     parameters = sum(x.size for x in jax.tree.leaves(models.shapes(run.model)["params"]))
@@ -360,5 +361,5 @@ def test_segfix_and_ce2p_train(tmp_path):
     assert len(list((tmp_path / "segfix" / "overlay").iterdir())) == 4
     result = loop.train(runs.config("ce2p_asp_ocrnet", **common, loss__name="ce2p"), tmp_path / "ce2p")
     assert 0 <= result["miou"] <= 1
-    with pytest.raises(InputError, match="loss 'segfix' needs distance and angle: set data.maps"):
+    with pytest.raises(InputError, match="loss.name=segfix needs 'offset' in data.maps"):
         loop.train(runs.config("segfix_hrnet", **common, **segfix | {"data__maps": ()}), tmp_path / "none")

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from openseg_jax.config import typed
 from openseg_jax.errors import InputError
 from openseg_jax.recipes.common import base
-from openseg_jax.training import schedules
 from openseg_jax.training.optimizer import Group, Optimizer
+from openseg_jax.training.schedules import Plateau
 from tests.conftest import golden
 
 TABLES = golden("lr_tables.json")
@@ -26,6 +27,7 @@ def optimizer(steps, **schedule):
         part, _, field = name.rpartition("__")
         (config.schedule[part] if part else config.schedule)[field] = value
     config.optimizer.learning_rate = 1.0
+    config = typed(config)
     return Optimizer(config.optimizer, config.schedule, steps)
 
 
@@ -51,6 +53,7 @@ def test_rates_are_the_originals(name):
         if of_kernels
         else (Group("backbone", True), Group("head", True))
     )
+    config = typed(config)
     rates = jax.jit(Optimizer(config.optimizer, config.schedule, table["max_iters"]).rates)
     with jax.enable_x64(True):
         for count, *expected in table["rows"]:
@@ -74,15 +77,15 @@ def test_plateau_follows_the_validation_as_torch_does():
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
         reference, mode="max", factor=0.5, patience=1, cooldown=2, threshold=0.05, min_lr=0.2
     )
-    state = schedules.plateau_state()
+    state, settings = Plateau.start(), typed({"schedule": {"plateau": config.to_dict()}}).schedule.plateau
     for score in (0.1, 0.2, 0.201, 0.205, 0.3, 0.1, 0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1):
-        state = schedules.after_validation(config, state, score)
+        state = state.after(score, settings)
         plateau.step(score)
-        assert state["factor"] == pytest.approx(reference.param_groups[0]["lr"])
+        assert state.factor == pytest.approx(reference.param_groups[0]["lr"])
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="unknown schedule 'polly'; there are poly, cosine"):
+    with pytest.raises(InputError, match='schedule.name must be "poly", "cosine", .*found .polly.'):
         optimizer(10, name="polly")
     with pytest.raises(InputError, match='schedule.warmup.of must be "all", "backbone" or "kernels"'):
         optimizer(10, warmup__of="head")

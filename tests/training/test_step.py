@@ -11,10 +11,8 @@ from openseg_jax import converters, models, sharding
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
 from openseg_jax.training import step as step_module
-from openseg_jax.training.loss_scale import scale_after, scale_state
-from openseg_jax.training.optimizer import Optimizer
+from openseg_jax.training.loss_scale import LossScale
 from openseg_jax.training.setup import make_model
-from openseg_jax.training.step import TrainStep, make_state
 from tests import tiny
 from tests.training import runs
 
@@ -36,11 +34,10 @@ class Trained:
     ):
         mesh = mesh or sharding.make_mesh(devices=jax.devices()[:1])
         config = runs.config(name, **{"optimizer__learning_rate": 0.01, "train__steps": 10, **changes})
-        model = model or make_model(config, 5)
-        optimizer = Optimizer(config.optimizer, config.schedule, config.train.steps)
-        self.step = TrainStep(model, optimizer, Normalization(**config.normalization), mesh, config)
+        model = model or make_model(config.model, 5)
+        self.step = runs.train_step(config, model, mesh, Normalization(**config.normalization))
         variables = jax.tree.map(lambda x: np.asarray(x, dtype), models.init(model))
-        leaves = jax.tree.leaves(sharding.put(self.step.shardings, make_state(variables, optimizer, config)))
+        leaves = runs.begin(self.step, variables)
         self.metrics = []
         for batch in batches(steps, crop):
             leaves, metrics = self.step(leaves, sharding.put_batch(mesh, batch))
@@ -54,7 +51,7 @@ class Trained:
 
 def assert_equal_states(a, b, parts=("params", "batch_stats"), atol=1e-5):
     for part in parts:
-        for x, y in zip(jax.tree.leaves(a.state[part]), jax.tree.leaves(b.state[part]), strict=True):
+        for x, y in zip(jax.tree.leaves(getattr(a.state, part)), jax.tree.leaves(getattr(b.state, part)), strict=True):
             np.testing.assert_allclose(x, y, atol=atol * max(1, float(np.abs(x).max())))
 
 
@@ -74,7 +71,7 @@ def plain():
 def test_ten_steps_equal_those_of_torch(in_float64):
     """Net, auxiliary loss, SGD and schedule, in float64, to 1e-6."""
     config = runs.config("hrnet_w18_ocr", model__options__aux_channels=None, model__options__dropout=0.0)
-    model = make_model(config, 5)
+    model = make_model(config.model, 5)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float64), models.init(model, 3))
     net = HRNetOCR(5, channels=16, key_channels=8, dropout=0.0, **tiny.BACKBONE)
     net.load_state_dict(converters.export_state_dict(models.init(model, 3), model))
@@ -84,9 +81,8 @@ def test_ten_steps_equal_those_of_torch(in_float64):
 
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     config.train.steps, config.optimizer.learning_rate = 20, 0.01
-    optimizer = Optimizer(config.optimizer, config.schedule, 20)
-    step = TrainStep(model, optimizer, Normalization(), mesh, config)
-    leaves = jax.tree.leaves(sharding.put(step.shardings, make_state(variables, optimizer, config)))
+    step = runs.train_step(config, model, mesh)
+    leaves = runs.begin(step, variables)
     for batch in batches(10):
         images = torch.from_numpy(np.array(normalize(batch["image"], batch["box"], Normalization())))
         images = images.permute(0, 3, 1, 2).double()
@@ -101,7 +97,7 @@ def test_ten_steps_equal_those_of_torch(in_float64):
         leaves, metrics = step(leaves, sharding.put_batch(mesh, batch))
         np.testing.assert_allclose(metrics["loss"], loss.item(), rtol=1e-6)
     state = step.unpack(leaves)
-    ours = converters.export_state_dict({part: state[part] for part in ("params", "batch_stats")}, model)
+    ours = converters.export_state_dict(state.variables, model)
     for key, theirs in net.state_dict().items():
         if "num_batches" not in key:
             np.testing.assert_allclose(ours[key], theirs, atol=1e-6 * max(1, theirs.abs().max()), err_msg=key)
@@ -114,7 +110,7 @@ def test_a_step_compiles_once(plain):
 def test_nets_that_are_told_labels_are_told_them():
     trained = Trained(sharding.make_mesh(), steps=2, model=tiny.create("ideal_spatial_ocrnet"))
     assert np.isfinite(trained.losses).all()
-    assert np.abs(trained.state["params"]["head"]["context"]["attend"]["value"]["conv"]["kernel"]).max() > 0
+    assert np.abs(trained.state.params["head"]["context"]["attend"]["value"]["conv"]["kernel"]).max() > 0
 
 
 @pytest.mark.parametrize("scope", ["global", "replica"])
@@ -136,7 +132,7 @@ def test_accumulation_equals_the_large_batch(in_float64, scope):
 
 
 def test_accumulation_of_losses_that_are_no_sum_is_refused():
-    with pytest.raises(InputError, match="loss 'aux_ohem' of a whole batch is not a sum over its parts"):
+    with pytest.raises(InputError, match="loss.name=aux_ohem of a whole batch is not a sum over its parts"):
         Trained(steps=0, train__accumulate=2, loss__name="aux_ohem")
     with pytest.raises(InputError, match="train.accumulate=3 must divide train.batch_size=8"):
         Trained(steps=0, train__accumulate=3)
@@ -144,7 +140,7 @@ def test_accumulation_of_losses_that_are_no_sum_is_refused():
 
 def test_frozen_norms_keep_their_statistics(plain):
     trained = Trained(train__frozen_norm="backbone", steps=1)
-    kept = jax.tree.map(np.array_equal, trained.state["batch_stats"], trained.start["batch_stats"])
+    kept = jax.tree.map(np.array_equal, trained.state.batch_stats, trained.start["batch_stats"])
     assert all(jax.tree.leaves(kept["backbone"]))
     assert not any(jax.tree.leaves(kept["head"]))
     with pytest.raises(ValueError, match='frozen_norm must be "", "backbone" or "all", found .head.'):
@@ -153,7 +149,7 @@ def test_frozen_norms_keep_their_statistics(plain):
 
 def test_frozen_parameters_stay():
     trained = Trained(optimizer__freeze=("backbone.stem", "head.aux"), steps=2)
-    same = jax.tree.map(np.array_equal, trained.state["params"], trained.start["params"])
+    same = jax.tree.map(np.array_equal, trained.state.params, trained.start["params"])
     assert all(jax.tree.leaves(same["backbone"]["stem"]))
     assert all(jax.tree.leaves(same["head"]["aux"]))
     assert not any(jax.tree.leaves(same["backbone"]["stages"]))
@@ -187,7 +183,7 @@ def test_gradients_are_clipped(plain):
     """Together, to a norm; without momentum and decay a step is then as long as the rate says."""
     options = {"optimizer__momentum": 0.0, "optimizer__weight_decay": 0.0, "optimizer__clip_norm": 0.01, "steps": 1}
     trained = Trained(**options)
-    moved = jax.tree.map(lambda a, b: a - b, trained.state["params"], trained.start["params"])
+    moved = jax.tree.map(lambda a, b: a - b, trained.state.params, trained.start["params"])
     length = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(moved)))
     np.testing.assert_allclose(length, 0.01 * 0.01, rtol=1e-3)
     assert trained.metrics[0]["gradient_norm"] == pytest.approx(plain.metrics[0]["gradient_norm"], rel=1e-4)
@@ -197,7 +193,7 @@ def test_ema_follows_the_weights(plain):
     trained = Trained(train__ema=0.9, steps=1)
     for part in ("params", "batch_stats"):
         for mean, new, old in zip(
-            *(jax.tree.leaves(x) for x in (trained.state["ema"][part], trained.state[part], trained.start[part])),
+            *(jax.tree.leaves(x[part]) for x in (trained.state.ema, trained.state.variables, trained.start)),
             strict=True,
         ):
             np.testing.assert_allclose(mean, 0.9 * old + 0.1 * new, rtol=1e-5, atol=1e-7)
@@ -207,7 +203,7 @@ def test_ema_follows_the_weights(plain):
 def test_half_precision_trains_alike(plain, dtype):
     trained = Trained(model__dtype=dtype)
     np.testing.assert_allclose(trained.losses, plain.losses, rtol=0.03)
-    assert {x.dtype for x in jax.tree.leaves(trained.state["params"])} == {jnp.dtype("float32")}
+    assert {x.dtype for x in jax.tree.leaves(trained.state.params)} == {jnp.dtype("float32")}
     if dtype == "float16":
         assert trained.metrics[-1]["loss_scale"] == 2.0**16
         assert trained.metrics[-1]["skipped"] == 0
@@ -219,18 +215,18 @@ def test_loss_scaling_skips_what_is_not_finite(monkeypatch):
     trained = Trained(model__dtype="float16", steps=1)
     assert trained.metrics[0]["skipped"] == 1
     assert trained.metrics[0]["loss_scale"] == 2.0**39
-    assert int(trained.state["step"]) == 1
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, trained.state["params"], trained.start["params"])))
+    assert int(trained.state.step) == 1
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, trained.state.params, trained.start["params"])))
 
 
 def test_loss_scale_grows_as_torchs_scaler():
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16, growth_interval=2000)
     assert scaler.get_growth_factor() == 2
     assert scaler.get_backoff_factor() == 0.5
-    state = scale_state() | {"good": np.int32(1998)}
+    state = LossScale(LossScale.start().scale, np.int32(1998))
     for finite, scale, good in ((True, 2**16, 1999), (True, 2**17, 0), (False, 2**16, 0), (True, 2**16, 1)):
-        state = scale_after(state, jnp.asarray(finite))
-        assert (float(state["scale"]), int(state["good"])) == (scale, good)
+        state = state.after(jnp.asarray(finite))
+        assert (float(state.scale), int(state.good)) == (scale, good)
 
 
 def test_batches_that_do_not_fit_the_mesh_are_refused():

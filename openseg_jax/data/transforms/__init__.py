@@ -1,4 +1,4 @@
-"""Transforms of samples: pure functions, random transforms that draw their arguments, and chains of them."""
+"""Transforms of samples: pure functions, and random transforms that draw the arguments of these."""
 
 from openseg_jax.data.transforms.functions import (
     blur,
@@ -7,7 +7,6 @@ from openseg_jax.data.transforms.functions import (
     crop,
     flip,
     hue,
-    max_side_size,
     min_side_size,
     pad,
     permute,
@@ -20,7 +19,6 @@ from openseg_jax.data.transforms.functions import (
 from openseg_jax.data.transforms.random_transforms import (
     CenterCrop,
     Compose,
-    Pad,
     RandomBlur,
     RandomBrightness,
     RandomContrast,

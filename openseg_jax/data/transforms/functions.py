@@ -1,8 +1,8 @@
-"""Augmentation as pure functions on one sample, equal to the original's where that is right.
+"""Augmentation as pure functions of one sample, equal to the original's where the original is right.
 
-A sample is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, ...}; it may lack the label. More maps of
-the size of the label travel along: "edge" uint8, "distance" int32 (pixels to the boundary), "angle" float64 (degrees,
--180..180: the direction (sin, cos) = (down, right)). Sizes are (height, width) everywhere.
+A sample is {"image": uint8 (H, W, 3) RGB, "label": uint8 (H, W) train ids, ...}; the label may be missing. Further maps
+of the size of the label travel along: "edge" uint8, "distance" int32 (pixels to the boundary), "angle" float64 (the
+direction (sin, cos) = (down, right), -180 to 180 degrees). Sizes are (height, width) everywhere.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from openseg_jax.labels.classes import IGNORE
 
 Sample = dict
 
-# What is put where a map has no pixels.
+# The values of maps outside the image.
 FILLS = {"label": IGNORE, "edge": 0, "distance": 255, "angle": 0.0, "depth": 63.0, "offsets": 0}
 
 PERMUTATIONS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
 def size_of(sample: Sample) -> tuple[int, int]:
-    """(height, width)."""
+    """Returns the (height, width) of a sample."""
     return sample["image"].shape[:2]
 
 
 def _on_maps(sample: Sample, function) -> Sample:
-    """function(array, name) for each map of the sample."""
+    """Applies function(array, name) to each map of the sample."""
     return {name: function(sample[name], name) for name in FILLS if name in sample}
 
 
@@ -38,13 +38,13 @@ def _on_maps(sample: Sample, function) -> Sample:
 
 
 def resize(sample: Sample, height: int, width: int) -> Sample:
-    """OpenCV cubic for the image, nearest for the maps; maps keep their values."""
+    """Resizes the image with OpenCV's cubic interpolation and the maps by nearest neighbour, with their values kept."""
     resized = cv2.resize(sample["image"], (width, height), interpolation=cv2.INTER_CUBIC)
     return sample | _nearest(sample, height, width) | {"image": resized}
 
 
 def scale(sample: Sample, height: int, width: int) -> Sample:
-    """torch's bilinear with aligned corners for the image, nearest for the maps: how a collate function scales."""
+    """Resizes the image bilinearly with aligned corners, as the original's collate function does; maps by nearest."""
     image = sample["image"]
     for axis, (n_in, n_out) in enumerate(zip(size_of(sample), (height, width), strict=True)):
         source = np.arange(n_out, dtype=np.float32) * np.float32((n_in - 1) / (n_out - 1) if n_out > 1 else 0)
@@ -64,29 +64,35 @@ def _nearest(sample: Sample, height: int, width: int) -> Sample:
 
 
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
-    """A window that lies within the sample."""
+    """Cuts out a window that lies within the sample."""
     window = slice(top, top + height), slice(left, left + width)
     return sample | _on_maps(sample, lambda x, name: x[window]) | {"image": sample["image"][window]}
 
 
-def pad(sample: Sample, top: int, left: int, height: int, width: int, edge: int = FILLS["edge"], color=(0, 0, 0)):
-    """Places the sample on a canvas of another size; negative top and left, or a small canvas, cut off.
+def pad(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """Places the sample on a canvas of another size; a negative top or left, or a small canvas, cuts off.
 
-    Adds "box", int32 (top, left, height, width): the part of the canvas that is real. Around it the label is 255,
-    edge, distance and angle are `edge`, 255 and 0, and the image is `color` for now: `normalize` writes the mean.
+    Args:
+        sample: The sample.
+        top: The row of the canvas where the sample begins.
+        left: The column of the canvas where the sample begins.
+        height: The height of the canvas.
+        width: The width of the canvas.
+
+    Returns:
+        The sample with "box", int32 (top, left, height, width), the part of the canvas that is real. Around it maps
+        have the values of `FILLS`, and the image is 0, which `normalize` replaces by the mean.
     """
     h, w = size_of(sample)
     first = max(top, 0), max(left, 0)
     last = min(top + h, height), min(left + w, width)
     target = slice(first[0], last[0]), slice(first[1], last[1])
     window = slice(first[0] - top, last[0] - top), slice(first[1] - left, last[1] - left)
-    fills = FILLS | {"edge": edge}
 
     def place(x: np.ndarray, name: str) -> np.ndarray:
         if (top, left, height, width) == (0, 0, h, w):
             return x
-        canvas = np.empty((height, width, *x.shape[2:]), x.dtype)
-        canvas[...] = np.asarray(color).astype(x.dtype) if name == "image" else fills[name]
+        canvas = np.full((height, width, *x.shape[2:]), FILLS.get(name, 0), x.dtype)
         canvas[target] = x[window]
         return canvas
 
@@ -95,13 +101,14 @@ def pad(sample: Sample, top: int, left: int, height: int, width: int, edge: int 
 
 
 def flip(sample: Sample, swap: Sequence[tuple[int, int]] = (), legacy_angle: bool = False) -> Sample:
-    """Mirrors left and right. swap: pairs of classes that exchange names then, such as left arm and right arm.
+    """Mirrors left and right, directions included.
 
-    Directions are mirrored too. legacy_angle: as in the original, which leaves 0 and 180 degrees as they are.
+    Args:
+        sample: The sample.
+        swap: Pairs of classes that exchange names in a mirror, for example left arm and right arm.
+        legacy_angle: Leave directions of exactly 0 and 180 degrees as they are, as the original does.
     """
-    exchanged = np.arange(256, dtype=np.uint8)
-    for a, b in swap:
-        exchanged[[a, b]] = exchanged[[b, a]]
+    exchanged = exchange_table(swap)
 
     def mirror(x: np.ndarray, name: str) -> np.ndarray:
         x = x[:, ::-1]
@@ -112,36 +119,42 @@ def flip(sample: Sample, swap: Sequence[tuple[int, int]] = (), legacy_angle: boo
     return sample | _on_maps(sample, mirror) | {"image": sample["image"][:, ::-1]}
 
 
+def exchange_table(swap: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Returns uint8 (256,), the train id of each train id after the classes of each pair have exchanged names."""
+    exchanged = np.arange(256, dtype=np.uint8)
+    for a, b in swap:
+        exchanged[[a, b]] = exchanged[[b, a]]
+    return exchanged
+
+
 def _mirror_angle(angle: np.ndarray, legacy: bool) -> np.ndarray:
     mirrored = np.where(angle < 0, -180 - angle, 180 - angle)
     return np.where((angle == 0) | (abs(angle) == 180), angle, mirrored) if legacy else mirrored
 
 
-def rotate(sample: Sample, degrees: float, height: int, width: int, color=(0, 0, 0)) -> Sample:
-    """Turns counter-clockwise about the centre, onto a canvas of (height, width), as `rotated_size` gives it.
+def rotate(sample: Sample, degrees: float, height: int, width: int) -> Sample:
+    """Turns the sample counter-clockwise about its centre, onto a canvas of the size that `rotated_size` returns.
 
-    Linear for the image, nearest for the maps; the corners are `color` and what `pad` puts there.
+    The image is interpolated linearly and maps by nearest neighbour. The corners are filled as by `pad`.
     """
     h, w = size_of(sample)
     matrix = cv2.getRotationMatrix2D((w / 2, h / 2), degrees, 1)
     matrix[:, 2] += (width - w) / 2, (height - h) / 2
 
     def turn(x: np.ndarray, name: str) -> np.ndarray:
-        # OpenCV wants the fill as a scalar, and warps integers of 16 bits at most
+        # OpenCV wants the fill as a scalar and warps integers of at most 16 bits.
         narrow = x.astype(np.int16) if name == "distance" else x
         turned = cv2.warpAffine(narrow, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=FILLS[name])
         if name == "angle":
             turned = (turned - degrees + 180) % 360 - 180
         return turned.astype(x.dtype)
 
-    image = cv2.warpAffine(
-        sample["image"], matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=[float(c) for c in color]
-    )
+    image = cv2.warpAffine(sample["image"], matrix, (width, height), flags=cv2.INTER_LINEAR)
     return sample | _on_maps(sample, turn) | {"image": image}
 
 
 def rotated_size(height: int, width: int, degrees: float) -> tuple[int, int]:
-    """The canvas that holds all of a turned picture."""
+    """Returns the size of the canvas that holds all of a turned image."""
     sin, cos = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
     return int(height * cos + width * sin), int(height * sin + width * cos)
 
@@ -151,29 +164,29 @@ def rotated_size(height: int, width: int, degrees: float) -> tuple[int, int]:
 
 
 def brightness(sample: Sample, shift: int) -> Sample:
-    """Adds one number to all channels, within 0..255."""
+    """Adds one number to all channels and clips to 0..255."""
     return _through_table(sample, np.arange(256) + shift)
 
 
 def contrast(sample: Sample, factor: float) -> Sample:
-    """Multiplies all channels, within 0..255, rounding down."""
+    """Multiplies all channels, rounds down and clips to 0..255."""
     return _through_table(sample, np.arange(256, dtype=np.float32) * np.float32(factor))
 
 
 def _through_table(sample: Sample, table: np.ndarray) -> Sample:
-    """Replaces each of the 256 values, by numbers that are cut off at 0 and 255."""
+    """Replaces each of the 256 values by a number that is clipped to 0..255."""
     return sample | {"image": cv2.LUT(np.ascontiguousarray(sample["image"]), np.clip(table, 0, 255).astype(np.uint8))}
 
 
 def saturation(sample: Sample, factor: float) -> Sample:
-    """Multiplies the saturation, rounding down."""
+    """Multiplies the saturation and rounds down."""
     hsv = cv2.cvtColor(sample["image"].astype(np.float32), cv2.COLOR_RGB2HSV)
     hsv[..., 1] *= np.float32(factor)
     return sample | {"image": _from_hsv(hsv)}
 
 
 def hue(sample: Sample, degrees: float) -> Sample:
-    """Turns the hue, rounding down."""
+    """Turns the hue by an angle and rounds down."""
     hsv = cv2.cvtColor(sample["image"].astype(np.float32), cv2.COLOR_RGB2HSV)
     hsv[..., 0] += np.float32(degrees)
     hsv[..., 0][hsv[..., 0] > 360] -= 360
@@ -191,7 +204,7 @@ def permute(sample: Sample, order: tuple[int, int, int]) -> Sample:
 
 
 def blur(sample: Sample, sigma: float) -> Sample:
-    """Gaussian blur; sigma in pixels."""
+    """Blurs with a Gaussian of standard deviation `sigma`, in pixels."""
     return sample | {"image": cv2.GaussianBlur(sample["image"], (0, 0), sigma)}
 
 
@@ -200,12 +213,12 @@ def blur(sample: Sample, sigma: float) -> Sample:
 
 
 def min_side_size(height: int, width: int, min_side: int) -> tuple[int, int]:
-    """The size whose shorter side is `min_side`; rounded half to even, as Python rounds."""
+    """Returns the size whose shorter side is `min_side`; the other side is rounded half to even."""
     return _scaled(height, width, min_side / min(height, width))
 
 
 def max_side_size(height: int, width: int, max_side: int) -> tuple[int, int]:
-    """The size whose longer side is `max_side`."""
+    """Returns the size whose longer side is `max_side`; the other side is rounded half to even."""
     return _scaled(height, width, max_side / max(height, width))
 
 

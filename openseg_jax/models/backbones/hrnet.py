@@ -17,8 +17,8 @@ from flax import nnx
 
 from openseg_jax.models import resize
 from openseg_jax.models.backbones.blocks import BasicBlock, Block, Bottleneck, run_block
-from openseg_jax.models.backbones.taps import Tap, Taps
-from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, concat, relu
+from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
+from openseg_jax.models.layers import Canvas, Conv, ConvNorm, FeatureMap, concat, relu
 
 
 class HRNet(nnx.Module):
@@ -132,13 +132,13 @@ def _run_stage(transition: Transition, modules, branches: list[FeatureMap], trai
 
 
 def _join(branches: list[FeatureMap]) -> Taps:
-    joined = concat([resize.bilinear(x, like=branches[0], align_corners=True) for x in branches])
+    joined = concat([resize.bilinear(x, to=branches[0].canvas, align_corners=True) for x in branches])
     return Taps(maps=tuple(branches), low=joined, high=joined)
 
 
-def _joined_taps(channels: tuple[int, ...], stride: int) -> Taps:
+def _joined_taps(channels: tuple[int, ...], stride: int) -> TapSpec:
     joined = Tap(sum(channels), stride)
-    return Taps(tuple(Tap(c, stride * 2**branch) for branch, c in enumerate(channels)), low=joined, high=joined)
+    return TapSpec(tuple(Tap(c, stride * 2**branch) for branch, c in enumerate(channels)), low=joined, high=joined)
 
 
 class Transition(nnx.Module):
@@ -181,7 +181,8 @@ class ExchangeModule(Block):
         fused = []
         for target, paths in zip(refined, self.fuse, strict=True):
             parts = [
-                x if path is None else path(x, like=target, train=train) for x, path in zip(refined, paths, strict=True)
+                x if path is None else path(x, to=target.canvas, train=train)
+                for x, path in zip(refined, paths, strict=True)
             ]
             fused.append(relu(functools.reduce(operator.add, parts)))
         return fused
@@ -198,12 +199,12 @@ class ExchangePath(nnx.Module):
             outs = [widths[source]] * (target - source - 1) + [widths[target]]
             self.steps = nnx.List(ConvNorm(widths[source], out, 3, norm, stride=2) for out in outs)
 
-    def __call__(self, x: FeatureMap, *, like: FeatureMap, train: bool) -> FeatureMap:
+    def __call__(self, x: FeatureMap, *, to: Canvas, train: bool) -> FeatureMap:
         first, *rest = self.steps
         x = first(x, train=train)
         for step in rest:
             x = step(relu(x), train=train)
-        return resize.bilinear(x, like=like, align_corners=True) if self.upsamples else x
+        return resize.bilinear(x, to=to, align_corners=True) if self.upsamples else x
 
 
 class ImageNetHead(nnx.Module):

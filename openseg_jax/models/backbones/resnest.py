@@ -12,7 +12,7 @@ from flax import nnx
 from openseg_jax.models.backbones.blocks import Block
 from openseg_jax.models.backbones.dilation import place_blocks
 from openseg_jax.models.backbones.resnet import ResidualNet
-from openseg_jax.models.backbones.taps import Tap, Taps
+from openseg_jax.models.backbones.taps import Tap, TapSpec
 from openseg_jax.models.layers import Constant, Conv, ConvNorm, FeatureMap, declare, redraw_kernels, relu
 from openseg_jax.models.pooling import avg_pool, global_avg_pool
 
@@ -48,7 +48,7 @@ class ResNeSt(ResidualNet):
                 channels = 4 * width * 2 ** (stage - 1)
             self.stages.append(nnx.List(layers))
             maps.append(Tap(channels, maps[-1].stride * (2 if stage == 2 else 1)))
-        self.taps = Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
+        self.taps = TapSpec(maps=tuple(maps), low=maps[-2], high=maps[-1])
         redraw_kernels(self)
         self.fc = ImageNetClassifier(channels)
 

@@ -12,7 +12,7 @@ from flax import nnx
 
 from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck, run_block
 from openseg_jax.models.backbones.dilation import place_blocks
-from openseg_jax.models.backbones.taps import Tap, Taps
+from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.layers import ConvNorm, FeatureMap, redraw_kernels, relu
 from openseg_jax.models.pooling import max_pool
 
@@ -80,5 +80,5 @@ class ResNet(ResidualNet):
                 channels = planes * block.expansion
             self.stages.append(nnx.List(layers))
             maps.append(Tap(channels, maps[-1].stride * placements[0].stride))
-        self.taps = Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
+        self.taps = TapSpec(maps=tuple(maps), low=maps[-2], high=maps[-1])
         redraw_kernels(self)

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from openseg_jax.models.layers import FeatureMap
 
 
 class Tap(NamedTuple):
-    """What is known of a feature map before it exists."""
+    """The channels and the stride of one feature map that a backbone promises."""
 
     channels: int
     stride: int  # of the images, in pixels
 
 
 class Taps(NamedTuple):
-    """The feature maps of a backbone, and the two that most heads are built on; or a `Tap` for each of them.
+    """The feature maps that a backbone gives.
 
-    maps: every tap, finest first, as the original returns them.
-    low: what auxiliary classifiers read (the last but one stage of a ResNet).
-    high: what the head itself reads. HRNet has a single map for both: all branches joined at the finest resolution.
+    Attributes:
+        maps: Every tap, finest first, as the original returns them.
+        low: What auxiliary classifiers read: the last but one stage of a ResNet.
+        high: What the head reads. HRNet has one map for both: all branches joined at the finest resolution.
     """
 
-    maps: tuple[Any, ...]
-    low: Any
-    high: Any
+    maps: tuple[FeatureMap, ...]
+    low: FeatureMap
+    high: FeatureMap
 
 
-def require_same_stride(taps: Taps, why: str) -> None:
+class TapSpec(NamedTuple):
+    """What a backbone promises of its `Taps` before they exist, for heads to be built on."""
+
+    maps: tuple[Tap, ...]
+    low: Tap
+    high: Tap
+
+
+def require_same_stride(taps: TapSpec, why: str) -> None:
     """Raises ValueError unless the low and the high tap have one resolution."""
     if taps.low.stride != taps.high.stride:
         raise ValueError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from flax import nnx
 
 from openseg_jax.models.backbones.blocks import Block, run_block
-from openseg_jax.models.backbones.taps import Tap, Taps
+from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.layers import Conv, FeatureMap, InplaceABN
 from openseg_jax.models.pooling import max_pool
 
@@ -39,7 +39,7 @@ class WideResNet(nnx.Module):
             self.stages.append(nnx.List(layers))
         self.norm_out = norm(channels)
         maps = tuple(Tap(outs[-1], 8) for outs in convolutions[2:])
-        self.taps = Taps(maps=maps, low=maps[-2], high=maps[-1])
+        self.taps = TapSpec(maps=maps, low=maps[-2], high=maps[-1])
 
     def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
         x = self.conv1(images)

@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.backbones.taps import Taps, require_same_stride
+from openseg_jax.models.backbones.taps import Taps, TapSpec, require_same_stride
 from openseg_jax.models.heads.fcn import PixelClassifier
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.heads.ideal_ocr import IdealObjectContext
@@ -30,7 +30,7 @@ class CE2PHead(Head):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,
@@ -93,7 +93,7 @@ class EdgeBranch(nnx.Module):
         features = [transform(x, train=train) for transform, x in zip(self.transforms, maps, strict=True)]
         edges = [self.detect(x) for x in features]
         features, edges = (
-            concat([resize.bilinear(x, like=features[0], align_corners=True) for x in stages])
+            concat([resize.bilinear(x, to=features[0].canvas, align_corners=True) for x in stages])
             for stages in (features, edges)
         )
         return self.fuse(edges), features
@@ -110,7 +110,7 @@ class Decoder(nnx.Module):
         self.classify = Conv(channels, num_classes, 1)
 
     def __call__(self, context: FeatureMap, detail: FeatureMap, *, train: bool, rngs: jax.Array | None):
-        context = resize.bilinear(self.context(context, train=train), like=detail, align_corners=True)
+        context = resize.bilinear(self.context(context, train=train), to=detail.canvas, align_corners=True)
         x = concat([context, self.detail(detail, train=train)])
         for layer in self.fuse:
             x = layer(x, train=train)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.backbones.taps import Taps, TapSpec
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap
 
@@ -46,7 +46,7 @@ class FCNHead(Head):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.backbones.taps import Taps, require_same_stride
+from openseg_jax.models.backbones.taps import Taps, TapSpec, require_same_stride
 from openseg_jax.models.heads.fcn import PixelClassifier
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.heads.ocr import ObjectAttention, gather
@@ -24,7 +24,7 @@ def label_regions(labels: FeatureMap, like: FeatureMap, regions: int) -> Feature
     With K + 1 regions, ignored pixels have one of their own. With K they count as class K - 1: so does the original
     where labels distribute only.
     """
-    ids = resize.nearest(labels, like=like).values[..., 0]
+    ids = resize.nearest(labels, to=like.canvas).values[..., 0]
     one_hot = jax.nn.one_hot(jnp.where(ids < 0, regions - 1, ids).astype(jnp.int32), regions, dtype=like.values.dtype)
     return like.replace(one_hot).zero_outside()
 
@@ -90,7 +90,7 @@ class IdealOCRHead(Head):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.backbones.taps import Taps, TapSpec
 from openseg_jax.models.heads.fcn import PixelClassifier
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.heads.self_attention import Partition, SelfAttention
-from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.layers import Canvas, ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
 
 
 def pad_to_blocks(x: FeatureMap, factors: tuple[int, int]) -> FeatureMap:
@@ -31,13 +31,13 @@ def pad_to_blocks(x: FeatureMap, factors: tuple[int, int]) -> FeatureMap:
     """
     size = _whole_blocks(np.array(x.shape[1:3]), factors)
     if x.extent is None:
-        return FeatureMap(_moved(x.values, _before(x, factors), size))
-    return FeatureMap(_moved(x.values, _before(x, factors), size), _whole_blocks(x.extent, factors))
+        return FeatureMap(_moved(x.values, _before(x.canvas, factors), size))
+    return FeatureMap(_moved(x.values, _before(x.canvas, factors), size), _whole_blocks(x.extent, factors))
 
 
-def remove_padding(y: FeatureMap, factors: tuple[int, int], like: FeatureMap) -> FeatureMap:
-    """The inverse of `pad_to_blocks(like, factors)`."""
-    return FeatureMap(_moved(y.values, -_before(like, factors), like.shape[1:3]), like.extent).zero_outside()
+def remove_padding(y: FeatureMap, factors: tuple[int, int], to: Canvas) -> FeatureMap:
+    """Undoes `pad_to_blocks` of a map that had this canvas."""
+    return FeatureMap(_moved(y.values, -_before(to, factors), (to.height, to.width)), to.extent, to.mask).zero_outside()
 
 
 def _whole_blocks(size, factors):
@@ -45,9 +45,9 @@ def _whole_blocks(size, factors):
     return -(-size // xp.asarray(factors)) * xp.asarray(factors)
 
 
-def _before(x: FeatureMap, factors):
-    """Rows above and columns on the left: (2,), or (N, 2) where the sizes differ."""
-    size = np.array(x.shape[1:3]) if x.extent is None else x.extent
+def _before(canvas: Canvas, factors):
+    """Returns the rows above and columns on the left: (2,), or (N, 2) where the sizes differ."""
+    size = np.array(canvas[:2]) if canvas.extent is None else canvas.extent
     return (_whole_blocks(size, factors) - size) // 2
 
 
@@ -104,7 +104,7 @@ class InterlacedAttention(nnx.Module):
         y = pad_to_blocks(x, self.factors)
         y = self.long_range(y, train=train, partition=functools.partial(long_range, factors=self.factors))
         y = self.short_range(y, train=train, partition=functools.partial(short_range, factors=self.factors))
-        return remove_padding(y, self.factors, like=x)
+        return remove_padding(y, self.factors, to=x.canvas)
 
 
 class ISAModule(nnx.Module):
@@ -136,7 +136,7 @@ class ISAHead(Head):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.backbones.taps import Taps, TapSpec
 from openseg_jax.models.heads.fcn import PixelClassifier
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.heads.self_attention import Partition, SelfAttention
@@ -22,7 +22,9 @@ from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, Feature
 class OCNetHead(Head):
     """What the three have in common. taps -> {"aux", "out"}: (N, h, w, K) logits."""
 
-    def __init__(self, taps: Taps, num_classes: int, norm, *, channels: int, aux_channels: int, context, out_channels):
+    def __init__(
+        self, taps: TapSpec, num_classes: int, norm, *, channels: int, aux_channels: int, context, out_channels
+    ):
         self.aux = PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, dropout=0.0)
         self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=True)
         self.context = context
@@ -44,7 +46,7 @@ class BaseOCHead(OCNetHead):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,
@@ -87,7 +89,7 @@ class ASPOCHead(OCNetHead):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,
@@ -131,7 +133,7 @@ class PyramidOCHead(OCNetHead):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,

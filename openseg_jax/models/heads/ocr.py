@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.backbones.taps import Taps, require_same_stride
+from openseg_jax.models.backbones.taps import Taps, TapSpec, require_same_stride
 from openseg_jax.models.heads.fcn import PixelClassifier
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.heads.isa import long_range, pad_to_blocks
@@ -77,7 +77,7 @@ class ObjectAttention(nnx.Module):
         pooled = max_pool(pixels, self.pool, stride=self.pool) if self.pool > 1 else pixels
         affinity = self.affinity(pooled, regions, train=train)
         context = self.distribute(affinity, self.value(regions, train=train), train=train)
-        return resize.bilinear(context, like=pixels, align_corners=True) if self.pool > 1 else context
+        return resize.bilinear(context, to=pixels.canvas, align_corners=True) if self.pool > 1 else context
 
     def affinity(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool) -> FeatureMap:
         """How much each pixel belongs to each region: (N, h, w, K), of sum 1."""
@@ -158,7 +158,7 @@ class OCRHead(Head):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,
@@ -192,7 +192,7 @@ class ASPOCRHead(Head):
 
     def __init__(
         self,
-        taps: Taps,
+        taps: TapSpec,
         num_classes: int,
         norm,
         *,

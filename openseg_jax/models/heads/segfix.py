@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps
+from openseg_jax.models.backbones.taps import Taps, TapSpec
 from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import Conv, ConvNormAct, FeatureMap
 
@@ -20,7 +20,7 @@ class SegFixHead(Head):
     main_output = "mask"
     needs_classes = False
 
-    def __init__(self, taps: Taps, num_classes: int | None, norm, *, num_directions: int = 8, channels: int = 256):
+    def __init__(self, taps: TapSpec, num_classes: int | None, norm, *, num_directions: int = 8, channels: int = 256):
         del num_classes  # boundaries have no class
         self.mask = BoundaryBranch(taps.high.channels, channels, 2, norm)
         self.direction = BoundaryBranch(taps.high.channels, channels, num_directions, norm)

@@ -82,4 +82,4 @@ class SelfAttention(nnx.Module):
         context = attend(*(groups.split(y.values) for y in (query, key, value)), real=groups.real)
         context = pooled.replace(groups.join(context)).zero_outside()
         context = self.project(context, train=train) if isinstance(self.project, ConvNormAct) else self.project(context)
-        return resize.bilinear(context, like=x, align_corners=True) if self.pool > 1 else context
+        return resize.bilinear(context, to=x.canvas, align_corners=True) if self.pool > 1 else context

@@ -1,0 +1,213 @@
+"""Runs a net over a source of images of any sizes, and yields what readers make of each."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+from collections.abc import Iterator, Mapping
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from openseg_jax import models, sharding
+from openseg_jax.config import EvalSettings
+from openseg_jax.data.normalize import Normalization
+from openseg_jax.errors import InputError
+from openseg_jax.inference.batches import Batch, eval_batches, input_size, net_size
+from openseg_jax.inference.buckets import exact_buckets, make_buckets
+from openseg_jax.inference.forward import BLOCK, Forward
+from openseg_jax.inference.protocols import make_protocol
+from openseg_jax.inference.readers import PixelReader, Reader
+
+
+class Runner:
+    """Runs a net over a source of samples, in a few programs and one batch ahead of who takes the results.
+
+    It is made once and compiles once per bucket, for any number of runs. Each image comes once, whatever the sizes of
+    batches and the numbers of devices and processes; its results do not depend on them. Of several processes, each
+    yields its own images, and accumulators merge what they found.
+
+    Example:
+        readers = {"labels": ArgMax(), "counts": ConfusionCounts(len(classes))}
+        runner = Runner(model, source, EvalSettings(batch_size=4), readers, normalization, mesh)
+        score = Confusion(len(classes))
+        for item in runner.run(variables):
+            score.update(item)                              # takes item["counts"]
+            write_mask(f"{item.name}.png", item["labels"])  # uint8 (H, W); copied from the device because it is taken
+        print(score.merge(sharding.exchange).result()["miou"])
+
+    Attributes:
+        order: The indices of the images in the order in which they are run, over all processes.
+        buckets: The canvases, and which images go to which.
+        unreadable: The errors of images whose sizes could not be read, by index; they are in no bucket.
+        pixels: The number of pixels of all images.
+    """
+
+    def __init__(
+        self,
+        model: models.Segmentor,
+        source,
+        settings: EvalSettings,
+        readers: Mapping[str, Reader],
+        normalization: Normalization,
+        mesh: Mesh,
+    ):
+        """Raises InputError where net, settings, readers and devices do not fit each other.
+
+        Args:
+            model: The net.
+            source: Samples with "image" and "label"; also `size(index)`, `names`, and `classes` for flips.
+            settings: How images are tested.
+            readers: What is computed for each image, by the name under which an item has it. A reader may take the
+                results of those before it.
+            normalization: Of the net's checkpoint.
+            mesh: The devices.
+        """
+        for reader in readers.values():
+            reader.check(model, settings)
+        sharding.check_batch(mesh, "eval.batch_size", settings.batch_size)
+        self._model, self._settings, self._readers = model, settings, dict(readers)
+        self._normalization, self._mesh = normalization, mesh
+        self._protocol = make_protocol(settings, getattr(getattr(source, "classes", None), "flip_pairs", ()))
+        maps = [name for reader in readers.values() for name in reader.maps]
+        self._maps = tuple(dict.fromkeys(maps + ["depth"] * self._protocol.by_depth))
+        self._step = jax.jit(self._compute, out_shardings=sharding.per_image(mesh))
+        self._take(source)
+
+    def over(self, source) -> Runner:
+        """Returns a runner over another source with the same classes, which shares the compiled programs."""
+        other = copy.copy(self)
+        other._take(source)
+        return other
+
+    @property
+    def order(self) -> list[int]:
+        return [index for bucket in self.buckets for index in bucket.indices]
+
+    @property
+    def batch_count(self) -> int:
+        """The number of batches of a whole run."""
+        return sum(-(-len(bucket.indices) // self._settings.batch_size) for bucket in self.buckets)
+
+    def run(self, variables: dict, start: int = 0) -> Iterator[Item]:
+        """Yields the images of this process in the order of `order`.
+
+        An image that cannot be read comes as an item with an `error`, which is raised when its results are taken.
+
+        Args:
+            variables: The net's variables, on the devices of the mesh.
+            start: Batches to leave out, done by an earlier run.
+        """
+        for _, items in self.batches(variables, start):
+            yield from items
+
+    def batches(self, variables: dict, start: int = 0) -> Iterator[tuple[int, list[Item]]]:
+        """Yields what `run` does as (batches that are done with these items, items), on all processes at the same time.
+
+        A batch may have no item on a process. The results of a batch are there to be taken when the next one was given
+        to the devices, so that these always have something to do.
+        """
+        rank, count = process = jax.process_index(), jax.process_count()
+        if self.unreadable:
+            failures = {index: error for index, error in self.unreadable.items() if index % count == rank}
+            yield start, [Item(self._source, index, None, error) for index, error in failures.items()]
+        loaded = eval_batches(
+            self._source,
+            self.buckets,
+            batch_size=self._settings.batch_size,
+            input_size=input_size(self._settings),
+            net_size=net_size(self._settings),
+            process=process,
+            maps=self._maps,
+            start=start,
+        )
+        done, pending = start, None
+        for batch in itertools.chain(loaded, [None]):
+            current = batch and (batch, self._step(variables, sharding.put_batch(self._mesh, batch.arrays)))
+            if pending:
+                done += 1
+                yield done, self._items(*pending)
+            pending = current
+
+    def _take(self, source) -> None:
+        self._source, self.unreadable = source, {}
+        self._sizes = sizes = [self._size(index) for index in range(len(source))]
+        self.pixels = sum(size[0] * size[1] for size in sizes if size)
+        to_input, to_net = input_size(self._settings), net_size(self._settings)
+        seen = lambda *size: to_net(*to_input(*size))  # noqa: E731
+        if self._settings.exact_shapes:
+            self.buckets = exact_buckets(sizes, seen)
+        else:
+            options = {"max_buckets": self._settings.max_buckets, "multiple": self._mesh.devices.shape[1]}
+            self.buckets = make_buckets(sizes, input_size=seen, **options)
+
+    def _size(self, index: int) -> tuple[int, int] | None:
+        try:
+            return self._source.size(index)
+        except InputError as error:
+            self.unreadable[index] = error
+
+    def _compute(self, variables: dict, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Computes the results of all readers for a batch, (N, ...) each."""
+        settings, height = self._settings, batch["label"].shape[1]
+        forward = Forward(
+            self._model,
+            variables,
+            batch,
+            self._normalization,
+            self._protocol,
+            resized=bool(settings.min_side or settings.size),
+            exact=settings.exact_shapes,
+            rows=height if sharding.splits_rows(self._mesh, height) else BLOCK,
+        )
+        pixels = {name: reader for name, reader in self._readers.items() if isinstance(reader, PixelReader)}
+        for output in dict.fromkeys(reader.output for reader in pixels.values()):
+            group = {name: reader.pixels for name, reader in pixels.items() if reader.output == output}
+            forward.found |= forward.read(lambda x, group=group: {name: of(x) for name, of in group.items()}, output)
+        for name, reader in self._readers.items():
+            if name not in pixels:
+                forward.found[name] = reader(forward)
+        return forward.found
+
+    def _items(self, batch: Batch, arrays: dict[str, jax.Array]) -> list[Item]:
+        on_host = functools.cache(lambda name: sharding.local_rows(arrays[name]))
+
+        def take(row: int, size: tuple[int, int], name: str) -> np.ndarray:
+            array = on_host(name)[row]
+            return array[: size[0], : size[1]] if self._readers[name].is_map else array
+
+        found = dict(batch.failures)
+        for row, index in enumerate(batch.arrays["index"].tolist()):
+            if index >= 0:
+                found[index] = functools.partial(take, row, self._sizes[index])
+        return [Item(self._source, index, self._sizes[index], what) for index, what in found.items()]
+
+
+class Item:
+    """One image of a run. `item[name]` is the result of the reader with this name.
+
+    Results are copied from the device when they are taken, a batch at a time; what nobody takes costs nothing.
+
+    Attributes:
+        index: Its place in the source.
+        name: Its name there.
+        size: Its (height, width) and that of its maps; None if that could not be read.
+        error: Why it could not be read, or None; taking its results then raises this.
+    """
+
+    def __init__(self, source, index: int, size: tuple[int, int] | None, found):
+        self._source, self._found = source, found
+        self.index, self.name, self.size = index, str(source.names[index]), size
+        self.error: InputError | None = found if isinstance(found, InputError) else None
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if self.error:
+            raise self.error
+        return self._found(name)
+
+    @functools.cached_property
+    def sample(self) -> dict:
+        """The sample of the source, read again when it is asked for."""
+        return self._source[self.index]

@@ -1,0 +1,195 @@
+"""The log of a run: console, metrics.jsonl, TensorBoard events, validations, and at the end report.html."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import time
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from tensorboardX import SummaryWriter
+
+from openseg_jax import plots
+from openseg_jax.config import Config
+from openseg_jax.data.images import write_image
+from openseg_jax.errors import RunError
+from openseg_jax.files import replacing, write_text
+from openseg_jax.training.report_page import write_report
+from openseg_jax.training.validation import Validated
+
+
+class RunLog:
+    """Reads the metrics of training steps and writes them; only the first process prints and writes.
+
+    metrics.jsonl has one JSON object per line, each with a "step".
+    """
+
+    def __init__(self, workdir: Path, first_step: int, config: Config):
+        self._active, self._settings = jax.process_index() == 0, config.train
+        self._workdir, self._first_step = workdir, first_step
+        self._pending: list[tuple[int, dict[str, jax.Array]]] = []
+        self._last = (first_step, time.monotonic())
+        self.console = Console(quiet=not self._active, soft_wrap=True)
+        if not self._active:
+            return
+        write_text(workdir / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
+        self._lines = workdir / "metrics.jsonl"
+        _forget_after(self._lines, first_step)
+        self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step + 1, flush_secs=10)
+        columns = (TextColumn("step {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self._task = self._bar.add_task("compiling", total=self._settings.steps, completed=first_step)
+        self._bar.start()
+
+    def print(self, *sentences: str) -> None:
+        """Prints each sentence that is not empty."""
+        for sentence in filter(None, sentences):
+            self.console.print(sentence)
+
+    def step(self, step: int, metrics: dict[str, jax.Array], up_to_now: bool) -> None:
+        """Keeps the metrics of a step, and every `log_every` steps writes the means since the last time.
+
+        Args:
+            step: The number of the step.
+            metrics: Its metrics, which the device may still be computing.
+            up_to_now: Whether to wait for this step and write the means at once. Otherwise those of the last step wait
+                for the next time, so that the device is never idle.
+
+        Raises:
+            RunError: A metric is not finite.
+        """
+        self._pending.append((step, metrics))
+        if step == self._first_step + 1:
+            self._compiled(step, _mean(self._pending))
+            self._pending = []
+        elif up_to_now or step % self._settings.log_every == 0:
+            cut = len(self._pending) - (not up_to_now)
+            done, self._pending = self._pending[:cut], self._pending[cut:]
+            if done:
+                self._trained(done[-1][0], _mean(done))
+
+    def _compiled(self, step: int, metrics: dict[str, float]) -> None:
+        """After the first step, most of whose time went into compiling: images/s are measured from here on."""
+        seconds = time.monotonic() - self._last[1]
+        self.print(f"first step after {seconds:.1f} s, compilation included; loss {metrics['loss']:.4f}")
+        self._write(step, **metrics, first_step_seconds=seconds)
+        self._last = (step, time.monotonic())
+
+    def _trained(self, step: int, metrics: dict[str, float]) -> None:
+        now = time.monotonic()
+        rate = (step - self._last[0]) / (now - self._last[1])
+        self._last = (step, now)
+        images = rate * self._settings.batch_size
+        self._write(step, **metrics, images_per_second=images)
+        if not self._active:
+            return
+        text = (
+            f"loss {metrics['loss']:.4f}  lr {metrics['learning_rate/head']:.2e}  "
+            f"{images:.1f} images/s  ETA {_duration((self._settings.steps - step) / rate)}"
+        )
+        self._bar.update(self._task, completed=step, description=text)
+        if not self.console.is_terminal:
+            self.print(f"step {step}/{self._settings.steps}  {text}")
+
+    def validated(self, step: int, found: Validated) -> None:
+        """Writes the scores, the confusion matrix and the images of a validation."""
+        if not self._active:
+            return
+        self._write(step, **{f"val/{name}": value for name, value in found.scores.items()})
+        content = {"step": step, "scores": found.scores}
+        if found.confusion is not None:
+            rows = [[name, _number(iou), _number(accuracy), pixels] for name, iou, accuracy, pixels in found.classes]
+            content |= {"classes": rows, "confusion": found.confusion.tolist()}
+            plot = plots.confusion(found.confusion, [name for name, *_ in found.classes])
+            figure = cv2.imdecode(np.frombuffer(plot, np.uint8), 1)
+            self._events.add_image("val/confusion", figure[..., ::-1], step, dataformats="HWC")
+        write_text(self._workdir / "validation.json", json.dumps(content) + "\n")
+        for name, image in found.images:
+            self._events.add_image(f"val/{name}", image, step, dataformats="HWC")
+            write_image(self._workdir / "overlay" / f"{name}.jpg", image)
+
+    @contextlib.contextmanager
+    def pause(self, what: str):
+        """Leaves the time that the block takes, which is not training, out of images/s."""
+        start = time.monotonic()
+        if self._active:
+            self._bar.update(self._task, description=what)
+        yield
+        self._last = (self._last[0], self._last[1] + time.monotonic() - start)
+
+    def _write(self, step: int, **values: float) -> None:
+        if not self._active:
+            return
+        with open(self._lines, "a") as file:
+            file.write(json.dumps({"step": step, **{key: _number(value) for key, value in values.items()}}) + "\n")
+        for key, value in values.items():
+            self._events.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        """Ends the progress bar and writes metrics.csv and report.html."""
+        if not self._active:
+            return
+        self._bar.stop()
+        self._events.close()
+        lines = [json.loads(line) for line in self._lines.read_text().splitlines()] if self._lines.exists() else []
+        if lines:
+            try:
+                _write_csv(self._workdir / "metrics.csv", lines)
+                write_report(self._workdir, lines)
+            except OSError as error:  # on a full disk, about which the run itself says more
+                self.print(f"metrics.csv and report.html could not be written: {error}")
+
+
+def _mean(pending: list[tuple[int, dict[str, jax.Array]]]) -> dict[str, float]:
+    """Returns the mean of the metrics of some steps, without those that loss scaling skipped; waits for the last."""
+    values = [jax.device_get(metrics) for _, metrics in pending]
+    for (step, _), value in zip(pending, values, strict=True):
+        for name, number in value.items():
+            if not math.isfinite(number):
+                raise RunError(
+                    f"the {name.replace('_', ' ')} became {number} at step {step}; the last checkpoint is from before: "
+                    "lower the learning rate, or look at the data of this step"
+                )
+    taken = [value for value in values if not value.get("skipped")] or values
+    mean = {name: float(np.mean([value[name] for value in taken])) for name in values[0]}
+    if "skipped" in mean:
+        mean["skipped"] = float(sum(value["skipped"] for value in values))
+    return mean
+
+
+def _write_csv(path: Path, lines: list[dict]) -> None:
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drops what an interrupted run wrote after the checkpoint from which this one continues."""
+    if path.exists():
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (json.JSONDecodeError, KeyError):
+                continue  # a last line cut short by a kill
+        write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

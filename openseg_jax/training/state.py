@@ -1,0 +1,76 @@
+"""The typed state of a training run, and its form in checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+from jax.sharding import Mesh
+
+from openseg_jax import sharding
+from openseg_jax.training.averaging import SwaAverage
+from openseg_jax.training.loss_scale import LossScale
+from openseg_jax.training.schedules import Plateau
+
+_NESTED = {"swa": SwaAverage, "plateau": Plateau, "loss_scale": LossScale}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that a run carries from step to step. A part that the config does not ask for is None.
+
+    Attributes:
+        step: int32 (), the number of steps so far.
+        params: The parameters, as `models.init` gives them.
+        batch_stats: The running statistics of the batch norms.
+        opt_state: The state of the optax transformation.
+        ema: {"params", "batch_stats"}, their exponential moving average.
+        swa: The mean of snapshots of the parameters.
+        plateau: What a schedule that follows the validation remembers.
+        loss_scale: The dynamic loss scale of float16.
+    """
+
+    step: jax.Array | int
+    params: dict
+    batch_stats: dict
+    opt_state: tuple
+    ema: dict | None = None
+    swa: SwaAverage | None = None
+    plateau: Plateau | None = None
+    loss_scale: LossScale | None = None
+
+    @property
+    def variables(self) -> dict:
+        """The variables that `models.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+    def to_parts(self) -> tuple[dict, dict]:
+        """Returns the items `variables` and `training` of a checkpoint, nested dicts without parts that are None."""
+        parts = {name: part for name, part in vars(self).items() if name not in self.variables and part is not None}
+        return self.variables, {name: vars(part) if name in _NESTED else part for name, part in parts.items()}
+
+    @classmethod
+    def from_parts(cls, variables: dict, training: dict) -> TrainState:
+        """Inverts `to_parts`."""
+        parts = {name: _NESTED[name](**part) if name in _NESTED else part for name, part in training.items()}
+        return cls(**variables, **parts)
+
+
+def placements(state: TrainState, mesh: Mesh, shard_optimizer: bool) -> TrainState:
+    """Returns the NamedSharding of each leaf of a state.
+
+    Args:
+        state: The state, or its shapes.
+        mesh: The devices.
+        shard_optimizer: Whether what only the update needs (momenta, averages of the weights) is divided among the
+            devices of the `data` axis; each device then updates a part of the parameters.
+    """
+    placed = jax.tree.map(lambda _: sharding.replicated(mesh), state)
+    if not shard_optimizer:
+        return placed
+    divided = {
+        name: jax.tree.map(lambda x: sharding.divided(mesh, x.shape), getattr(state, name))
+        for name in ("opt_state", "ema", "swa")
+    }
+    return dataclasses.replace(placed, **divided)
