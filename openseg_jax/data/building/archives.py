@@ -69,16 +69,10 @@ class Archive:
         self.fingerprint = f"{self.path.name} ({len(self.members)} files, {size} bytes)"
 
     def find(self, pattern: str, name: str = r"\1") -> dict[str, Member]:
-        """Finds members by the end of their path.
+        """Finds members by a regular expression for the end of their path.
 
-        The zips inside the archive are searched only if nothing else matches.
-
-        Args:
-            pattern: A regular expression for the end of the path.
-            name: A template of the name of a match, into which its groups are filled in.
-
-        Returns:
-            The members by name.
+        The result is by `name`, a template into which the groups of a match are filled in. The zips inside the archive
+        are searched only if nothing else matches.
 
         Raises:
             InputError: Two members have the same name.

@@ -51,15 +51,10 @@ class Sample:
     label: Label | None
 
     def example(self, classes: ClassTable, enlarge: bool) -> tuple[dict[str, bytes | str], tuple[int, int]]:
-        """Decodes everything and returns what is stored.
+        """Returns what is stored, {"image", "label", "name"}, and (height, width), after decoding all of it.
 
-        Args:
-            classes: The class table.
-            enlarge: Enlarge a smaller label to the size of its image by nearest neighbour.
-
-        Returns:
-            {"image", "label", "name"} and (height, width). The image is the file as it is. The label is a PNG of raw
-            ids in 8 bits, the official file itself if it is one, and empty if there is no label.
+        The image is the file as it is. The label is a PNG of raw ids in 8 bits, the official file itself if it is one,
+        and empty if there is no label. `enlarge` brings a smaller label to the size of its image by nearest neighbour.
 
         Raises:
             InputError: The image or the label is damaged, or the label does not fit the image or the classes.

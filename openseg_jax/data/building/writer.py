@@ -215,15 +215,7 @@ def _shards(builder: SegmentationBuilder, folder: Path, split: str, samples: lis
 
 
 def make_shard(shard: Shard, done: dict | None) -> dict:
-    """Writes a shard unless it is there already.
-
-    Args:
-        shard: What to write.
-        done: The row of the journal that says that the shard was written.
-
-    Returns:
-        The row of the journal for this shard.
-    """
+    """Writes a shard, unless it is there as `done`, its row of the journal, says; returns its row."""
     if done and shard.path.is_file() and _sha256(shard.path) == done["sha256"]:
         return done
     sizes = []

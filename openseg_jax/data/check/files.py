@@ -217,21 +217,7 @@ def _coarse(thumbnails: np.ndarray) -> np.ndarray:
 
 
 PARTNERS = (
-    empty_splits,
-    images_without_mask,
-    masks_without_image,
-    same_names,
-    other_files,
-    unreadable_images,
-    unreadable_masks,
-    sizes_differ,
-    sizes_turned,
-    duplicates,
+    *(empty_splits, images_without_mask, masks_without_image, same_names, other_files, unreadable_images),
+    *(unreadable_masks, sizes_differ, sizes_turned, duplicates),
 )
-KINDS = (
-    jpeg_masks,
-    deep_masks,
-    color_masks,
-    id_masks,
-    other_modes,
-)
+KINDS = (jpeg_masks, deep_masks, color_masks, id_masks, other_modes)

@@ -222,9 +222,6 @@ def palettes_vary(scan: Scan) -> list[Fault]:
 def draft(scan: Scan) -> tuple[str, str]:
     """Drafts a class table from the masks of a scan without one.
 
-    Args:
-        scan: The result of `scan_folder` without a class table.
-
     Returns:
         What the masks contain, in words, and the text of a classes.yaml that only lacks the names of the classes.
 

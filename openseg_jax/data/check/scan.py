@@ -98,13 +98,7 @@ def scan_folder(
 ) -> Scan:
     """Reads the headers of all files and the pixels of all or, if quick, of 32 evenly spaced samples per split.
 
-    Args:
-        root: The folder of the data set.
-        classes: The class table; None reads ids and colours without saying what they mean.
-        splits: The names of the splits, training first.
-        quick: Read only some pixels.
-        console: Where to show progress.
-        folders: The folders of images and masks in each split.
+    The arguments are those of `check_folder`; without a class table, ids and colours are read without their meaning.
 
     Raises:
         InputError: A split has no folder of images.
