@@ -1,11 +1,11 @@
-# make demo: see it work.   make test: run every test.   make lint: check the style.
-# All three create .venv and install what they need into it; nothing outside the folder changes.
+# make demo: see it work.   make test: run every test.   make lint: check style and types.   make docs: build the site.
+# All of them create .venv and install what they need into it; nothing outside the folder changes.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/python train.py --config=configs/synthetic.py --workdir=$(DEMO)
@@ -18,6 +18,11 @@ test: .venv/.installed-test
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: .venv/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
 
 .venv/.installed: setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -30,6 +35,10 @@ lint: .venv/.installed-test
 .venv/.installed-test: .venv/.installed
 	$(BIN)/python -m pip install -q torch==2.13.0
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[torch,test]'
+	touch $@
+
+.venv/.installed-docs: .venv/.installed constraints/docs.txt
+	$(BIN)/python -m pip install -q -c constraints/docs.txt -e '.[docs]'
 	touch $@
 
 clean:

@@ -1,15 +1,16 @@
-"""Refining label maps by offsets: ours, and as the original does it, in PyTorch, map by map.
+"""Compares refinement of label maps with that of the original, in PyTorch, map by map.
 
     python -m benchmarks.refinement --maps 60
     taskset -c 0 python -m benchmarks.refinement     # on one core, as where there are as many processes as cores
 
 The original turns ids into floats, interpolates between pixels that it finds in coordinates from -1 to 1, and rounds:
 where steps are whole pixels, that gives the same maps. Offsets are unit steps around the borders of random regions.
-"with files" is ours with decoding and encoding of PNGs and offsets, in threads, as the command does it.
+"with files" also decodes and encodes PNGs and offsets in threads, as the command does.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 from pathlib import Path
@@ -21,11 +22,11 @@ from benchmarks import harness
 
 SIZES = {"1024 x 2048": (1024, 2048), "480 x 360": (360, 480)}
 _STEPS = np.array([(0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1)], np.int8)
-_DIFFERENT = 8  # maps, which are used again and again
+_DIFFERENT = 8  # maps, which are refined by turns
 
 
 def drawn(settings: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A label map, uint8 (H, W), and offsets, int8 (H, W, 2)."""
+    """Draws a label map, uint8 (H, W), and offsets, int8 (H, W, 2)."""
     rng = np.random.default_rng(seed)
     height, width = settings["size"]
 
@@ -38,15 +39,22 @@ def drawn(settings: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return labels, _STEPS[blocks(8, 8)] * border[..., None]
 
 
-def ours(settings: dict) -> dict:
-    from openseg_jax.segfix.refine import refine_all
+def jobs(settings: dict, load):
+    """The arguments of `refine_all`: `maps` times `load(0)` to `load(_DIFFERENT - 1)`, by turns."""
+    numbers = range(settings["maps"])
+    loads = ((number, functools.partial(load, number % _DIFFERENT)) for number in numbers)
+    return dict.fromkeys(numbers, settings["size"]), loads
 
-    pairs = [drawn(settings, seed) for seed in range(_DIFFERENT)]
+
+def ours(settings: dict) -> dict:
+    from openseg_jax.segfix.refinement import Loaded, refine_all
+
+    maps = [Loaded(*drawn(settings, seed)) for seed in range(_DIFFERENT)]
     found = {}
 
     def run():
-        sizes = [settings["size"]] * settings["maps"]
-        refine_all(sizes, lambda index: pairs[index % _DIFFERENT], lambda i, x: found.update({i % _DIFFERENT: x}))
+        for refined in refine_all(*jobs(settings, maps.__getitem__)):
+            found[refined.key % _DIFFERENT] = refined.labels
 
     run()
     return {"run": run, "sums": [int(found[index].sum()) for index in range(_DIFFERENT)]}
@@ -55,7 +63,8 @@ def ours(settings: dict) -> dict:
 def ours_with_files(settings: dict) -> dict:
     from openseg_jax.data.images import read_mask, write_image
     from openseg_jax.data.offset_files import read_offsets, write_offsets
-    from openseg_jax.segfix.refine import refine_all
+    from openseg_jax.data.workers import in_threads
+    from openseg_jax.segfix.refinement import Loaded, Refined, refine_all
 
     folder = Path(settings["folder"])
     for index in range(_DIFFERENT):
@@ -63,14 +72,15 @@ def ours_with_files(settings: dict) -> dict:
         write_image(folder / f"{index}.png", labels)
         write_offsets(folder / f"{index}.npz", offsets)
 
-    def load(index: int) -> tuple[np.ndarray, np.ndarray]:
-        return read_mask(folder / f"{index % _DIFFERENT}.png"), read_offsets(folder / f"{index % _DIFFERENT}.npz")
+    def load(index: int) -> Loaded:
+        return Loaded(read_mask(folder / f"{index}.png"), read_offsets(folder / f"{index}.npz"))
 
-    def save(index: int, labels: np.ndarray) -> None:
-        write_image(folder / "out" / f"{index}.png", labels)
+    def save(refined: Refined) -> None:
+        write_image(folder / "out" / f"{refined.key}.png", refined.labels)
 
     def run():
-        refine_all([settings["size"]] * settings["maps"], load, save)
+        for _ in in_threads(save, refine_all(*jobs(settings, load))):
+            pass
 
     run()
     return {"run": run, "sums": [int(read_mask(folder / "out" / f"{i}.png").sum()) for i in range(_DIFFERENT)]}

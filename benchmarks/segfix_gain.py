@@ -1,4 +1,4 @@
-"""What SegFix gains: label maps with boundaries degraded on purpose, and those of a net, before and after refinement.
+"""Measures what SegFix gains: scores label maps with degraded boundaries, and those of a net, before and after it.
 
     python -m benchmarks.segfix_gain --checkpoint runs/segfix --root PATH --classes camvid --labels report/label
 
@@ -20,10 +20,10 @@ from rich.progress import track
 from benchmarks import harness
 from openseg_jax.data import FolderSource, load_classes
 from openseg_jax.data.images import read_mask
+from openseg_jax.inference.offsets import offset_runner
 from openseg_jax.labels.refinement import refine
 from openseg_jax.metrics.boundaries import f_scores
 from openseg_jax.metrics.confusion import scores
-from openseg_jax.segfix.predict import load_predictor
 
 
 def shifted(label: np.ndarray, num_classes: int) -> np.ndarray:
@@ -42,7 +42,7 @@ def coarse(label: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 class Scores:
-    """mIoU, and boundary F-scores at the original's tolerance and at 3 pixels, of many maps."""
+    """Accumulates mIoU, and boundary F-scores at the original's tolerance and at 3 pixels."""
 
     def __init__(self, num_classes: int):
         self.num_classes, self.confusion = num_classes, np.zeros((num_classes, num_classes), np.int64)
@@ -56,7 +56,7 @@ class Scores:
         self.f.append([np.nanmean(f_scores(found, truth, self.num_classes, tolerance=t)) for t in tolerances])
 
     def summary(self) -> tuple[float, float, float]:
-        """In percent."""
+        """Returns mIoU and the F-scores at both tolerances, in percent."""
         return 100 * scores(self.confusion)["miou"], *(100 * np.mean(self.f, axis=0))
 
 
@@ -72,21 +72,19 @@ def main() -> None:
     a = parser.parse_args()
     classes = load_classes(a.classes)
     source, count = FolderSource(a.root, a.split, classes), len(classes)
-    predictor, variables = load_predictor(a.checkpoint, source, batch_size=4)
-    offsets: dict[int, np.ndarray] = {}
-    predictor.run(variables, on_prediction=offsets.__setitem__, progress=lambda x, n: track(x, "predicting offsets", n))
+    runner, variables = offset_runner(a.checkpoint, source, batch_size=4)
     kinds = {f.__name__: f for f in (shifted, blurred, coarse)}
     names = [*kinds, *(["net"] if a.labels else [])]
     before, after = ({name: Scores(count) for name in names} for _ in range(2))
     better = dict.fromkeys(names, 0)
-    for index in track(range(len(source)), "scoring"):
-        truth = source[index]["label"]
+    for item in track(runner.run(variables), "scoring", len(source)):
+        truth = item.sample["label"]
         maps = {name: degrade(truth, count) for name, degrade in kinds.items()}
         if a.labels:
-            path = a.labels / f"{source.names[index]}.png"
+            path = a.labels / f"{item.name}.png"
             maps["net"] = classes.encode(read_mask(path), str(path))
         for name, labels in maps.items():
-            refined = np.asarray(refine(labels, offsets[index], scale=a.scale, iterations=a.iterations))
+            refined = np.asarray(refine(labels, item["offsets"], scale=a.scale, iterations=a.iterations))
             before[name].add(labels, truth)
             after[name].add(refined, truth)
             better[name] += int(np.sum(refined == truth) > np.sum(labels == truth))

@@ -1,4 +1,4 @@
-"""What SegFix learns, computed on the fly: label maps per second and core, with either library's distance transform.
+"""Times the ground truth of SegFix, computed on the fly with the distance transform of either library, on one core.
 
     python -m benchmarks.segfix_ground_truth
 
@@ -64,7 +64,7 @@ def exact_distance(mask: np.ndarray) -> np.ndarray:
 
 
 def differences(settings: dict) -> dict:
-    """How the two libraries' distances differ, over all classes of all label maps."""
+    """Compares the distances of the two libraries over all classes of all label maps."""
     largest, wrong, total = 0.0, 0, 0
     for label, k in itertools.product(labels(settings), range(len(SyntheticSource.classes))):
         mask = (label == k).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Parts of an HTML page that is one file: pictures and figures are inside it."""
+"""Parts of an HTML page that is one file: images and figures are inside it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ figure { display: inline-block; margin: 0 .8em .8em 0 } figcaption, small { colo
 """
 
 
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """Returns a fraction in percent, without the sign; "-" if it is None or nan."""
+    return "-" if fraction is None or np.isnan(fraction) else f"{100 * fraction:.{digits}f}"
+
+
 def document(title: str, parts: Iterable[str]) -> str:
-    """parts: HTML."""
+    """Returns a page. parts: HTML."""
     head = f"<title>{escape(title)}</title><style>{_STYLE}</style>"
     return f'<!doctype html><html lang="en"><meta charset="utf-8">{head}{"".join(parts)}</html>\n'
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Plain text in every cell; numbers stand at the right."""
+    """Returns a table of plain text, in which numbers stand at the right."""
     lines = ["".join(f"<th>{escape(name)}</th>" for name in header)]
     for row in rows:
         lines.append("".join(_cell(value) for value in row))
@@ -39,13 +44,13 @@ def _cell(value: object) -> str:
 
 
 def picture(image: np.ndarray, caption: str = "", quality: int = 80) -> str:
-    """uint8 (H, W, 3) RGB as a JPEG inside the page."""
+    """Returns an image, uint8 (H, W, 3) RGB, as a JPEG inside the page."""
     data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
     return _figure("image/jpeg", data, caption)
 
 
 def plot(png: bytes, caption: str = "") -> str:
-    """A figure, see `openseg_jax.plots`."""
+    """Returns a figure of `openseg_jax.plots`."""
     return _figure("image/png", png, caption)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, *, log: bool = False) -> bytes:
-    """lines: (step, value) points by name."""
+    """Returns curves as a PNG. lines: (step, value) points by name. log: Whether the axis of values is logarithmic."""
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, points in lines.items():
@@ -24,13 +24,13 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, *, lo
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
-    """Rows are the truth, each divided by its sum."""
+    """Returns a confusion matrix (K, K) as a PNG. Rows are the ground truth, each divided by its sum."""
     side = min(4 + 0.22 * len(names), 24)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    axes.set(xlabel="prediction", ylabel="truth", xticks=range(len(names)), yticks=range(len(names)))
+    axes.set(xlabel="prediction", ylabel="ground truth", xticks=range(len(names)), yticks=range(len(names)))
     size = 8 if len(names) <= 40 else 4
     axes.set_xticklabels(names, rotation=90, fontsize=size)
     axes.set_yticklabels(names, fontsize=size)

@@ -171,7 +171,7 @@ def import_file(arguments) -> None:
 def _wanted(arguments, found) -> dict:
     """Arguments of models.create: what was asked for, and for the rest what was recognised."""
     from openseg_jax import models
-    from openseg_jax.converters.recognise import UNKNOWN_FACTORS, same_keys
+    from openseg_jax.converters.recognition import UNKNOWN_FACTORS, same_keys
 
     if arguments.model is None and found.name is None:
         raise InputError(f"{arguments.checkpoint} is none of the models of openseg_jax; name one with --model")

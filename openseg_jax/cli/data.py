@@ -112,9 +112,7 @@ def build(arguments) -> None:
 def check(arguments) -> int:
     from rich.console import Console
 
-    from openseg_jax.data.check import check_folder
-    from openseg_jax.data.check.scan import scan_folder
-    from openseg_jax.data.check.tables import draft
+    from openseg_jax.data.check import check_folder, draft, scan_folder
 
     console = Console()
     root, splits, classes, folders = _what_to_check(arguments)
@@ -135,7 +133,7 @@ def check(arguments) -> int:
 
 def _what_to_check(arguments):
     """Returns folder, splits with training first, class table or None, and the folders of images and masks."""
-    from openseg_jax.cli.commands import load_config as load
+    from openseg_jax.config import load
     from openseg_jax.data.records import is_record_root
     from openseg_jax.labels.classes import classes_beside, load_classes
 
@@ -172,30 +170,11 @@ def _what_to_check(arguments):
 
 
 def replay(arguments) -> None:
-    import json
-
-    from openseg_jax import data, files, visualize
-    from openseg_jax.cli.commands import load_config as load
-    from openseg_jax.data.images import write_image
-    from openseg_jax.data.pipeline import TrainSamples
-    from openseg_jax.data.transforms.chain import make_chain, make_collate
+    from openseg_jax.config import load
+    from openseg_jax.data.replay import replay as write_batch
 
     if not (arguments.config or arguments.spec):
         raise InputError("--config is missing, such as --config=camvid")
-    if arguments.step < 1:
-        raise InputError(f"--step counts from 1, found {arguments.step}")
     config = load(arguments.config or arguments.spec, arguments.changes)
-    source, classes = data.make_train_source(config.data), data.class_table(config.data)
-    chain, collate = make_chain(config.augment, classes), make_collate(config.augment)
-    samples = TrainSamples(source, chain, collate, config.seed, config.train.batch_size)
-    out, rows = Path(arguments.out).expanduser(), []
-    for row in range(config.train.batch_size):
-        position = (arguments.step - 1) * config.train.batch_size + row
-        index = samples.index(position)
-        steps = [step.to_dict() for step in samples.steps(position, source.size(index))]
-        rows.append({"sample": source.names[index], "index": index, "steps": steps})
-        sample = samples[position]
-        images = sample["image"], visualize.overlay(sample["image"], sample["label"], classes)
-        write_image(out / f"{row}.jpg", visualize.side_by_side(*images))
-    files.write_text(out / "replay.json", json.dumps(rows, indent=2) + "\n")
-    print(f"{len(rows)} samples of step {arguments.step} are in {out}", file=sys.stderr)
+    count = write_batch(config, arguments.step, Path(arguments.out).expanduser())
+    print(f"{count} samples of step {arguments.step} are in {arguments.out}", file=sys.stderr)

@@ -25,7 +25,7 @@ def add(commands) -> None:
 
 
 def run(arguments) -> None:
-    from openseg_jax.predict import predict_pictures
+    from openseg_jax.predict import predict_images
 
     options = {"min_side": arguments.min_side, "protocol": arguments.protocol}
-    predict_pictures(arguments.checkpoint, arguments.images, arguments.out, arguments.batch_size, **options)
+    predict_images(arguments.checkpoint, arguments.images, arguments.out, arguments.batch_size, **options)

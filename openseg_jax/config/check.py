@@ -22,6 +22,7 @@ from openseg_jax.config.options import options_of
 from openseg_jax.config.rules import contradictions
 from openseg_jax.config.schema import Config, ModelSettings, Setting
 from openseg_jax.errors import InputError
+from openseg_jax.models.registry import as_tuples
 
 _NAME = re.compile(r"[a-z]+(?:\.[a-z_0-9]+)+")
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six")
@@ -101,22 +102,22 @@ def _section(values: Mapping[str, Any], kind: type, prefix: str, wrong: dict[str
 
 
 def _options(model: ModelSettings, wrong: dict[str, str]) -> dict[str, Any]:
-    """Returns the options with their types. Those of the model's own backbone may stay at their defaults on another."""
-    own, taken = options_of(model.name), options_of(model.name, model.backbone)
-    defaults = models.default_options(model.name)
+    """Returns the options with their types. Defaults of the model's own backbone may stay on another."""
+    taken, defaults = options_of(model.name, model.backbone), models.default_options(model.name)
     found = {}
     for name, value in model.options.items():
-        path, option = f"model.options.{name}", (own | taken).get(name)
-        if option is None:
-            wrong[path] = unknown(path, name, taken)
-            continue
-        try:
-            found[name] = convert(value, option.hint, option.setting)
-        except ValueError:
-            wrong[path] = f"{path} must be {describe(*option)}, found {_short(value)}"
-            continue
-        if name not in taken and found[name] != defaults[name]:
+        path, option = f"model.options.{name}", taken.get(name)
+        if name in defaults and repr(as_tuples(value)) == repr(defaults[name]):
+            found[name] = defaults[name]
+        elif name in defaults and option is None:
             wrong[path] = f"{path} is no option of {model.name} on {model.backbone}, which has {', '.join(taken)}"
+        elif option is None:
+            wrong[path] = unknown(path, str(name), taken)
+        else:
+            try:
+                found[name] = _wanted(convert(value, *option), value not in ((), []))
+            except ValueError:
+                wrong[path] = f"{path} must be {describe(*option)}, found {_short(value)}"
     return found
 
 
@@ -199,7 +200,7 @@ def describe(hint: Any, setting: Setting) -> str:
     if hint is bool:
         return "True or False"
     if hint is str:
-        return _quoted(setting) if setting.choices else "a text that is not empty" if setting.filled else "a text"
+        return _quoted(setting) if setting.choices else "a string that is not empty" if setting.filled else "a string"
     return f"a {'whole ' * (hint is int)}number{_limits(setting)}"
 
 
@@ -208,7 +209,7 @@ def _plural(hint: Any, setting: Setting) -> str:
         arguments = typing.get_args(hint)
         return f"{'pairs' if len(arguments) == 2 else 'tuples'} of {_plural(arguments[0], setting)}"
     if hint is str:
-        return f"texts among {', '.join(setting.choices)}" if setting.choices else "texts"
+        return f"strings among {', '.join(setting.choices)}" if setting.choices else "strings"
     return f"{'whole ' * (hint is int)}numbers{_limits(setting)}"
 
 

@@ -27,8 +27,8 @@ class Setting(NamedTuple):
         least: Numbers must be at least this.
         below: Numbers must be smaller than this.
         most: Numbers must be at most this.
-        choices: The texts that are allowed; any, if empty.
-        filled: Whether a text may not be empty.
+        choices: The strings that are allowed; any, if empty.
+        filled: Whether a string may not be empty.
         ordered: "range" where numbers may not fall, "rising" where each must be larger than the one before.
     """
 
@@ -140,7 +140,7 @@ class NormalizationSettings:
     channels: str = setting("bgr", "the order of the channels, of mean and of std", choices=("rgb", "bgr"))
     divisor: float = setting(255.0, "pixels are divided by it", above=0)
     mean: tuple[float, float, float] = setting((0.485, 0.456, 0.406), "the mean of each channel")
-    std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "the deviation of each channel", above=0)
+    std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "the standard deviation of each channel", above=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -430,7 +430,7 @@ class MeshSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All of a run. `openseg_jax.config.typed` makes one of a `ConfigDict`, and checks it."""
+    """A whole config. `openseg_jax.config.typed` makes one of a `ConfigDict` and checks it."""
 
     seed: int = setting(304, "the seed of all random numbers", least=0, most=2**32 - 1)
     model: ModelSettings = ModelSettings()

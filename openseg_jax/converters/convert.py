@@ -11,7 +11,7 @@ import numpy as np
 from openseg_jax.converters import rules
 from openseg_jax.converters.backbones import CLASSIFIER, IMAGENET_BODY, with_backbone_prefix
 from openseg_jax.converters.files import require_torch
-from openseg_jax.converters.recognise import Recognised, differences, recognise, silent_differences
+from openseg_jax.converters.recognition import Recognised, differences, recognise, silent_differences
 from openseg_jax.models.segmentor import Segmentor
 
 if TYPE_CHECKING:

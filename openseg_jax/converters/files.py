@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 # The original stores its metrics, numpy scalars, beside the weights. Rebuilding a scalar runs no code of the file.
-_scalar: Callable = np.float32(0).__reduce__()[0]  # type: ignore[assignment]
+_scalar: Any = np.float32(0).__reduce__()[0]
 _SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),

@@ -56,10 +56,8 @@ def make_source(settings: DataSettings, split: str, *, complete: bool = True):
     """
     if settings.source == "synthetic":
         count = getattr(settings.synthetic, f"{split}_count")
-        return SyntheticSource(split, count, tuple(settings.synthetic.size), **_maps(settings))
-    if settings.source == "folder":
-        return _open(settings, _root(settings), split, class_table(settings), complete)
-    raise InputError(f'data.source must be "folder" or "synthetic", found {settings.source!r}')
+        return SyntheticSource(split, count, settings.synthetic.size, **_maps(settings))
+    return _open(settings, _root(settings), split, class_table(settings), complete)
 
 
 def make_train_source(settings: DataSettings):
@@ -72,7 +70,7 @@ def make_train_source(settings: DataSettings):
         classes = load_classes(extra.classes) if extra.classes else first.classes
         others.append(_open(settings, extra.root or _root(settings), extra.split or settings.train_split, classes))
     boundaries = "offset" in settings.maps  # what is learnt is where classes end, not which they are
-    return Mixture([first, *others], tuple(settings.weights) or None, same_classes=not boundaries)
+    return Mixture([first, *others], settings.weights or None, same_classes=not boundaries)
 
 
 def check_before_training(settings: DataSettings, classes: ClassTable) -> None:
@@ -100,7 +98,7 @@ def _open(settings: DataSettings, root: str, split: str, classes: ClassTable, co
 
 
 def _maps(settings: DataSettings) -> dict:
-    return {"maps": tuple(settings.maps), "offset_folder": settings.offset_folder}
+    return {"maps": settings.maps, "offset_folder": settings.offset_folder}
 
 
 def _root(settings: DataSettings) -> str:

@@ -6,41 +6,15 @@ import dataclasses
 
 import numpy as np
 
+from openseg_jax.config import CollateSettings
 from openseg_jax.data.transforms import functions
 from openseg_jax.data.transforms.random_transforms import Size, Step, Transform
 from openseg_jax.errors import InputError
 
-MODES = ("fix_size", "multi_size")
-ALIGNMENTS = ("only_pad", "only_scale", "scale_and_pad")
-PLACES = ("random", "pad_right_down", "pad_left_up", "pad_center", "pad_border")
-
 
 @dataclasses.dataclass(frozen=True)
-class Collate:
-    """Chooses the size of a batch, and how its samples get there.
-
-    Attributes:
-        mode: "fix_size" for `size`, or "multi_size" for a random one of `sizes`.
-        size: The (height, width) of every batch.
-        sizes: The possible (height, width) of a batch, each of which is one more program to compile.
-        align: How samples get the size: "only_pad", "only_scale", or "scale_and_pad", which keeps the aspect ratio.
-        place: Where padding puts a sample, one of `PLACES`.
-        stride: Sizes are rounded up to a multiple of it.
-    """
-
-    mode: str = "fix_size"
-    size: Size | None = None
-    sizes: tuple[Size, ...] = ()
-    align: str = "only_pad"
-    place: str = "random"
-    stride: int = 1
-
-    def __post_init__(self):
-        for field, allowed in (("mode", MODES), ("align", ALIGNMENTS), ("place", PLACES)):
-            if getattr(self, field) not in allowed:
-                raise InputError(f"collate.{field} must be one of {', '.join(allowed)}, found {getattr(self, field)!r}")
-        if (self.mode == "fix_size" and not self.size) or (self.mode == "multi_size" and not self.sizes):
-            raise InputError(f"collate.mode={self.mode} needs collate.size{'s' if self.mode == 'multi_size' else ''}")
+class Collate(CollateSettings):
+    """Chooses the size of a batch, and how its samples get there."""
 
     def target(self, rng: np.random.Generator) -> Size:
         """Returns the (height, width) of a batch."""

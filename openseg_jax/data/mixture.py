@@ -28,8 +28,6 @@ class Mixture:
                     "all parts of a mixture need the same classes in the same order, through a table such as "
                     "mapillary_as_cityscapes"
                 )
-        if weights is not None and (len(weights) != len(parts) or min(weights) <= 0):
-            raise InputError(f"a mixture of {len(parts)} sources needs as many weights above 0, found {list(weights)}")
         self.classes, self.parts, self.weights = first, list(parts), weights
         self.starts = [0, *itertools.accumulate(len(part) for part in parts)]
         self.names = [name for part in parts for name in part.names]

@@ -1,4 +1,4 @@
-"""Files of offsets: NAME.npz of this project, NAME.mat of the original."""
+"""Files of offsets: NAME.npz is the form of this project, NAME.mat that of the original."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ import numpy as np
 import scipy.io
 
 from openseg_jax.errors import InputError
+from openseg_jax.files import replacing
 
 OFFSET_SUFFIXES = (".npz", ".mat")
-# numpy parses headers as Python, which fails now and then in two threads of Python 3.11 at once.
+# NumPy parses headers as Python code, which sometimes fails when two threads of Python 3.11 do it at once.
 _HEADERS = threading.Lock()
-# What numpy and scipy raise on files that hold no offsets.
+# What NumPy and SciPy raise on files that hold no offsets.
 _UNREADABLE = (OSError, ValueError, TypeError, IndexError, NotImplementedError, EOFError, zlib.error,
                zipfile.BadZipFile, scipy.io.matlab.MatReadError)  # fmt: skip
 
 
 def write_offsets(path: str | os.PathLike, offsets: np.ndarray) -> None:
-    """offsets: integers (H, W, 2), -128 to 127 pixels (down, right).
+    """Writes offsets, integers (H, W, 2), (down, right) in pixels from -128 to 127.
 
-    NAME.npz: "offsets", int8, compressed. NAME.mat: "mat", int32, as the original writes and reads it.
+    NAME.npz holds "offsets", int8, compressed; NAME.mat holds "mat", int32, as the original writes and reads it.
     """
     path = Path(path)
     suffix = _suffix(path)
     offsets = _checked(np.asarray(offsets), f"offsets for {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary:
         if suffix == ".npz":
-            np.savez_compressed(file, offsets=offsets)
+            np.savez_compressed(temporary, offsets=offsets)
         else:
-            scipy.io.savemat(file, {"mat": offsets.astype(np.int32)}, do_compression=True)
-    os.replace(temporary, path)
+            scipy.io.savemat(temporary, {"mat": offsets.astype(np.int32)}, do_compression=True)
 
 
 def read_offsets(path: str | os.PathLike) -> np.ndarray:
-    """int8 (H, W, 2), (down, right) in pixels."""
+    """Reads offsets from either form, int8 (H, W, 2), (down, right) in pixels.
+
+    Raises:
+        InputError: If the file is missing, damaged, or holds anything else.
+    """
     path = Path(path)
     key = "offsets" if _suffix(path) == ".npz" else "mat"
     try:
@@ -59,18 +61,22 @@ def read_offsets(path: str | os.PathLike) -> np.ndarray:
     except KeyError as error:
         raise InputError(f"{path} holds no array {key!r}") from error
     except _UNREADABLE as error:
-        raise InputError(f"{path} is no readable file of offsets, or a damaged one ({len(encoded)} bytes)") from error
+        raise InputError(f"{path} is not a readable file of offsets ({len(encoded)} bytes)") from error
     return _checked(offsets, str(path))
 
 
 def check_size(offsets: np.ndarray, file: Path, size: tuple[int, int], where: str | Path) -> None:
-    """Refuses the offsets of `file` for what is of another (height, width), and is called `where`."""
+    """Raises InputError unless the offsets of `file` are of the (height, width) of what errors call `where`."""
     if offsets.shape[:2] != size:
         raise InputError(f"{where} is of size {size}, its offsets {file} of {offsets.shape[:2]} (height, width)")
 
 
 def find_offsets(folder: str | os.PathLike, name: str) -> Path:
-    """FOLDER/NAME.npz or FOLDER/NAME.mat, whichever is there."""
+    """Returns FOLDER/NAME.npz or FOLDER/NAME.mat, whichever exists.
+
+    Raises:
+        InputError: If neither does, or both do.
+    """
     paths = [Path(folder) / f"{name}{suffix}" for suffix in OFFSET_SUFFIXES]
     found = [path for path in paths if path.is_file()]
     if len(found) != 1:
@@ -89,7 +95,7 @@ def _suffix(path: Path) -> str:
 
 
 def _checked(offsets: np.ndarray, where: str) -> np.ndarray:
-    """As int8."""
+    """Returns offsets as int8."""
     if offsets.dtype.kind not in "iu" or offsets.ndim != 3 or offsets.shape[2] != 2 or not offsets.size:
         raise InputError(f"{where}: wanted integers of shape (height, width, 2), found {offsets.dtype} {offsets.shape}")
     low, high = offsets.min(), offsets.max()

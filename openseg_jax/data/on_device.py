@@ -28,21 +28,13 @@ FUNCTIONS = (functions.resize, functions.crop, functions.flip, functions.brightn
 
 @dataclasses.dataclass
 class Axis:
-    """Where the pixels of one axis of the result come from.
+    """Where the pixels of one axis of the result come from."""
 
-    Attributes:
-        n: The number of pixels of the source.
-        m: The number of pixels to which it is resized.
-        start: The first of these m pixels in the result.
-        count: How many of them the result shows.
-        place: The position of the first one in the result.
-    """
-
-    n: int
-    m: int
-    start: int
-    count: int
-    place: int = 0
+    n: int  # the pixels of the source
+    m: int  # the pixels to which it is resized
+    start: int  # the first of these in the result
+    count: int  # how many of them the result shows
+    place: int = 0  # where the first one stands in the result
 
     @classmethod
     def whole(cls, n: int) -> Axis:

@@ -1,4 +1,4 @@
-"""Pictures without masks, as a source of samples whose labels are all void."""
+"""Images without masks, as sources of samples whose labels are all void."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import IGNORE, ClassTable
 
 
+def unlabelled(image: np.ndarray, name: str) -> dict:
+    """Returns a sample {"image", "label", "name"} of an image (H, W, 3), whose label is void everywhere."""
+    return {"image": image, "label": np.full(image.shape[:2], IGNORE, np.uint8), "name": name}
+
+
 class PictureSource:
-    """source[i] is {"image", "label", "name"}, the label all void. Names are those of the files, without suffix."""
+    """The images of files. Their names are those of the files, without suffix."""
 
     def __init__(self, paths: list[Path], classes: ClassTable | None = None):
         self.paths, self.classes, self.names = paths, classes, [path.stem for path in paths]
 
     @classmethod
     def of_folder(cls, folder: Path, classes: ClassTable | None = None) -> PictureSource:
-        """All pictures of a folder, by name."""
+        """Returns all images of a folder, by name."""
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
         if not paths:
             raise InputError(f"{folder} contains no {', '.join(IMAGE_SUFFIXES)} files")
@@ -33,18 +38,17 @@ class PictureSource:
         return read_size(self.paths[index])
 
     def __getitem__(self, index: int) -> dict:
-        image = read_image(self.paths[index])
-        return {"image": image, "label": np.full(image.shape[:2], IGNORE, np.uint8), "name": self.names[index]}
+        return unlabelled(read_image(self.paths[index]), self.names[index])
 
 
 class ArraySource:
-    """Pictures in memory, uint8 (H, W, 3) RGB; source[i] is as that of a PictureSource, the name its number."""
+    """Images in memory, uint8 (H, W, 3) RGB. Their names are their numbers."""
 
     def __init__(self, images: Sequence[np.ndarray], classes: ClassTable | None = None):
         for index, image in enumerate(images):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise InputError(f"picture {index} is {image.dtype} {image.shape}, wanted uint8 (H, W, 3) RGB")
-        self.images, self.classes, self.names = images, classes, list(range(len(images)))
+                raise InputError(f"image {index} is {image.dtype} {image.shape}, wanted uint8 (H, W, 3) RGB")
+        self.images, self.classes, self.names = images, classes, range(len(images))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,5 +57,4 @@ class ArraySource:
         return self.images[index].shape[:2]
 
     def __getitem__(self, index: int) -> dict:
-        image = self.images[index]
-        return {"image": image, "label": np.full(image.shape[:2], IGNORE, np.uint8), "name": str(index)}
+        return unlabelled(self.images[index], str(index))

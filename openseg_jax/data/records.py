@@ -45,7 +45,7 @@ class RecordSource:
         self.further = Maps(maps, offset_folder, classes)
         folder = _version_folder(root)
         if not (folder / "dataset_info.json").is_file():
-            raise InputError(f"{folder} is not complete: run the build command again, and it goes on where it stopped")
+            raise InputError(f"{folder} is not complete: run the build command again, which continues where it stopped")
         self._builder = tfds.builder_from_directory(folder)
         splits = self._builder.info.splits
         if split not in splits:

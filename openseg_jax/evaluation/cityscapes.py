@@ -1,4 +1,4 @@
-"""Cityscapes' own evaluation, by the package cityscapesScripts, of label PNGs that an evaluation wrote."""
+"""Cityscapes' own evaluation of the label PNGs that an evaluation wrote, by the package cityscapesScripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from openseg_jax.errors import InputError
 
 
 def official_scores(predictions: Sequence[Path], truths: Sequence[Path]) -> dict[str, float]:
-    """miou and category_miou of label PNGs with Cityscapes' ids 0 to 33, as its benchmark computes them."""
+    """Returns miou and category_miou of label PNGs with Cityscapes' ids 0 to 33, as its benchmark computes them."""
     try:
         import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as official  # noqa: N813
     except ImportError as error:

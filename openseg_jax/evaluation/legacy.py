@@ -1,4 +1,4 @@
-"""Scores as the original's own evaluators give them where those differ from ours, to compare with its logs."""
+"""Scores of the original's own evaluators where these differ from ours, to compare with its logs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from openseg_jax.metrics.confusion import scores
 def legacy_scores(
     confusion: np.ndarray, boundaries: np.ndarray | None, pixels: int, classes: ClassTable
 ) -> dict[str, float]:
-    """confusion: (K, K). boundaries: (images, K), F-scores, nan for a class that an image lacks. pixels: of all images.
+    """Returns the scores that its evaluators give otherwise.
 
-    pixel_accuracy: of all pixels, ignored ones included, as its script for Cityscapes prints.
-    boundary_f_score: classes that an image lacks count as 1 in it (F1RunningScore).
-    miou: for COCO-Stuff that of its script, which takes the last class for no label, and predictions of it for a class
-    of their own that is always wrong.
+    Args:
+        confusion: int (K, K).
+        boundaries: float (images, K), the F-scores, nan for a class that an image lacks; None if there are none.
+        pixels: The number of pixels of all images.
+        classes: K classes.
+
+    Returns:
+        pixel_accuracy of all pixels, ignored ones included, as its script for Cityscapes prints; boundary_f_score, in
+        which classes that an image lacks count as 1 (F1RunningScore); for COCO-Stuff the miou of its script, which
+        takes the last class for no label, and predictions of it for a class of their own that is always wrong.
     """
     found = {"pixel_accuracy": float(np.trace(confusion) / pixels)}
     if boundaries is not None:

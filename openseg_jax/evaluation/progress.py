@@ -1,12 +1,10 @@
-"""What an evaluation has done so far, so that it can go on after a kill."""
+"""An evaluation that can be killed and goes on."""
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
-import os
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -14,83 +12,95 @@ import numpy as np
 
 from openseg_jax import sharding
 from openseg_jax.errors import InputError
+from openseg_jax.files import replacing
+from openseg_jax.inference import Item, Runner
+from openseg_jax.metrics.accumulator import Accumulator
 
 _SECONDS = 10.0  # between two writes,
 _BATCHES = 50  # or, as several processes have to agree on when, so many batches
 
 
-@dataclasses.dataclass
 class Progress:
-    """key: what must be the same for a run to go on: checkpoint, config, split. batches: done. total: the counts.
-    images: int32 (images, 3, K). boundaries: float64 (versions, images, K, 3), boundary F-score, intersection and union
-    of the boundary regions, nan where not scored; the second version is before refinement. failures: what could not be
-    read, by name.
+    """What an evaluation has done so far, in memory and now and then in a file.
+
+    Attributes:
+        batches: How many are done.
+        scores: Of the images of this process; after an interrupted run the first process begins with what it left.
+        failures: Why images of this process could not be read, by name.
     """
 
-    key: dict
-    batches: int
-    total: np.ndarray | int
-    images: np.ndarray
-    boundaries: np.ndarray
-    failures: dict[str, str]
+    def __init__(
+        self, path: Path | None, key: Mapping[str, object], scores: Mapping[str, Accumulator], *, resume: bool = True
+    ):
+        """Begins, or goes on where an interrupted run stopped.
 
-    @classmethod
-    def begin(cls, key: dict, count: int, num_classes: int, versions: int = 1) -> Progress:
-        boundaries = np.full((versions, count, num_classes, 3), np.nan)
-        return cls(key, 0, 0, np.zeros((count, 3, num_classes), np.int32), boundaries, {})
+        Args:
+            path: The file; None keeps nothing.
+            key: What must be the same for a run to go on: checkpoint, settings, split.
+            scores: Scores without images.
+            resume: Whether to go on.
 
-    @classmethod
-    def read(cls, path: Path, key: dict) -> Progress | None:
-        """What an interrupted run left, None if nothing. Raises InputError if that was another evaluation."""
-        if not path.exists():
-            return None
+        Raises:
+            InputError: If the file is that of another evaluation.
+        """
+        self._path, self._key, self._last = path, json.loads(json.dumps(key)), time.monotonic()
+        self.batches, self.scores, self.failures = 0, dict(scores), {}
+        if path and resume and path.exists():
+            self._read(path)
+
+    def run(
+        self, runner: Runner, variables: dict, track: Callable[[Iterable, int], Iterable] = lambda steps, count: steps
+    ) -> Iterator[Item]:
+        """Yields the images that are left; the scores are to be updated with each before the next one is asked for.
+
+        track: Wraps the batches that are left, of which it gets the number.
+        """
+        left = runner.batch_count - self.batches
+        for done, items in track(runner.batches(variables, self.batches), left):
+            for item in items:
+                if item.error:
+                    self.failures[item.name] = str(item.error)
+                yield item
+            self.batches = done
+            if self._path and self._due():
+                self._write(self._path)
+
+    def merge(self) -> tuple[dict[str, Accumulator], dict[str, str]]:
+        """Returns the scores and failures of all processes. All must call it, at the same point."""
+        scores = {name: score.merge(sharding.exchange) for name, score in self.scores.items()}
+        failures = {}
+        for data in sharding.exchange(json.dumps(self.failures).encode()):
+            failures |= json.loads(data)
+        return scores, failures
+
+    def forget(self) -> None:
+        """Removes the file."""
+        if jax.process_index() == 0:
+            self._path.unlink(missing_ok=True)
+
+    def _due(self) -> bool:
+        if jax.process_count() > 1:
+            return self.batches % _BATCHES == 0
+        return time.monotonic() - self._last >= _SECONDS
+
+    def _write(self, path: Path) -> None:
+        scores, failures = self.merge()
+        if jax.process_index() == 0:
+            arrays = {f"{name}/{part}": x for name, score in scores.items() for part, x in score.state().items()}
+            texts = {"key": json.dumps(self._key), "failures": json.dumps(failures)}
+            with replacing(path) as temporary:
+                np.savez(temporary, batches=self.batches, **arrays, **texts)
+        self._last = time.monotonic()
+
+    def _read(self, path: Path) -> None:
         with np.load(path) as content:
             found = json.loads(str(content["key"]))
-            if found != key:
-                differing = [name for name in key if found.get(name) != key[name]]
+            if found != self._key:
+                differing = [name for name in self._key if found.get(name) != self._key[name]]
                 raise InputError(
                     f"{path} is of another evaluation (other {', '.join(differing)}): delete it, or give --noresume"
                 )
-            failures = json.loads(str(content["failures"]))
-            arrays = content["total"], content["images"], content["boundaries"]
-            return cls(key, int(content["batches"]), *arrays, failures)
-
-    def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp.npz")
-        texts = {"key": json.dumps(self.key), "failures": json.dumps(self.failures)}
-        arrays = {"total": self.total, "images": self.images, "boundaries": self.boundaries}
-        np.savez(temporary, batches=self.batches, **arrays, **texts)
-        os.replace(temporary, path)
-
-    def gather(self) -> None:
-        """Brings together what each process knows of its own pictures. All must call it, at the same point."""
-        own = io.BytesIO()
-        np.savez_compressed(own, boundaries=self.boundaries, failures=json.dumps(self.failures))
-        for data in sharding.exchange(own.getvalue()):
-            with np.load(io.BytesIO(data)) as content:
-                others = content["boundaries"]
-                self.boundaries = np.where(np.isnan(self.boundaries), others, self.boundaries)
-                self.failures |= json.loads(str(content["failures"]))
-
-
-class Writer:
-    """Writes a progress now and then; of several processes the first one does."""
-
-    def __init__(self, progress: Progress, path: Path | None):
-        self._progress, self._path, self._last = progress, path, time.monotonic()
-        self._before = progress.total
-
-    def __call__(self, batches: int, total: np.ndarray) -> None:
-        self._progress.batches, self._progress.total = batches, self._before + total
-        if self._path is None or not self._due(batches):
-            return
-        self._progress.gather()
-        if jax.process_index() == 0:
-            self._progress.write(self._path)
-        self._last = time.monotonic()
-
-    def _due(self, batches: int) -> bool:
-        if jax.process_count() > 1:
-            return batches % _BATCHES == 0
-        return time.monotonic() - self._last >= _SECONDS
+            self.batches, self.failures = int(content["batches"]), json.loads(str(content["failures"]))
+            if jax.process_index() == 0:  # states add up over processes
+                for name, score in self.scores.items():
+                    score.restore({part: content[f"{name}/{part}"] for part in score.sums})

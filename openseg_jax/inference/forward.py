@@ -15,7 +15,7 @@ from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.inference.protocols import Protocol
 from openseg_jax.labels.classes import to_labels
 from openseg_jax.models import resize
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.layers import Canvas, FeatureMap
 
 Read = Callable[[jax.Array], Any]  # logits (N, H, W, K) -> arrays (N, H, W, ...)
 BLOCK = 64  # rows and columns that are resized at a time
@@ -56,9 +56,9 @@ class Forward:
         return FeatureMap(values, None if self.exact else extent(self.batch["net_box"]))
 
     @property
-    def own_size(self) -> FeatureMap:
-        """A map (N, H', W', 1) of the images' own sizes, on the canvas of the labels."""
-        return FeatureMap(self.batch["label"][..., None], extent(self.batch["label_box"]))
+    def own_size(self) -> Canvas:
+        """The images' own sizes, on the canvas of the labels."""
+        return Canvas(*self.batch["label"].shape[1:], extent(self.batch["label_box"]))
 
     @functools.cached_property
     def logits(self) -> FeatureMap:
@@ -69,7 +69,8 @@ class Forward:
             found = models.apply(self.model, self.variables, x.values, sizes=x.extent, labels=labels)
             return x.replace(found[self.model.main_output])
 
-        depth = self.own_size.replace(self.batch["depth"][..., None]) if self.protocol.by_depth else None
+        by_depth = self.protocol.by_depth
+        depth = FeatureMap(self.batch["depth"][..., None], self.own_size.extent) if by_depth else None
         logits = self.protocol.logits(net, self.images, depth)
         return FeatureMap(logits.values, extent(self.batch["box"])).zero_outside()
 
@@ -93,20 +94,20 @@ class Forward:
         return read(logits.values[:, :height, :width])
 
 
-def _read_resized(logits: FeatureMap, like: FeatureMap, read: Read, rows: int):
+def _read_resized(logits: FeatureMap, to: Canvas, read: Read, rows: int):
     """Reads in blocks, as far as the largest image goes: all classes at full size may not fit into memory."""
-    n, height, width, _ = like.shape
+    n, height, width = logits.shape[0], to.height, to.width
     block = min(rows, height), min(BLOCK, width)
-    most = -(-jnp.max(like.extent, axis=0) // jnp.array(block))
+    most = -(-jnp.max(to.extent, axis=0) // jnp.array(block))
     padded = [-(-side // b) * b for side, b in zip((height, width), block, strict=True)]
     piece = jax.eval_shape(read, jax.ShapeDtypeStruct((n, *block, logits.shape[-1]), jnp.float32))
     whole = jax.tree.map(lambda x: jnp.zeros((n, *padded, *x.shape[3:]), x.dtype), piece)
 
     def row_of_blocks(i: jax.Array, found):
-        strip = resize.cubic_part(logits, like=like, axis=1, start=i * block[0], count=block[0])
+        strip = resize.cubic_part(logits, to=to, axis=1, start=i * block[0], count=block[0])
 
         def one_block(j: jax.Array, found):
-            part = read(resize.cubic_part(strip, like=like, axis=2, start=j * block[1], count=block[1]).values)
+            part = read(resize.cubic_part(strip, to=to, axis=2, start=j * block[1], count=block[1]).values)
             place = (0, i * block[0], j * block[1])
             put = lambda whole, x: jax.lax.dynamic_update_slice(whole, x, (*place, *[0] * (x.ndim - 3)))  # noqa: E731
             return jax.tree.map(put, found, part)

@@ -159,7 +159,7 @@ class Offsets(Reader):
         def net(x: FeatureMap) -> FeatureMap:
             found = models.apply(forward.model, forward.variables, x.values, sizes=x.extent, maps=True)
             mask = found["mask"].replace(jax.nn.softmax(found["mask"].values, axis=-1)).zero_outside()
-            parts = [resize.bilinear(m, like=x, align_corners=True) for m in (mask, found["direction"])]
+            parts = [resize.bilinear(m, to=x.canvas, align_corners=True) for m in (mask, found["direction"])]
             return x.replace(jnp.concatenate([part.values for part in parts], axis=-1))
 
         found = forward.protocol.logits(net, forward.images)
@@ -168,7 +168,7 @@ class Offsets(Reader):
         index = jnp.where(boundary, jnp.argmax(directions, axis=-1), -1)
         steps = offsets(index, count, shifted=count == 4 and not self.align_axis)
         cut = FeatureMap(steps.astype(jnp.float32), extent(forward.batch["box"])).zero_outside()
-        return resize.nearest(cut, like=forward.own_size).values.astype(jnp.int8)
+        return resize.nearest(cut, to=forward.own_size).values.astype(jnp.int8)
 
 
 def _check_boundaries(model: models.Segmentor, message: str) -> None:

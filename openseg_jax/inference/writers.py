@@ -8,6 +8,7 @@ import numpy as np
 
 from openseg_jax import visualize
 from openseg_jax.data.images import write_image, write_mask
+from openseg_jax.files import replacing
 from openseg_jax.labels.classes import ClassTable
 
 
@@ -30,3 +31,9 @@ def write_prediction(
     overlays = [visualize.overlay(image, x, classes) for x in (ids, truth) if x is not None]
     write_image(out / "overlay" / f"{name}.jpg", visualize.side_by_side(*overlays))
     write_image(out / "color" / f"{name}.png", visualize.colorize(ids, classes))
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes a .npy file."""
+    with replacing(path) as temporary:
+        np.save(temporary, array)

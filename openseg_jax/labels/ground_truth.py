@@ -1,4 +1,4 @@
-"""What SegFix learns: how far each pixel is from the end of its class or instance, and which way leads away from it.
+"""The ground truth of SegFix: each pixel's distance to the boundary of its segment, and the direction away from it.
 
 The rules are those of the original's preparation scripts (Yuan et al., ECCV 2020, arXiv:2007.04269, section 3.2), and
 so is the precision, which is that of its files: whole pixels up to 250, and steps of 2 degrees.
@@ -14,19 +14,27 @@ import scipy.ndimage
 
 from openseg_jax.labels.directions import gradient_kernels
 
-MAX_DISTANCE = 250  # pixels; what is farther away is said to be as far
+MAX_DISTANCE = 250  # pixels; larger distances are clipped to it
 ANGLE_STEP = 2  # degrees
 
 
 def semantic_offsets(
     label: np.ndarray, *, min_pixels: int = 100, kernel_size: int = 5, metric: str = "euclidean", ignore: int = 255
 ) -> dict[str, np.ndarray]:
-    """{"distance": int32 (H, W) pixels, "angle": float64 (H, W) degrees} of a label map, uint8 (H, W) train ids.
+    """Computes distances and angles within the classes of a label map.
 
-    distance: to the nearest pixel of another class or void, rounded down; the frame of the image is no boundary.
-    angle: away from the boundary, the gradient of the distance by `gradient_kernels`.
-    Both are 0 on void and on classes of fewer than `min_pixels` pixels, which therefore are boundary all over.
-    metric: "euclidean" or "taxicab".
+    Args:
+        label: uint8 (H, W), train ids.
+        min_pixels: Smaller classes count as boundary.
+        kernel_size: The size of the kernels whose gradient gives the angle, see `gradient_kernels`.
+        metric: "euclidean" or "taxicab".
+        ignore: The id of void.
+
+    Returns:
+        "distance", int32 (H, W): pixels to the nearest pixel of another class or of void, rounded down. The frame of
+        the image is no boundary.
+        "angle", float64 (H, W): degrees, the direction in which the distance grows.
+        Both are 0 on void and on classes that are too small.
     """
     small = np.flatnonzero(np.bincount(label.ravel()) < min_pixels)
     return _offsets(label.astype(np.int32), {ignore, *small.tolist()}, kernel_size, metric)
@@ -35,10 +43,16 @@ def semantic_offsets(
 def instance_offsets(
     instances: np.ndarray, class_ids: Collection[int], *, kernel_size: int = 5, metric: str = "euclidean"
 ) -> dict[str, np.ndarray]:
-    """The same of a map of instance ids as Cityscapes has them, uint16 (H, W).
+    """Computes distances and angles within the instances of a map of instance ids as Cityscapes has them.
 
-    Ids from 256 on are single instances. Those below are classes by their ids on disk, of which all but `class_ids`
-    are one segment, void. Unlike above, void has distances too, and segments count however small they are.
+    Args:
+        instances: uint16 (H, W). Ids from 256 on are single instances; those below are classes by their ids on disk.
+        class_ids: All other ids below 256 together are one segment, void.
+        kernel_size: See `semantic_offsets`.
+        metric: See `semantic_offsets`.
+
+    Returns:
+        What `semantic_offsets` returns, but void has distances too, and segments count however small they are.
     """
     segments = np.arange(1 << 16, dtype=np.int32)
     segments[:256][~np.isin(segments[:256], list(class_ids))] = 255
@@ -46,19 +60,19 @@ def instance_offsets(
 
 
 def _offsets(segments: np.ndarray, left_out: set[int], kernel_size: int, metric: str) -> dict[str, np.ndarray]:
-    """Distances and angles within the segments of a map, int32 (H, W); 0 in those that are left out."""
+    """Computes both within the segments of a map, int32 (H, W), but for those that are left out, which get 0."""
     distance, down, right = np.zeros((3, *segments.shape), np.float32)
     kernels = gradient_kernels(kernel_size)
     for segment, sides in enumerate(scipy.ndimage.find_objects(segments + 1)):
         if sides is None or segment in left_out:
             continue
-        # A frame of one pixel around a segment holds what is nearest to it of all that lies beyond.
+        # The nearest pixel outside a segment is never farther from it than the frame of one pixel around its box.
         box = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in sides)
         mask = (segments[box] == segment).astype(np.uint8)
         inside = _distance_inside(mask, metric)
         cv2.copyTo(inside, mask, distance[box])
         for gradient, kernel in zip((down, right), kernels, strict=True):
-            # Beyond the image are zeros, as in the original, which makes directions at its frame point inwards.
+            # As in the original, zeros lie beyond the image, which makes directions at its frame point inwards.
             slope = cv2.filter2D(inside, cv2.CV_32F, kernel, borderType=cv2.BORDER_CONSTANT)
             cv2.copyTo(slope, mask, gradient[box])
     angle = np.degrees(np.arctan2(down, right))
@@ -69,7 +83,7 @@ def _offsets(segments: np.ndarray, left_out: set[int], kernel_size: int, metric:
 
 
 def _distance_inside(mask: np.ndarray, metric: str) -> np.ndarray:
-    """float32 (H, W): distance of each pixel of a mask, uint8, to the nearest one outside, which has 0 itself."""
+    """Returns the distance of each pixel of a mask, uint8 (H, W), to the nearest pixel outside, float32 (H, W)."""
     if mask.all():
         # Nothing is outside. SciPy, which the original uses, then measures from a pixel above the upper left corner.
         y, x = np.indices(mask.shape, np.float32)

@@ -21,16 +21,26 @@ def refine(
     void: int | None = None,
     sizes: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
-    """Labels with each pixel (y, x) replaced by the one at (y, x) + scale * offset, or at the border before it.
+    """Replaces the label of each pixel (y, x) by the one at (y, x) + scale * offset, or at the border before it.
 
-    labels: integers of at most 32 bits or booleans, (H, W) or (N, H, W); they are moved, never computed with, so they
-    may be train ids, ids on disk, instance ids or masks. offsets: integers (H, W, 2) or (N, H, W, 2), (down, right) in
-    pixels. scale: how many times as far to look; the original takes 2 for label maps and 1 for instance masks.
-    iterations: how often, each time from the result before. void: these pixels stay void, and no other becomes void;
-    without it, as in the original, 255 moves like any label. sizes: int (N, 2), the (height, width) of each map of a
-    padded batch, which has its border there; what lies beyond is to be cut off.
-    Raises InputError on other shapes and types, and on a scale that is no whole number, between whose pixels the
-    original mixes ids into those of unrelated classes.
+    Labels are moved and never computed with, so they may be train ids, ids on disk, instance ids or masks.
+
+    Args:
+        labels: Integers of at most 32 bits or booleans, (H, W) or (N, H, W).
+        offsets: Integers, (H, W, 2) or (N, H, W, 2): (down, right) in pixels.
+        scale: Multiplies the offsets; the original takes 2 for label maps and 1 for instance masks.
+        iterations: How often to refine, each time from the previous result.
+        void: The label whose pixels stay void, and which no other pixel takes. By default, and in the original, 255
+            moves like any label.
+        sizes: int (N, 2), the (height, width) of each map in a padded batch. Its border lies there; what the result
+            holds beyond it is undefined.
+
+    Returns:
+        The refined labels, in the shape and type of `labels`.
+
+    Raises:
+        InputError: On other shapes and types, and if `scale` is no whole number: between pixels the original mixes ids
+            into those of unrelated classes.
     """
     _check(labels, offsets)
     _check_whole("scale", scale)
@@ -41,9 +51,8 @@ def refine(
     if sizes is None:
         sizes = np.full((len(labels), 2), labels.shape[1:], np.int32)
     elif np.shape(sizes) != (len(labels), 2):
-        raise InputError(
-            f"sizes are of shape {np.shape(sizes)}, wanted {(len(labels), 2)}: height and width of each map"
-        )
+        wanted = (len(labels), 2)
+        raise InputError(f"sizes are of shape {np.shape(sizes)}, wanted {wanted}: height and width of each map")
     for _ in range(int(iterations)):
         labels = _gather(labels, offsets, sizes, int(scale), void)
     return labels[0] if single else labels
@@ -53,11 +62,11 @@ def refine(
 def _gather(labels, offsets, sizes, scale, void):
     n, height, width = labels.shape
     last = sizes[:, :, None, None] - 1
-    # Parts of the offsets are taken before they are converted, or else the whole conversion is written to memory.
+    # The axes are split before the conversion; otherwise XLA writes the converted offsets to memory.
     down, right = (scale * offsets[..., axis].astype(jnp.int32) for axis in (0, 1))
     y = jnp.clip(jnp.arange(height)[:, None] + down, 0, last[:, 0])
     x = jnp.clip(jnp.arange(width) + right, 0, last[:, 1])
-    moved = labels.at[jnp.arange(n)[:, None, None], y, x].get(mode="clip")  # faster than by default
+    moved = labels.at[jnp.arange(n)[:, None, None], y, x].get(mode="clip")  # faster than the default mode
     return moved if void is None else jnp.where((labels == void) | (moved == void), labels, moved)
 
 

@@ -23,11 +23,21 @@ def ce2p(
     class_weights: Weights = None,
     ignore: int = 255,
 ) -> jax.Array:
-    """Parsing before and after the fusion with edges, the edges, and the auxiliary output, each by cross-entropy.
+    """Returns the sum of four cross-entropies: parsing before and after the fusion, edges, and auxiliary output.
 
-    outputs: seg_out1, edge_out (N, H, W, 2), seg_dsn and seg_out2, the result. labels: int (N, H, W).
-    edges: (N, H, W), 1 on boundaries; without them, the boundaries of the labels. Edge and other pixels weigh as much
-    in sum, as in the paper's own code.
+    Edge pixels and the others weigh as much in sum, as in the paper's own code.
+
+    Args:
+        outputs: Logits (N, H, W, K) by name: seg_out1 before the fusion, seg_out2 after it, seg_dsn, which is
+            auxiliary, and edge_out (N, H, W, 2).
+        labels: Integers (N, H, W).
+        edges: (N, H, W), 1 on boundaries; None takes the boundaries of the labels.
+        aux_weight: The weight of seg_dsn.
+        edge_weight: The weight of edge_out.
+        parsing_weight: The weight of seg_out1.
+        out_weight: The weight of seg_out2.
+        class_weights: K numbers, the weights of the classes.
+        ignore: The label of pixels that do not count.
     """
     if edges is None:
         edges = class_boundaries(labels, ignore)
@@ -41,10 +51,10 @@ def ce2p(
 
 
 def class_boundaries(labels: jax.Array, ignore: int = 255, width: int = 3) -> jax.Array:
-    """int32 (N, H, W): 1 on the pixels that the original's edge generator marks, and `width` // 2 around them.
+    """Returns int32 (N, H, W), 1 on the pixels that the original's edge generator marks and `width` // 2 around them.
 
-    Of two neighbours of different classes, neither of them ignored, the lower one, the left one, or of a diagonal pair
-    the upper one is marked.
+    Where two neighbours have different classes and neither is ignored, it marks the lower or the left one, and the
+    upper one of a diagonal pair.
     """
     padded = jnp.pad(labels, ((0, 0), (1, 1), (1, 1)), constant_values=ignore)
     marked = jnp.zeros(labels.shape, bool)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from openseg_jax.errors import InputError
 from openseg_jax.losses.upsampled import Logits, map_pixels
 from openseg_jax.models.resize import nearest_taps
 
@@ -17,13 +18,25 @@ Weights = Sequence[float] | jax.Array | None
 def cross_entropy(
     logits: Logits, labels: jax.Array, *, ignore: int = 255, class_weights: Weights = None, reduction: str = "mean"
 ) -> jax.Array:
-    """Weighted cross-entropy; scalar, in the dtype of the logits.
+    """Returns the weighted cross-entropy, a scalar of the dtype of the logits.
 
-    logits: (N, h, w, K) float. labels: (N, H, W) integers, brought to (h, w) by torch's nearest rule if need be.
-    class_weights: K numbers. "mean" divides by the sum of the weights of the counted pixels, not by their number;
-    "sum" does not divide; "none" gives (N, h, w). A batch in which everything is ignored gives 0, where the original
-    gives NaN.
+    A batch in which everything is ignored gives 0, where the original gives NaN.
+
+    Args:
+        logits: (N, h, w, K) floats.
+        labels: (N, H, W) integers, which are resized to (h, w) by torch's nearest rule.
+        ignore: The label of pixels that do not count.
+        class_weights: K numbers, the weights of the classes.
+        reduction: "mean" divides by the sum of the weights of the counted pixels, not by their number; "sum" does not
+            divide; "none" gives (N, h, w).
+
+    Raises:
+        InputError: If the number of class weights is not that of the classes.
     """
+    if class_weights is not None and len(class_weights) != logits.shape[-1]:
+        raise InputError(
+            f"{len(class_weights)} class weights do not fit {logits.shape[-1]} classes: see loss.class_weights"
+        )
     labels = resize_labels(labels, logits.shape[1:3])
     weights = pixel_weights(labels, ignore, class_weights, logits.dtype)
     losses = weights * negative_log_likelihood(logits, jnp.where(labels == ignore, 0, labels))
@@ -34,7 +47,7 @@ def cross_entropy(
 
 
 def negative_log_likelihood(logits: Logits, labels: jax.Array) -> jax.Array:
-    """-log softmax(logits)[label] per pixel, (N, H, W)."""
+    """Returns -log softmax(logits)[label] of each pixel, (N, H, W)."""
     return map_pixels(_negative_log_likelihood, logits, labels)
 
 
@@ -45,7 +58,7 @@ def _negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def pixel_weights(labels: jax.Array, ignore: int, class_weights: Weights, dtype=jnp.float32) -> jax.Array:
-    """The weight of each pixel's class, or 1 without class weights; 0 where the pixel is ignored."""
+    """Returns the weight of each pixel's class, or 1 without class weights, and 0 where the pixel is ignored."""
     valid = labels != ignore
     if class_weights is None:
         return valid.astype(dtype)
@@ -53,18 +66,18 @@ def pixel_weights(labels: jax.Array, ignore: int, class_weights: Weights, dtype=
 
 
 def balanced_weights(labels: jax.Array, num_classes: int, ignore: int) -> jax.Array:
-    """float32 (K,): for each class, the share of the counted pixels that are not of it."""
+    """Returns float32 (K,), for each class the share of the counted pixels that belong to other classes."""
     counts = jnp.stack([jnp.sum(labels == k, dtype=jnp.float32) for k in range(num_classes)])
     return 1 - _ratio(counts, jnp.sum(counts))
 
 
 def _ratio(total: jax.Array, norm: jax.Array) -> jax.Array:
-    """total / norm, 0 where nothing was counted."""
+    """Returns total / norm, or 0 where nothing was counted."""
     return total / jnp.where(norm > 0, norm, 1)
 
 
 def resize_labels(labels: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """(N, H, W) -> (N, h, w) by the float32 nearest rule of torch, with which the original brings labels to logits."""
+    """Resizes (N, H, W) to (N, h, w) by the float32 nearest rule of torch, as the original brings labels to logits."""
     for axis, (n_in, n_out) in enumerate(zip(labels.shape[1:], size, strict=True), start=1):
         if n_in != n_out:
             (index,), _ = nearest_taps(np.arange(n_out), n_in, n_out)

@@ -20,12 +20,25 @@ def ohem(
     reduction: str = "mean",
     first_pixel: bool = True,
 ) -> jax.Array:
-    """Mean cross-entropy over the pixels whose class has a probability below max(threshold, that of the k-th hardest).
+    """Returns the mean cross-entropy of hard pixels.
 
-    logits: (N, h, w, K) float; labels: (N, h, w) integers on the same grid. k is max(1, min_kept), counted from 0.
-    As in the original the class weights scale each pixel's loss while "mean" divides by the number of pixels kept.
-    first_pixel: as in the original, the very first pixel takes part even when it is ignored: it then adds 0 to the sum
-    but is counted. Nothing kept gives 0 where the original gives NaN. Raises ValueError if the grids differ.
+    Pixels are kept if their class has a probability below max(threshold, that of the k-th hardest pixel), where k is
+    max(1, min_kept), counted from 0. If none is kept the result is 0, where the original gives NaN.
+
+    Args:
+        logits: (N, h, w, K) floats.
+        labels: (N, h, w) integers on the same grid.
+        threshold: A probability.
+        min_kept: The number of pixels that are kept at least.
+        ignore: The label of pixels that do not count.
+        class_weights: K numbers. As in the original they scale the loss of each pixel, while "mean" divides by the
+            number of pixels kept.
+        reduction: "mean" or "sum".
+        first_pixel: Whether the very first pixel takes part even if it is ignored, as in the original: it adds 0 to
+            the sum but is counted.
+
+    Raises:
+        ValueError: If the grids differ.
     """
     if logits.shape[:3] != labels.shape:
         raise ValueError(f"OHEM wants labels on the grid of the logits, found {labels.shape} and {logits.shape[:3]}")
@@ -44,10 +57,10 @@ def ohem(
 
 
 def kth_smallest(values: jax.Array, mask: jax.Array, k: int) -> jax.Array:
-    """The k-th smallest (from 0; the largest if there are fewer) of the float32 values >= 0 where `mask` is true.
+    """Returns the k-th smallest of the float32 values >= 0 where `mask` is true, or the largest if there are fewer.
 
-    Bisects over the bit patterns of float32, which are ordered like the numbers: 31 counting passes in place of a
-    sort, and on a sharded batch 31 sums of one number in place of gathering all pixels.
+    k counts from 0. It bisects over the bit patterns of float32, which are ordered like the numbers: 31 counting
+    passes in place of a sort, and on a sharded batch 31 sums of one number in place of gathering all pixels.
     """
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
     wanted = jnp.minimum(k, jnp.sum(mask) - 1) + 1

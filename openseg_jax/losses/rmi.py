@@ -31,16 +31,26 @@ def rmi(
     complementary: bool = True,
     weight: float = 1.0,
 ) -> jax.Array:
-    """weight * (balance * BCE + (1 - balance) * RMI), or with complementary=False weight * (BCE + balance * RMI).
+    """Returns weight * (balance * BCE + (1 - balance) * RMI), which may be negative.
 
-    logits: (N, H, W, K) float; labels: (N, H, W) integers on the same grid, of which those outside [0, K) are ignored.
-    radius: R. pool: how labels and probabilities are made smaller first, by `pool_size`: "max", "average" or "resize".
-    The loss may be negative. Ignored pixels have probability 1e-6 in the RMI and are not in the BCE, which is summed
+    Ignored pixels have probability 1e-6 in the RMI (equation 15 of the paper) and are not in the BCE, which is summed
     over the classes and divided by the number of counted pixels plus one.
 
     The covariances are computed in float64, whatever JAX is set to: their entries grow with the number of pixels
     against a ridge of 1e-3, and in float32 gradients at 520x520 would be off by up to three percent.
-    Raises ValueError if the grids differ or on an unknown pool.
+
+    Args:
+        logits: (N, H, W, K) floats.
+        labels: (N, H, W) integers on the same grid; those outside [0, K) are ignored.
+        radius: R, the side of the regions in pixels.
+        pool: How labels and probabilities are made smaller first, "max", "average" or "resize".
+        pool_size: By which factor.
+        balance: The share of the BCE.
+        complementary: If False, the result is weight * (BCE + balance * RMI).
+        weight: The weight of the whole.
+
+    Raises:
+        ValueError: If the grids differ, or the pool is unknown.
     """
     if logits.shape[:3] != labels.shape:
         raise ValueError(f"RMI wants labels on the grid of the logits, found {labels.shape} and {logits.shape[:3]}")
@@ -52,7 +62,7 @@ def rmi(
     low = logits.low if isinstance(logits, Upsampled) else logits
 
     def of_group(first, part):
-        """(BCE, RMI) of some classes, beginning with `first`; of logits beyond the last class, nothing."""
+        """Returns (BCE, RMI) of some classes, beginning with `first`; logits beyond the last class add nothing."""
         x = full(Upsampled(part, (height, width)))
         own = first + jnp.arange(x.shape[-1])
         truth = jnp.where(counted[..., None] & (labels[..., None] == own), 1, 0).astype(x.dtype)
@@ -90,9 +100,13 @@ def _shrink(x: jax.Array, *, pool: str, size: int, nearest: bool = False) -> jax
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def lower_bound(labels: jax.Array, probabilities: jax.Array, real: jax.Array, radius: int) -> jax.Array:
-    """The sum over classes of half the log determinant of the labels' covariance given the probabilities, over R^2.
+    """Returns the sum over classes of half the log determinant of a covariance, over R^2, as the mean of the images.
 
-    labels, probabilities: (N, h, w, K); real: (K,), 1 for the classes that count. The mean over the images.
+    Args:
+        labels: (N, h, w, K), 1 for the class of each pixel. Theirs is the covariance, given the probabilities.
+        probabilities: (N, h, w, K).
+        real: (K,), 1 for the classes that count.
+        radius: R.
     """
     with jax.enable_x64(True):
         return _lower_bound(labels, probabilities, real, radius).astype(probabilities.dtype)
@@ -123,7 +137,7 @@ def _lower_bound(labels, probabilities, real, radius):
 
 
 def _regions(x: jax.Array, radius: int) -> jax.Array:
-    """(N, h, w, K) -> (N, K, R^2, positions): the R x R shifted crops, each less its mean."""
+    """Turns (N, h, w, K) into (N, K, R^2, positions): the R x R shifted crops, each less its mean."""
     height, width = (side - radius + 1 for side in x.shape[1:3])
     crops = [x[:, i : i + height, j : j + width] for i in range(radius) for j in range(radius)]
     stacked = jnp.stack(crops).reshape(radius**2, x.shape[0], height * width, x.shape[3])

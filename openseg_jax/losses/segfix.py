@@ -1,4 +1,4 @@
-"""The loss of SegFix: where boundaries are, and which way leads off them (SegFixLoss)."""
+"""The loss of SegFix: where boundaries are, and which direction leads off them (SegFixLoss)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,24 @@ def segfix(
     align_axis: bool = False,
     ignore: int = 255,
 ) -> jax.Array:
-    """mask_weight * CE(mask) + direction_weight * CE(direction), each class weighted by the share of the others.
+    """Returns mask_weight * CE(mask) + direction_weight * CE(direction), with classes weighted by the share of others.
 
-    mask: (N, h, w, 2) logits, interior and boundary. direction: (N, h, w, D) logits. They are enlarged to the labels.
-    labels: int (N, H, W), of which only `ignore` matters. distance: (N, H, W) pixels to the boundary. angle: (N, H, W)
-    degrees. A pixel is of the boundary if its distance is within [min_distance, max_distance].
-    As in the original, directions are learnt where a boundary is predicted (with a probability above mask_threshold),
-    not where one is. Nothing to learn from, or a mask of one class only, gives 0 where the original gives NaN.
-    align_axis: centre four directions on the axes, as eight or more always are.
+    As in the original, directions are learnt where a boundary is predicted, not where one is. Nothing to learn from, or
+    a mask of one class only, gives 0, where the original gives NaN.
+
+    Args:
+        mask: (N, h, w, 2) logits, interior and boundary. They are enlarged to the labels.
+        direction: (N, h, w, D) logits, which are enlarged, too.
+        labels: Integers (N, H, W), of which only `ignore` matters.
+        distance: (N, H, W), pixels to the boundary.
+        angle: (N, H, W), degrees.
+        min_distance: Pixels with a distance from this
+        max_distance: to this belong to the boundary.
+        mask_threshold: A boundary is predicted where its probability is above this.
+        mask_weight: The weight of the mask.
+        direction_weight: The weight of the directions.
+        align_axis: Whether four directions are centred on the axes, as eight or more always are.
+        ignore: The label of pixels that do not count.
     """
     mask, direction = (Upsampled(x, labels.shape[1:]).full() for x in (mask, direction))
     void, num_directions = labels == ignore, direction.shape[-1]

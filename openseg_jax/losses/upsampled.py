@@ -19,10 +19,14 @@ _BAND = 2**25
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["low"], meta_fields=["size"])
 @dataclasses.dataclass(frozen=True)
 class Upsampled:
-    """low: (N, h, w, K) float; stands for its bilinear enlargement with aligned corners to `size`, (height, width).
+    """Logits that stand for their bilinear enlargement with aligned corners.
 
-    Losses enlarge it band by band, and again in the backward pass: at 520x520, batch 16 and 150 classes the enlarged
+    Losses enlarge them band by band, and again in the backward pass: at 520x520, batch 16 and 150 classes the enlarged
     logits would take 2.6 GB, and their softmax and their gradient as much again, each.
+
+    Attributes:
+        low: (N, h, w, K) floats.
+        size: The (height, width) of the enlargement.
     """
 
     low: jax.Array
@@ -37,7 +41,7 @@ class Upsampled:
         return self.low.dtype
 
     def full(self) -> jax.Array:
-        """(N, H, W, K), enlarged."""
+        """Returns the enlarged logits (N, H, W, K)."""
         return bilinear(FeatureMap(self.low), to=Canvas(*self.size), align_corners=True).values
 
 
@@ -49,9 +53,17 @@ def full(logits: Logits) -> jax.Array:
 
 
 def map_pixels(function: Callable, logits: Logits, labels: jax.Array) -> jax.Array:
-    """function(logits (N, H, w, K), labels (N, H, w)) -> (N, H, w), which sees each pixel alone, on all of W columns.
+    """Applies a function of single pixels to enlarged logits, band by band.
 
     A band is a group of columns, because rows may be spread over devices.
+
+    Args:
+        function: Maps logits (N, H, w, K) and labels (N, H, w) to (N, H, w).
+        logits: (N, H, W, K).
+        labels: (N, H, W).
+
+    Returns:
+        (N, H, W).
     """
     n, height, width, channels = logits.shape
     bands = -(-n * height * width * channels // _BAND)

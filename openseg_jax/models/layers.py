@@ -95,6 +95,10 @@ class FeatureMap:
 
 
 def relu(x: FeatureMap) -> FeatureMap:
+    """Applies a ReLU; its gradient at 0 is 0, as in torch."""
+    if x.values.dtype == jnp.bfloat16:
+        # The same as a maximum, which XLA gets wrong on the CPU of jax 0.11 and 0.12 (docs/differences.md).
+        return x.replace(jnp.where(x.values <= 0, 0, x.values))
     return x.replace(jax.nn.relu(x.values))
 
 

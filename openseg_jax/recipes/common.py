@@ -98,7 +98,8 @@ def parse_argument(text: str, takes: Takes) -> Argument:
 
 def _unknown(what: str, name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
     close = difflib.get_close_matches(name, (*known, *others), n=1)
-    return f"unknown {what} {name!r}; there are {', '.join(known)}" + f" (did you mean {close[0]}?)" * bool(close)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"unknown {what} {name!r}; there are {', '.join(known)}{hint}"
 
 
 def loss_for(model: str, option: str = "") -> str:

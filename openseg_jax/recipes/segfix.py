@@ -18,7 +18,9 @@ TAKES = Takes("cityscapes", ("v17", "instance", "trainval", "ade20k_too", "small
 
 
 def get_config(argument: str = ""):
-    options = parse_argument(argument.replace("hrnet_w", "hrnet").replace("hrnet2x_w", "hrnet2x"), TAKES)
+    name, comma, words = argument.partition(",")
+    words = words.replace("hrnet_w", "hrnet").replace("hrnet2x_w", "hrnet2x")  # the names in model names are known, too
+    options = parse_argument(f"{name}{comma}{words}", TAKES)
     name = options.name
     if "ade20k_too" in options and name != "cityscapes":
         raise InputError(f"the option ade20k_too is for cityscapes, found {name}")

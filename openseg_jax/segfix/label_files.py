@@ -1,28 +1,35 @@
-"""Label maps in picture files of any encoding, whose encoding and palette refined maps keep."""
+"""Label maps in image files of any encoding; refined maps keep encoding and palette."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from openseg_jax.data.images import UNREADABLE
+from openseg_jax.data.images import UNREADABLE, read_size
 from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError
+from openseg_jax.files import replacing
 from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable, bit_color
 
-MODES = ("1", "L", "P", "I;16", "I", "RGB")  # of Pillow: 1 bit, 8 bits, palette, 16 bits, 32 bits, colours
+MODES = ("1", "L", "P", "I;16", "I", "RGB")  # 1 bit, 8 bits, palette, 16 bits, 32 bits, colours
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelMap:
-    """ids (H, W): bool, uint8, uint16 or int32, as in the file; of colours uint32, red * 65536 + green * 256 + blue.
+    """A label map and how its file encodes it.
 
-    mode, format: Pillow's names of what the file is. palette: its colours, one number after the other. transparency,
-    compression: as Pillow has them.
+    Attributes:
+        ids: (H, W), bool, uint8, uint16 or int32, as in the file; colours are red * 65536 + green * 256 + blue.
+        mode: Pillow's name of the encoding, one of `MODES`.
+        format: Pillow's name of the file format.
+        palette: Its colours, one number after the other.
+        transparency: As Pillow has it.
+        compression: As Pillow has it, of TIFFs.
     """
 
     ids: np.ndarray
@@ -32,16 +39,8 @@ class LabelMap:
     transparency: object = None
     compression: str | None = None
 
-    def of_classes(self, classes: ClassTable, where: str) -> LabelMap:
-        """The same with `void_of(classes)` wherever an id is that of no class; `where` names the map in errors."""
-        if (self.mode == "RGB") != (classes.masks == "colors"):
-            raise InputError(f"{where} is a {self.mode} picture, but masks of {classes.title} are {classes.masks}")
-        void, known = void_of(classes), _known(classes)
-        check_id(void, self, where)
-        return dataclasses.replace(self, ids=np.where(np.isin(self.ids, known), self.ids, self.ids.dtype.type(void)))
-
     def colors(self, ids: np.ndarray, classes: ClassTable | None = None) -> np.ndarray:
-        """uint8 (N, 3) RGB for ids (N,): of the classes, else of the file, else fixed ones."""
+        """Returns the colours of ids (N,), uint8 (N, 3) RGB: the classes', else the file's, else fixed ones."""
         if self.mode == "RGB":
             return _unpacked(ids)
         if classes is not None:
@@ -56,57 +55,74 @@ class LabelMap:
 
 
 def read_header(path: str | os.PathLike) -> tuple[tuple[int, int], str]:
-    """((height, width), mode) without decoding. Raises InputError on what holds no ids, as `read_labels` does."""
-    with _opened(path) as picture:
-        return picture.size[::-1], picture.mode
+    """Returns ((height, width), mode) without decoding, and refuses what `read_labels` refuses."""
+    with _opened(path) as image:
+        return image.size[::-1], image.mode
 
 
-def read_labels(path: str | os.PathLike) -> LabelMap:
-    """Raises InputError on JPEGs, on pictures with alpha or of other modes, and on damaged files."""
-    with _opened(path) as picture:
+def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> LabelMap:
+    """Reads a label map.
+
+    Args:
+        path: The file.
+        classes: If given, `void_of(classes)` takes the place of every id that is that of none of them.
+
+    Raises:
+        InputError: On JPEGs, images with alpha or of other modes, damaged files, and masks that are none of `classes`.
+    """
+    with _opened(path) as image:
         try:
-            ids = np.asarray(picture)
+            ids = np.asarray(image)
         except UNREADABLE as error:
-            raise InputError(f"{path} is a damaged picture: {error}") from error
-        if picture.mode == "RGB":
+            raise InputError(f"{path} is damaged: {error}") from error
+        if image.mode == "RGB":
             red, green, blue = np.moveaxis(ids, -1, 0)
-            places = COLOR_PLACES
-            ids = red * places[0] + green * places[1] + blue
-        return LabelMap(
+            ids = (red * COLOR_PLACES[0] + green * COLOR_PLACES[1] + blue).view(np.int32)
+        labels = LabelMap(
             ids,
-            picture.mode,
-            picture.format,
-            picture.getpalette() if picture.mode == "P" else None,
-            picture.info.get("transparency"),
-            picture.info.get("compression") if picture.format == "TIFF" else None,
+            image.mode,
+            image.format,
+            image.getpalette() if image.mode == "P" else None,
+            image.info.get("transparency"),
+            image.info.get("compression") if image.format == "TIFF" else None,
         )
+    return labels if classes is None else only_classes(labels, classes, str(path))
+
+
+def only_classes(labels: LabelMap, classes: ClassTable, where: str) -> LabelMap:
+    """Returns the map with `void_of(classes)` in place of every id that is no class. Errors call the map `where`."""
+    if (labels.mode == "RGB") != (classes.masks == "colors"):
+        raise InputError(f"{where} is an image of mode {labels.mode}, but masks of {classes.title} are {classes.masks}")
+    void, known = void_of(classes), _packed(classes.colors) if classes.masks == "colors" else classes.all_ids
+    check_id(void, labels, where)
+    return dataclasses.replace(
+        labels, ids=np.where(np.isin(labels.ids, known), labels.ids, labels.ids.dtype.type(void))
+    )
 
 
 def write_labels(path: str | os.PathLike, labels: LabelMap) -> None:
-    """In the encoding that the map came in, to be read as the same ids."""
-    path, options = Path(path), {}
-    picture = Image.fromarray(_unpacked(labels.ids) if labels.mode == "RGB" else labels.ids)
+    """Writes a map in the encoding of the file that it came from, so that the same ids are read again."""
+    options = {}
+    image = Image.fromarray(_unpacked(labels.ids) if labels.mode == "RGB" else labels.ids)
     if labels.palette is not None:
-        picture.putpalette(labels.palette)
+        image.putpalette(labels.palette)
         if labels.format == "PNG" and labels.ids.max() >= len(labels.palette) // 3:
-            options["bits"] = 8  # else there are as many as the palette needs, and ids beyond it would be cut off
+            options["bits"] = 8  # by default Pillow writes as many as the palette needs, and cuts off larger ids
     if labels.transparency is not None:
         options["transparency"] = labels.transparency
     if labels.compression is not None:
         options["compression"] = labels.compression
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, format=labels.format, **options)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        image.save(temporary, format=labels.format, **options)
 
 
-def find_labels(folder: str | os.PathLike) -> dict[str, Path]:
-    """The label maps of a folder by their names without suffix."""
+def find_images(folder: str | os.PathLike) -> dict[str, Path]:
+    """Returns the images, or label maps, of a folder by their names without suffix."""
     return by_name(PictureSource.of_folder(Path(folder)).paths)
 
 
-def by_name(files: list[Path]) -> dict[str, Path]:
-    """Files by their names without suffix, of which each must be there once."""
+def by_name(files: Iterable[Path]) -> dict[str, Path]:
+    """Returns files by their names without suffix, and raises InputError if two have the same one."""
     found: dict[str, Path] = {}
     for file in files:
         if file.stem in found:
@@ -115,13 +131,31 @@ def by_name(files: list[Path]) -> dict[str, Path]:
     return found
 
 
-def default_void(mode: str) -> int | None:
-    """255 in maps of 8 bits, in others none."""
-    return IGNORE if mode in ("L", "P") else None
+def check_sizes(labels: Mapping[str, Path], images: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
+    """Returns (height, width) of each label map, and raises InputError if the image of its name has another size."""
+    sizes = {name: read_header(file)[0] for name, file in labels.items()}
+    for name in labels.keys() & images.keys():
+        if (size := read_size(images[name])) != sizes[name]:
+            raise InputError(f"{labels[name]} is of size {sizes[name]}, its image of {size} (height, width)")
+    return sizes
+
+
+def common_void(files: Iterable[Path]) -> int | None:
+    """Returns the id of void where nothing says it: 255 in maps of 8 bits, None in others.
+
+    Raises:
+        InputError: If there are maps of both kinds.
+    """
+    modes = {file: read_header(file)[1] for file in files}
+    voids = {IGNORE if mode in ("L", "P") else None: file for file, mode in modes.items()}
+    if len(voids) > 1:
+        kinds = " and ".join(f"{file} ({modes[file]})" for file in voids.values())
+        raise InputError(f"255 is void in maps of 8 bits only, but there are others, too, such as {kinds}: give --void")
+    return next(iter(voids))
 
 
 def void_of(classes: ClassTable) -> int:
-    """The id, or packed colour, that stands for void: 255 if it is one of those."""
+    """Returns the id, or packed colour, that stands for void; 255 if that is one of several."""
     voids = _packed(classes.void_colors) if classes.masks == "colors" else list(classes.void)
     if not voids:
         raise InputError(f"{classes.title} has no void, which pixels of no class would become: add one to its table")
@@ -129,41 +163,37 @@ def void_of(classes: ClassTable) -> int:
 
 
 def check_id(void: int | None, labels: LabelMap, where: str) -> None:
-    """Refuses a void that the ids of a map cannot be."""
+    """Raises InputError on a void that the encoding of a map cannot hold. Errors call the map `where`."""
     kind = labels.ids.dtype
-    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    limits = {"1": (0, 1), "RGB": (0, 0xFFFFFF)}
+    low, high = limits[labels.mode] if labels.mode in limits else (np.iinfo(kind).min, np.iinfo(kind).max)
     if void is not None and not low <= void <= high:
-        raise InputError(f"void is {void}, but {where} is a {labels.mode} picture, with ids from {low} to {high}")
+        mode = labels.mode
+        raise InputError(f"void is {void}, but {where} is an image of mode {mode}, with ids from {low} to {high}")
 
 
 def _opened(path: str | os.PathLike) -> Image.Image:
     try:
-        picture = Image.open(path)
+        image = Image.open(path)
     except FileNotFoundError as error:
         raise InputError(f"there is no {path}") from error
     except UNREADABLE as error:
-        raise InputError(f"{path} is no readable picture") from error
-    why = ""
-    if picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression")):
+        raise InputError(f"{path} is not a readable image") from error
+    why, frames = "", getattr(image, "n_frames", 1)
+    if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
         why = "a JPEG, whose compression invents ids"
-    elif picture.format not in ("PNG", "BMP", "TIFF"):
-        why = f"a {picture.format} file"
-    elif getattr(picture, "n_frames", 1) > 1:
-        why = f"{picture.n_frames} pictures"
-    elif picture.mode not in MODES:
-        why = f"a {picture.mode} picture"
+    elif image.format not in ("PNG", "BMP", "TIFF"):
+        why = f"a {image.format} file"
+    elif frames > 1:
+        why = f"a file of {frames} images"
+    elif image.mode not in MODES:
+        why = f"an image of mode {image.mode}"
     if why:
-        picture.close()
+        image.close()
         raise InputError(
             f"{path} is {why}: label maps are PNG, BMP or TIFF with one channel, a palette, or RGB colours"
         )
-    return picture
-
-
-def _known(classes: ClassTable) -> list[int]:
-    if classes.masks == "colors":
-        return _packed(classes.colors)
-    return [i for i in (*classes.ids, *sum(classes.aliases, ())) if i is not None]
+    return image
 
 
 def _packed(colors) -> list[int]:

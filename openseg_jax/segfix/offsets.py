@@ -1,55 +1,48 @@
-"""From a SegFix net to offsets: for each pixel near a boundary, the step to an interior pixel of what it belongs to."""
+"""Offsets of many images, one after the other: from files, or from a SegFix net."""
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-from openseg_jax import models
-from openseg_jax.errors import InputError
-from openseg_jax.evaluation.inference import Evaluator, normalized
-from openseg_jax.labels.directions import offsets
-from openseg_jax.models import resize
-from openseg_jax.models.layers import Canvas, FeatureMap
+import numpy as np
 
-MASK_THRESHOLD = 0.5
+from openseg_jax.data.offset_files import find_offsets, read_offsets
+from openseg_jax.data.pictures import PictureSource
+from openseg_jax.data.workers import in_threads
+from openseg_jax.inference.offsets import offset_runner
 
 
-class OffsetPredictor(Evaluator):
-    """Runs a SegFix net over a source of images. Its predictions are int8 (H, W, 2), steps (down, right), 0 off
-    boundaries, at the images' own sizes.
+class ImageOffsets(NamedTuple):
+    """The offsets of an image: its name, int8 (H, W, 2), (down, right) in pixels, and the file that they come from."""
 
-    config: the `eval` part of a config; its protocol is "single" or "crops", whose windows' probabilities of being
-    boundary, and logits of directions, are averaged. align_axis: whether the four directions of a net of four are
-    along the axes.
+    name: str
+    offsets: np.ndarray
+    file: Path
+
+
+def stored_offsets(folder: str | os.PathLike, names: Sequence[str]) -> Iterator[ImageOffsets]:
+    """Reads FOLDER/NAME.npz or .mat of each name, in this order; threads read ahead.
+
+    Raises:
+        InputError: Before the first one if any is missing; later if one is damaged.
     """
+    files = [find_offsets(folder, name) for name in names]
+    yield from in_threads(lambda file: ImageOffsets(file.stem, read_offsets(file), file), files)
 
-    def __init__(self, model, config, source, normalization, mesh, *, align_axis: bool = False):
-        self._align_axis = align_axis
-        super().__init__(model, config, source, normalization, mesh)
 
-    def _count(self, variables: dict, batch: dict) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        def net(x: FeatureMap) -> FeatureMap:
-            found = models.apply(self._model, variables, x.values, sizes=x.extent, maps=True)
-            mask = found["mask"].replace(jax.nn.softmax(found["mask"].values, axis=-1)).zero_outside()
-            parts = [resize.bilinear(m, to=x.canvas, align_corners=True) for m in (mask, found["direction"])]
-            return x.replace(jnp.concatenate([part.values for part in parts], axis=-1))
+def predicted_offsets(checkpoint: str | os.PathLike, images: Sequence[Path], **options) -> Iterator[ImageOffsets]:
+    """Predicts the offsets of image files, in the order that suits the net.
 
-        images = FeatureMap(normalized(batch, self._normalization), batch["net_size"])
-        found = self._protocol.logits(net, images)
-        boundary, directions = found.values[..., 1] > MASK_THRESHOLD, found.values[..., 2:]
-        count = directions.shape[-1]
-        index = jnp.where(boundary, jnp.argmax(directions, axis=-1), -1)
-        steps = offsets(index, count, shifted=count == 4 and not self._align_axis)
-        cut = FeatureMap(steps.astype(jnp.float32), batch["size"]).zero_outside()
-        own_size = Canvas(*batch["label"].shape[1:], batch["label_size"])
-        steps = resize.nearest(cut, to=own_size).values.astype(jnp.int8)
-        return {"counts": jnp.zeros(1, jnp.int32), "index": batch["index"]}, {"prediction": steps}
+    Args:
+        checkpoint: The folder of a SegFix net.
+        images: The files, each with a name of its own.
+        **options: `window`, `stride` and `batch_size` of `offset_runner`.
 
-    def _check(self, model: models.Segmentor, config) -> None:
-        if model.head is None or model.head.main_output != "mask":
-            raise InputError(
-                f"{model.spec.name} predicts no boundaries and directions: give the checkpoint of a SegFix net"
-            )
-        if config.protocol not in ("single", "crops"):
-            raise InputError(f'offsets are predicted with eval.protocol "single" or "crops", found {config.protocol!r}')
+    Raises:
+        InputError: At once if the checkpoint or the options are wrong; later, if an image is damaged.
+    """
+    runner, variables = offset_runner(checkpoint, PictureSource(list(images)), **options)
+    return (ImageOffsets(item.name, item["offsets"], images[item.index]) for item in runner.run(variables))

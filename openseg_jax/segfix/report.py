@@ -1,58 +1,122 @@
-"""A page on a refinement: numbers, and where it changed most."""
+"""The page on a refinement: numbers, and images of the boundaries, directions and changes where most changed."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from openseg_jax import page
 from openseg_jax.data.images import read_image
+from openseg_jax.files import write_text
 from openseg_jax.labels.classes import ClassTable
 from openseg_jax.segfix.label_files import read_labels
-from openseg_jax.segfix.pictures import changes, direction_field, most_changed_window
-from openseg_jax.segfix.refine_files import Change, prepared
+from openseg_jax.segfix.refinement import Change
+from openseg_jax.visualize import side_by_side
 
 _TITLE = "Label maps refined by SegFix"
+_BOUNDARY, _ARROW, _CHANGED = (255, 140, 0), (255, 255, 255), (255, 0, 200)  # RGB
 
 
 def write_page(
     out: Path,
     facts: Mapping[str, object],
     most: Sequence[Change],
-    files: Sequence[Path],
+    files: Mapping[str, Path],
     images: Mapping[str, Path],
     classes: ClassTable | None,
 ) -> None:
-    """OUT/report.html. facts: what to say about the whole. files: label maps, refined ones in OUT under their names.
+    """Writes OUT/report.html.
 
-    images: pictures of the same sizes, by the names of the maps.
+    Args:
+        out: The folder with the refined maps, under the names of `files`.
+        facts: What to say about the whole, by name.
+        most: The maps to show.
+        files: Label maps by name.
+        images: Images of the same sizes by the same names.
+        classes: Give the colours; without them, the maps' own palettes do.
     """
-    parts = [f"<h1>{escape(_TITLE)}</h1>", page.table(("", ""), facts.items())]
-    parts.append(
-        "<h2>Where most changed</h2><p>Of each map the window in which most pixels changed: labels before and after "
-        "are over the picture, and where they differ is pink.</p>"
-    )
-    for change in most:
-        file = files[change.index]
-        parts.append(_shown(change, file, out / file.name, images[file.stem], classes))
-    path = out / "report.html"
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(page.document(_TITLE, parts), encoding="utf-8")
-    os.replace(temporary, path)
+    parts = [
+        f"<h1>{escape(_TITLE)}</h1>",
+        page.table(("", ""), facts.items()),
+        "<h2>Where most changed</h2><p>For each map, the window in which most pixels changed: labels before and after "
+        "are over the image, and where they differ is pink.</p>",
+    ]
+    parts += [_shown(change, files[change.name], out, images[change.name], classes) for change in most]
+    write_text(out / "report.html", page.document(_TITLE, parts))
 
 
-def _shown(change: Change, file: Path, refined: Path, image: Path, classes: ClassTable | None) -> str:
-    labels = prepared(file, classes)
-    after = read_labels(refined).ids
+def direction_field(image: np.ndarray, offsets: np.ndarray, *, every: int = 6, enlarge: int = 5) -> np.ndarray:
+    """Draws the boundary of an image in orange, with arrows in the direction of the offsets.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        offsets: int (H, W, 2), (down, right), 0 off boundaries.
+        every: Draws an arrow, nearly this long, at every so many boundary pixels of a row and of a column.
+        enlarge: Draws each pixel as a square of this side.
+
+    Returns:
+        uint8 (H * enlarge, W * enlarge, 3) RGB.
+    """
+    boundary = (offsets != 0).any(-1)
+    drawn = _enlarged(_tinted(image, boundary, _BOUNDARY, 0.45), enlarge)
+    for y, x in np.argwhere(boundary[every // 2 :: every, every // 2 :: every]) * every + every // 2:
+        step = offsets[y, x] / np.abs(offsets[y, x]).max() * (0.8 * every)
+        start, end = (((np.array([x, y]) + half + 0.5) * enlarge).astype(int) for half in (0, step[::-1]))
+        cv2.arrowedLine(drawn, start.tolist(), end.tolist(), _ARROW, 1, cv2.LINE_AA, tipLength=0.35)
+    return drawn
+
+
+def changes(
+    image: np.ndarray, before: np.ndarray, after: np.ndarray, colors: np.ndarray, *, enlarge: int = 5
+) -> np.ndarray:
+    """Draws three images in a row, uint8 RGB: labels before, labels after, and in pink the pixels that differ.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        before: int (H, W), rows of `colors`.
+        after: int (H, W), rows of `colors`.
+        colors: uint8 (K, 3) RGB.
+        enlarge: Draws each pixel as a square of this side.
+    """
+    labelled = [_mixed(image, colors[ids], 0.6) for ids in (before, after)]
+    grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=-1)
+    difference = _tinted(grey, before != after, _CHANGED, 1)
+    return side_by_side(*(_enlarged(each, enlarge) for each in (*labelled, difference)))
+
+
+def most_changed_window(changed: np.ndarray, size: tuple[int, int] = (64, 96)) -> tuple[slice, slice]:
+    """Returns rows and columns of the window of this (height, width) in which most of a mask, (H, W), is set."""
+    height, width = np.minimum(size, changed.shape).tolist()
+    sums = cv2.integral(changed.astype(np.uint8))
+    counts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    y, x = map(int, np.unravel_index(counts.argmax(), counts.shape))
+    return slice(y, y + height), slice(x, x + width)
+
+
+def _shown(change: Change, file: Path, out: Path, image: Path, classes: ClassTable | None) -> str:
+    labels, after = read_labels(file, classes), read_labels(out / file.name).ids
     window = most_changed_window(labels.ids != after)
-    picture = read_image(image)[window]
-    ids, places = np.unique(np.stack([labels.ids[window], after[window]]), return_inverse=True)
+    part = read_image(image)[window]
+    ids, (old, new) = np.unique(np.stack([labels.ids[window], after[window]]), return_inverse=True)
     top, left = (side.start for side in window)
-    name = f"{file.stem}: {100 * change.share:.2f} % of the pixels changed; from row {top}, column {left}"
-    field = page.picture(direction_field(picture, change.offsets[window]), "boundary, and the way off it")
-    row = page.picture(changes(picture, *places, labels.colors(ids, classes)), "before, after, what changed")
-    return f"<h3>{escape(name)}</h3>{field}{row}"
+    share = page.percent(change.changed / change.pixels)
+    title = f"{change.name}: {share} % of the pixels changed; from row {top}, column {left}"
+    field = page.picture(direction_field(part, change.offsets[window]), "boundary, and the direction off it")
+    row = page.picture(changes(part, old, new, labels.colors(ids, classes)), "before, after, what changed")
+    return f"<h3>{escape(title)}</h3>{field}{row}"
+
+
+def _enlarged(image: np.ndarray, times: int) -> np.ndarray:
+    return image.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _tinted(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], opacity: float) -> np.ndarray:
+    return np.where(mask[..., None], _mixed(image, np.array(color), opacity), image)
+
+
+def _mixed(image: np.ndarray, colors: np.ndarray, opacity: float) -> np.ndarray:
+    return (image * (1 - opacity) + colors * opacity).astype(np.uint8)

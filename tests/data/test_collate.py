@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from openseg_jax.data.collate import MODES, Collate, Fit
+from openseg_jax.config import typed
+from openseg_jax.data.collate import Collate, Fit
 from openseg_jax.errors import InputError
 from tests.conftest import golden
 from tests.data.test_transforms import Recorded
@@ -29,7 +30,7 @@ def collate(config, batch, rng):
     turned["sizes"] = tuple(tuple(size[::-1]) for size in turned["sizes"] or ())
     options = {"align": config["align_method"], "place": config.get("pad_mode", "random")}
     options["stride"] = config.get("fit_stride", 1)
-    if config["size_mode"] in MODES:
+    if config["size_mode"] in ("fix_size", "multi_size"):
         of_batch = Collate(config["size_mode"], **turned, **options)
         return fitted(of_batch, [of_batch.target(rng)] * len(batch), batch, rng)
     sizes = [sample["image"].shape[:2] for sample in batch]
@@ -68,10 +69,10 @@ def test_what_the_original_gets_wrong_is_right_or_an_error():
     two = samples(("label",))
     with pytest.raises(InputError, match=r"a sample of 9x14 \(height x width\) does not fit into a batch of 12x12"):
         Collate(size=(12, 12)).fit((12, 12))(two[0], np.random.default_rng(0))
-    with pytest.raises(InputError, match=r"collate\.mode must be one of fix_size, multi_size, found 'foo'"):
-        Collate("foo")
-    with pytest.raises(InputError, match=r"collate\.mode=multi_size needs collate\.sizes"):
-        Collate("multi_size")
+    with pytest.raises(InputError, match=r"collate\.mode must be \"fix_size\" or \"multi_size\", found 'foo'"):
+        typed({"augment": {"collate": {"mode": "foo"}}})
+    with pytest.raises(InputError, match=r"collate\.mode=multi_size needs augment\.collate\.sizes"):
+        typed({"augment": {"collate": {"mode": "multi_size"}}})
     # the original cannot scale a sample that has edges
     scaled = Fit((12, 16), align="only_scale")(samples(("label", "edge"))[0], np.random.default_rng(0))
     assert scaled["edge"].shape == (12, 16)

@@ -88,7 +88,11 @@ def test_ids_that_no_class_has(root):
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [("RGB", "is an image of mode RGB, not a mask"), ("RGBA", "is an image of mode RGBA"), ("I;16", "is an image of mode I;16")],
+    [
+        ("RGB", "is an image of mode RGB, not a mask"),
+        ("RGBA", "is an image of mode RGBA"),
+        ("I;16", "is an image of mode I;16"),
+    ],
 )
 def test_masks_with_colours_or_16_bits(tmp_path, mode, says):
     path = tmp_path / "mask.png"
@@ -110,7 +114,7 @@ def test_damaged_files(tmp_path):
     assert "No such file" in refused(read_image, tmp_path / "missing.png")
 
 
-def test_size_is_that_of_the_upright_picture(tmp_path):
+def test_size_is_that_of_the_upright_image(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)

@@ -81,7 +81,7 @@ def test_depth_from_disparities(tmp_path):
     with pytest.raises(InputError, match=r"a.png is of size \(5, 32\), its label \(24, 32\)"):
         source[0]
     cv2.imwrite(str(path), disparity.astype(np.uint8))
-    with pytest.raises(InputError, match="a.png is no 16-bit PNG of disparities"):
+    with pytest.raises(InputError, match="a.png is not a 16-bit PNG of disparities"):
         source[0]
 
 

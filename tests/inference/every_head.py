@@ -1,4 +1,4 @@
-"""Compares images of mixed sizes in few programs with one program per size, for all heads and protocols. Prints a table.
+"""Compares images of mixed sizes in few programs with one program per size, for every head. Prints a table.
 
     python -m tests.inference.every_head            # all protocols, twelve sizes
     python -m tests.inference.every_head ms_flip

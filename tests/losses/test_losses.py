@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from openseg_jax import losses
+from openseg_jax.config import LossSettings, RmiSettings, schema
 from openseg_jax.errors import InputError
 from openseg_jax.labels.directions import quantize
 from openseg_jax.losses.ce2p import class_boundaries
@@ -16,7 +17,6 @@ from openseg_jax.losses.ohem import kth_smallest, ohem
 from openseg_jax.losses.rmi import rmi
 from openseg_jax.losses.segfix import segfix
 from openseg_jax.losses.upsampled import Upsampled
-from openseg_jax.recipes.common import base
 from tests.conftest import golden
 
 Z = golden("losses.npz")
@@ -309,15 +309,17 @@ def test_ohem_refuses_labels_of_another_size():
 
 def config(name, case, replicas=0):
     params = META[case]["params"]
-    c = base("hrnet_w18_ocr").loss
-    c.name = name
-    c.class_weights = tuple(params.get("ce_weight") or ())
-    c.aux_weight, c.out_weight = META[case]["loss_weights"] or (0.4, 1.0)
-    c.ohem_threshold, c.ohem_min_kept = params.get("ohem_thresh", 0.7), params.get("ohem_minkeep", 50)
-    if "rmi_radius" in params:
-        c.rmi.update(rmi_options(case))
-    c.update({"scope": "replica", "replicas": replicas} if replicas else {})
-    return c
+    aux_weight, out_weight = META[case]["loss_weights"] or (0.4, 1.0)
+    return LossSettings(
+        name,
+        class_weights=tuple(params.get("ce_weight") or ()),
+        aux_weight=aux_weight,
+        out_weight=out_weight,
+        ohem_threshold=params.get("ohem_thresh", 0.7),
+        ohem_min_kept=params.get("ohem_minkeep", 50),
+        rmi=RmiSettings(**rmi_options(case)) if "rmi_radius" in params else RmiSettings(),
+        **({"scope": "replica", "replicas": replicas} if replicas else {}),
+    )
 
 
 def void_as_255(y):
@@ -381,6 +383,16 @@ def test_a_loss_that_does_not_fit_the_outputs_says_so():
         losses.build(config("ohem", "ohem_S_t0.7_k50"))({"aux": logits("xS"), "out": logits("xS")}, {})
     with pytest.raises(InputError, match="unknown loss 'dice'"):
         losses.build(config("dice", "fsce_S"))
+
+
+def test_class_weights_of_another_number_are_refused():
+    with pytest.raises(InputError, match="3 class weights do not fit 7 classes"):
+        losses.build(LossSettings("ce", class_weights=(1.0, 2.0, 3.0)))({"out": logits("xS")}, {"label": labels("yS")})
+
+
+def test_the_schema_knows_every_loss():
+    assert list(schema.LOSSES) == list(losses.LOSSES)
+    assert all(facts.sums == bool(losses.LOSSES[name].weight) for name, facts in schema.LOSSES.items())
 
 
 def test_kth_smallest_equals_sorting():

@@ -1,4 +1,4 @@
-"""python -m openseg_jax.segfix: offsets, refinement and truth from file to file."""
+"""openseg segfix: offsets, refinement and truth from file to file."""
 
 import json
 import shutil
@@ -8,28 +8,25 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from openseg_jax import checkpoints, sharding
+from openseg_jax import checkpoints
 from openseg_jax.data import ClassTable, load_classes
 from openseg_jax.data.maps import read_offset
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.offset_files import read_offsets, write_offsets
-from openseg_jax.data.pictures import PictureSource
 from openseg_jax.errors import InputError
-from openseg_jax.evaluation.inference import DEFAULTS
 from openseg_jax.labels.ground_truth import instance_offsets, semantic_offsets
 from openseg_jax.labels.refinement import refine
 from openseg_jax.segfix import instances
-from openseg_jax.segfix.label_files import LabelMap, read_labels, write_labels
-from openseg_jax.segfix.offsets import OffsetPredictor
-from openseg_jax.segfix.pictures import changes, direction_field, most_changed_window
+from openseg_jax.segfix.label_files import LabelMap, only_classes, read_labels, write_labels
+from openseg_jax.segfix.offsets import predicted_offsets, stored_offsets
+from openseg_jax.segfix.refinement import refine_instances
+from openseg_jax.segfix.report import changes, direction_field, most_changed_window
 from tests import commands, tiny
 from tests.conftest import golden
 from tests.data import folders
-from tests.inference.test_protocols import config
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 MODULE = "openseg_jax.segfix"
-WINDOW = {"protocol": "crops", "crop": (32, 32), "crop_stride": (10, 10)}
 SIZE = (40, 56)
 
 
@@ -43,7 +40,7 @@ def setting(tmp_path_factory):
     saved.save(variables, checkpoints.Metadata(model.spec.to_dict(), Normalization()))
     saved.close()
     assert commands.call(MODULE, "predict", *net(root), "--out", root / "offsets") == 0
-    return root, model, variables
+    return root
 
 
 def net(root):
@@ -64,28 +61,27 @@ def drawn(size=SIZE, seed=0):
 
 
 def test_predict(setting, tmp_path, capsys):
-    root, model, variables = setting
+    root = setting
     pictures = sorted((root / "val" / "image").iterdir())
     arguments = "predict", "--checkpoint", root / "checkpoint", "--out", tmp_path, "--format", "mat"
     windows = "--window", "32x32", "--batch-size", 8
     assert commands.call(MODULE, *arguments, *windows, "--images", pictures[0]) == 0
     assert commands.call(MODULE, *arguments, *windows, "--images", pictures[0], pictures[2]) == 0
-    assert "offsets of 1 pictures were written" in (told := capsys.readouterr().out)
+    assert "offsets of 1 images were written" in (told := capsys.readouterr().out)
     assert "1 were there already" in told
-    mesh = sharding.make_mesh()
-    for changed, folder, suffix in (({}, root / "offsets", ".npz"), (WINDOW, tmp_path, ".mat")):
-        found, options = {}, config(**DEFAULTS | {"batch_size": 8} | changed)
-        pictures = pictures[::2] if changed else pictures
-        predictor = OffsetPredictor(model, options, PictureSource(pictures), Normalization(), mesh)
-        predictor.run(sharding.put_replicated(mesh, variables), on_prediction=found.__setitem__)
+    window = {"window": (32, 32), "stride": (10, 10)}
+    for options, folder, suffix in (({}, root / "offsets", ".npz"), (window, tmp_path, ".mat")):
+        pictures = pictures[::2] if options else pictures
+        found = {each.name: each for each in predicted_offsets(root / "checkpoint", pictures, batch_size=8, **options)}
         assert {path.name for path in folder.iterdir()} == {f"{path.stem}{suffix}" for path in pictures}
-        for index, path in enumerate(pictures):
-            np.testing.assert_array_equal(read_offsets(folder / f"{path.stem}{suffix}"), found[index])
-            assert found[index].any()
+        for path in pictures:
+            assert found[path.stem].file == path
+            np.testing.assert_array_equal(read_offsets(folder / f"{path.stem}{suffix}"), found[path.stem].offsets)
+            assert found[path.stem].offsets.any()
 
 
 def test_predict_again_in_another_format(setting, tmp_path):
-    root = setting[0]
+    root = setting
     write_offsets(tmp_path / "scene0.mat", drawn())
     arguments = "predict", "--checkpoint", root / "checkpoint", "--out", tmp_path, "--overwrite"
     assert commands.call(MODULE, *arguments, "--images", root / "val" / "image" / "scene0.png") == 0
@@ -100,14 +96,14 @@ def test_predict_again_in_another_format(setting, tmp_path):
 @pytest.fixture(scope="module")
 def refined(setting, tmp_path_factory):
     """The labels of the data set by the offsets of the checkpoint, with a report."""
-    root, out = setting[0], tmp_path_factory.mktemp("refined")
+    root, out = setting, tmp_path_factory.mktemp("refined")
     arguments = "--labels", root / "val" / "label", "--offsets", root / "offsets", "--images", root / "val" / "image"
     assert commands.call(MODULE, "refine", *arguments, "--out", out) == 0
     return out
 
 
 def test_refine_as_the_function(setting, refined):
-    root = setting[0]
+    root = setting
     for file in (root / "val" / "label").iterdir():
         before = np.asarray(Image.open(file))
         expected = refine(before, read_offsets(root / "offsets" / f"{file.stem}.npz"), void=255)
@@ -116,7 +112,7 @@ def test_refine_as_the_function(setting, refined):
 
 
 def test_refine_in_one_pass_as_by_files(setting, refined, tmp_path, capsys):
-    root = setting[0]
+    root = setting
     assert commands.call(MODULE, "refine", "--labels", root / "val" / "label", *net(root), "--out", tmp_path) == 0
     told = capsys.readouterr().out
     assert "4 maps in" in told
@@ -127,7 +123,7 @@ def test_refine_in_one_pass_as_by_files(setting, refined, tmp_path, capsys):
 
 def test_report(setting, refined):
     page = (refined / "report.html").read_text()
-    labels = setting[0] / "val" / "label"
+    labels = setting / "val" / "label"
     pairs = [np.stack([Image.open(file), Image.open(refined / file.name)]) for file in labels.iterdir()]
     changed = sum((before != after).sum() for before, after in pairs)
     assert f'<td>changed pixels</td><td class="number">{changed}</td>' in page
@@ -220,7 +216,7 @@ def test_void(tmp_path, name, given, void):
 
 
 def test_maps_without_offsets(setting, tmp_path, fails, capsys):
-    root = setting[0]
+    root = setting
     labels, offsets = root / "val" / "label", shutil.copytree(root / "offsets", tmp_path / "offsets")
     for index in (1, 2):
         (offsets / f"scene{index}.npz").unlink()
@@ -236,20 +232,20 @@ def test_maps_without_offsets(setting, tmp_path, fails, capsys):
     (images := tmp_path / "images").mkdir()
     shutil.copy(root / "val" / "image" / "scene3.png", images)
     arguments = "--labels", labels, "--checkpoint", root / "checkpoint", "--images", images, "--out", tmp_path / "one"
-    assert "3 of 4 label maps have no picture in" in fails("refine", *arguments)
+    assert "3 of 4 label maps have no image in" in fails("refine", *arguments)
     assert commands.call(MODULE, "refine", *arguments, "--missing", "copy") == 0
     assert (tmp_path / "one" / "scene3.png").read_bytes() == (tmp_path / "out" / "scene3.png").read_bytes()
 
 
 def test_pictures_that_cannot_be_read_end_it(setting, tmp_path, fails):
     """Though others wait for their offsets, and the net for someone to take them."""
-    root = shutil.copytree(setting[0], tmp_path / "data")
+    root = shutil.copytree(setting, tmp_path / "data")
     for index in range(4, 40):
         for folder in ("image", "label"):
             shutil.copy(root / "val" / folder / "scene0.png", root / "val" / folder / f"scene{index}.png")
     arguments = "refine", "--labels", root / "val" / "label", *net(root), "--batch-size", 8
     (root / "val" / "label" / "scene9.png").write_bytes((root / "val" / "label" / "scene0.png").read_bytes()[:80])
-    assert "scene9.png is a damaged picture" in fails(*arguments, "--out", tmp_path / "out")
+    assert "scene9.png is damaged" in fails(*arguments, "--out", tmp_path / "out")
     image = root / "val" / "image" / "scene20.png"
     image.write_bytes(image.read_bytes()[:200])
     shutil.copy(root / "val" / "label" / "scene0.png", root / "val" / "label" / "scene9.png")
@@ -262,7 +258,7 @@ def test_pictures_that_cannot_be_read_end_it(setting, tmp_path, fails):
 
 def test_instances(setting, tmp_path, capsys):
     """Of Cityscapes and of COCO, by files and by the net, as the functions behind the command."""
-    root = setting[0]
+    root = setting
     given, images = tmp_path / "given", [{"id": 7, "file_name": "scene0.jpg"}, {"id": 8, "file_name": "scene3.jpg"}]
     predictions = []
     for image in images:
@@ -276,9 +272,10 @@ def test_instances(setting, tmp_path, capsys):
     instances.write_cityscapes(given, "nothing", [], [])
     instances.write_coco(tmp_path / "coco.json", predictions)
     (tmp_path / "images.json").write_text(json.dumps({"images": images}))
-    names = instances.read_image_names(tmp_path / "images.json")
-    instances.refine_cityscapes(given, root / "offsets", tmp_path / "expected")
-    instances.refine_coco(tmp_path / "coco.json", root / "offsets", tmp_path / "expected.json", names=names)
+    coco = instances.CocoInstances(tmp_path / "coco.json", tmp_path / "images.json")
+    for found, out in ((instances.CityscapesInstances(given), "expected"), (coco, "expected.json")):
+        offsets = stored_offsets(root / "offsets", list(found.images))
+        assert len(list(refine_instances(found, offsets, tmp_path / out))) == 4
     coco = "--coco", tmp_path / "coco.json", "--annotations", tmp_path / "images.json"
     for number, source in enumerate((("--offsets", root / "offsets"), net(root))):
         out = tmp_path / f"out{number}"
@@ -366,9 +363,9 @@ def test_the_window_of_most_changes(size):
 
 @pytest.mark.parametrize(
     ("mode", "suffix", "says"),
-    [("RGBA", "png", "a.png is a RGBA picture: label maps are PNG, BMP or TIFF with one channel"),
-     ("L", "jpg", "a.jpg is a JPEG, whose compression invents ids"), ("LA", "png", "is a LA picture"),
-     ("F", "tif", "is a F picture")],
+    [("RGBA", "png", "a.png is an image of mode RGBA: label maps are PNG, BMP or TIFF with one channel"),
+     ("L", "jpg", "a.jpg is a JPEG, whose compression invents ids"), ("LA", "png", "is an image of mode LA"),
+     ("F", "tif", "is an image of mode F")],
 )  # fmt: skip
 def test_pictures_that_hold_no_ids(tmp_path, fails, mode, suffix, says):
     Image.new(mode, (8, 8)).save(tmp_path / f"a.{suffix}")
@@ -386,10 +383,10 @@ def test_wrong_labels(tmp_path, fails):
     assert "scale is 1.5, wanted a whole number" in fails(*arguments, "--scale", 1.5)
     assert "scale is 0.0, wanted a whole number" in fails(*arguments, "--scale", 0)
     assert "would be overwritten" in fails(*arguments[:-1], labels)
-    assert "a.png is a L picture, with ids from 0 to 255" in fails(*arguments, "--void", 256)
+    assert "a.png is an image of mode L, with ids from 0 to 255" in fails(*arguments, "--void", 256)
     assert '--void is an id, a colour such as "#000000", or moves, found' in fails(*arguments, "--void", "none")
     colors.write_text(json.dumps({"masks": "colors", "void_colors": [[0, 0, 0]], "classes": ["a"]}))
-    assert "a.png is a L picture, but masks of" in fails(*arguments, "--classes", colors)
+    assert "a.png is an image of mode L, but masks of" in fails(*arguments, "--classes", colors)
     folders.save(labels / "b.png", np.zeros((8, 9), np.uint16))
     write_offsets(tmp_path / "b.npz", drawn((8, 9)))
     assert "255 is void in maps of 8 bits only" in (said := fails(*arguments))
@@ -404,10 +401,10 @@ def test_colors_of_no_class_become_void():
     rows = [{"name": "a", "color": [255, 0, 0]}, {"name": "b", "color": [0, 255, 0]}]
     classes = ClassTable.from_dict({"masks": "colors", "void_colors": [[1, 2, 3]], "classes": rows}, "colours")
     ids = np.array([[0xFF0000, 0x00FF00, 0x0000FF, 0x010203]], np.uint32)
-    found = LabelMap(ids, "RGB", "PNG").of_classes(classes, "a.png")
+    found = only_classes(LabelMap(ids, "RGB", "PNG"), classes, "a.png")
     np.testing.assert_array_equal(found.ids, [[0xFF0000, 0x00FF00, 0x010203, 0x010203]])
-    with pytest.raises(InputError, match="a.png is a RGB picture, but masks of"):
-        LabelMap(ids, "RGB", "PNG").of_classes(load_classes("camvid"), "a.png")
+    with pytest.raises(InputError, match="a.png is an image of mode RGB, but masks of"):
+        only_classes(LabelMap(ids, "RGB", "PNG"), load_classes("camvid"), "a.png")
 
 
 def test_transparency_is_kept(tmp_path):
@@ -418,7 +415,7 @@ def test_transparency_is_kept(tmp_path):
 
 
 def test_wrong_usage(setting, tmp_path, fails):
-    root = setting[0]
+    root = setting
     labels = "--labels", root / "val" / "label"
     arguments = "refine", "--out", tmp_path / "out", "--checkpoint", root / "checkpoint"
     assert "give their folder, --images" in fails(*arguments, *labels)
@@ -436,10 +433,10 @@ def test_wrong_usage(setting, tmp_path, fails):
     assert "have the same name" in fails(*predict, "--images", *[root / "val" / "image" / "scene0.png"] * 2)
     shutil.copytree(root / "val" / "image", tmp_path / "images")
     folders.save(tmp_path / "images" / "scene0.png", np.zeros((9, 9, 3), np.uint8))
-    assert "its picture of (9, 9)" in fails(*arguments, *labels, "--images", tmp_path / "images")
+    assert "its image of (9, 9)" in fails(*arguments, *labels, "--images", tmp_path / "images")
     instances.write_cityscapes(tmp_path / "given", "other", [instances.Instance("a.png", 26, 0.5)], [np.ones((9, 9))])
     said = fails(*arguments[:3], "--instances", tmp_path / "given", *net(root))
-    assert "1 of 1 images with instances have no picture in" in said
+    assert "1 of 1 images with instances have no image in" in said
     model = tiny.create("hrnet_w48", num_classes=3)
     saved = checkpoints.Checkpoints(tmp_path / "checkpoint")
     saved.save(tiny.random_variables(model), checkpoints.Metadata(model.spec.to_dict(), Normalization()))
@@ -453,4 +450,4 @@ def test_wrong_usage(setting, tmp_path, fails):
 @pytest.mark.parametrize("command", [(), ("predict",), ("refine",), ("truth",)])
 def test_help_has_an_example(command, capsys):
     assert commands.call(MODULE, *command, "--help") == 0
-    assert f"python -m {MODULE} {' '.join(command)}" in " ".join(capsys.readouterr().out.split())
+    assert f"openseg segfix {' '.join(command)}" in " ".join(capsys.readouterr().out.split())

@@ -14,12 +14,30 @@ from openseg_jax.data.offset_files import write_offsets
 from openseg_jax.errors import InputError
 from openseg_jax.labels.refinement import refine
 from openseg_jax.segfix import instances
-from openseg_jax.segfix.instances import Instance
+from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances, Instance
+from openseg_jax.segfix.offsets import stored_offsets
+from openseg_jax.segfix.refinement import Tally, refine_instances
 from tests.conftest import golden
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 CAR, PERSON = 26, 24
 NAMES = ("frankfurt_000000_000294", "frankfurt_000000_000576")
+
+
+def refined(given, offsets, out, **options):
+    """Refines instances by files of offsets."""
+    tally = Tally()
+    for change in refine_instances(given, stored_offsets(offsets, list(given.images)), out, **options):
+        tally.update(change)
+    return tally
+
+
+def refine_cityscapes(folder, offsets, out, **options):
+    return refined(CityscapesInstances(folder), offsets, out, **options)
+
+
+def refine_coco(path, offsets, out, annotations=None, **options):
+    return refined(CocoInstances(path, annotations), offsets, out, **options)
 
 
 def boxes(*corners, size=(60, 80)):
@@ -55,7 +73,7 @@ def test_as_the_original(tmp_path, scale, suffix):
     (tmp_path / "nothing_pred.txt").write_text("")
     write_offsets(tmp_path / f"a{suffix}", content["ref_in_offset"])
     out = tmp_path / "out"
-    assert instances.refine_cityscapes(tmp_path, tmp_path, out, scale=scale).maps == 2
+    assert refine_cityscapes(tmp_path, tmp_path, out, scale=scale).maps == 2
     for i, expected in enumerate(content[f"refine_inst_scale{scale}"]):
         np.testing.assert_array_equal(read_png(out / f"mask{i}.png"), expected)
     assert (out / "a_pred.txt").read_text() == text
@@ -81,9 +99,10 @@ def test_images_of_many_sizes(tmp_path):
         write_offsets(tmp_path / "offsets" / f"image{i}.npz", offsets)
         expected |= {f"image{i}_{j}.png": np.asarray(refine(m, offsets, scale=1)) * 255 for j, m in enumerate(masks)}
     folders = tmp_path / "in", tmp_path / "offsets", tmp_path / "out"
-    refined = instances.refine_cityscapes(*folders, max_buckets=2)
+    tally = refine_cityscapes(*folders, max_buckets=2)
     changed = sum((mask != read_png(folders[0] / name)).sum() for name, mask in expected.items())
-    assert refined == (12, 3 * (40 * 50 + 30 * 60 + 40 * 50 + 9 * 9), changed)
+    pixels = 3 * (40 * 50 + 30 * 60 + 40 * 50 + 9 * 9)
+    assert (tally.maps, tally.pixels, tally.changed) == (12, pixels, changed)
     for name, mask in expected.items():
         np.testing.assert_array_equal(read_png(tmp_path / "out" / name), mask)
 
@@ -114,7 +133,7 @@ def test_average_precision_rises(tmp_path, monkeypatch):
         Image.fromarray(ids).save(tmp_path / f"{name}_gtFine_instanceIds.png")
         write_set(tmp_path / "before", name, np.roll(truth, shift, axis=2))
         write_offsets(tmp_path / "offsets" / f"{name}.npz", np.broadcast_to([0, 1], (60, 80, 2)))
-    instances.refine_cityscapes(tmp_path / "before", tmp_path / "offsets", tmp_path / "after", scale=shift)
+    refine_cityscapes(tmp_path / "before", tmp_path / "offsets", tmp_path / "after", scale=shift)
     before, after = (average_precision(tmp_path / folder, tmp_path) for folder in ("before", "after"))
     car = before["classes"]["car"]
     assert 0.4 < car["ap"] < 0.8
@@ -148,15 +167,15 @@ def test_wrong_masks_and_offsets(tmp_path):
         instances.read_cityscapes(tmp_path)
     write_set(tmp_path, "a", boxes((0, 0, 5, 5)))
     with pytest.raises(InputError, match="would be overwritten"):
-        instances.refine_cityscapes(tmp_path, tmp_path, tmp_path)
+        refine_cityscapes(tmp_path, tmp_path, tmp_path)
     with pytest.raises(InputError, match="has no offsets for a"):
-        instances.refine_cityscapes(tmp_path, tmp_path, tmp_path / "out")
+        refine_cityscapes(tmp_path, tmp_path, tmp_path / "out")
     write_offsets(tmp_path / "a.npz", np.zeros((60, 70, 2), np.int8))
     with pytest.raises(InputError, match=r"a_0.png is of size \(60, 80\), its offsets .*a.npz of \(60, 70\)"):
-        instances.refine_cityscapes(tmp_path, tmp_path, tmp_path / "out")
+        refine_cityscapes(tmp_path, tmp_path, tmp_path / "out")
     Image.new("RGB", (80, 60)).save(tmp_path / "a_0.png")
     with pytest.raises(InputError, match="a_0.png is an image of mode RGB"):
-        instances.refine_cityscapes(tmp_path, tmp_path, tmp_path / "out")
+        refine_cityscapes(tmp_path, tmp_path, tmp_path / "out")
     assert not (tmp_path / "out" / "a_pred.txt").exists(), "the list is written when all is done"
 
 
@@ -200,7 +219,7 @@ def test_coco_as_the_original_on_masks(tmp_path, scale):
     assert instances.read_coco(tmp_path / "given.json") == given
     write_offsets(tmp_path / "7.mat", content["ref_in_offset"])
     out = tmp_path / "out" / "refined.json"
-    assert instances.refine_coco(tmp_path / "given.json", tmp_path, out, scale=scale).maps == 2
+    assert refine_coco(tmp_path / "given.json", tmp_path, out, scale=scale).maps == 2
     for before, after, expected in zip(
         given, instances.read_coco(out), content[f"refine_inst_scale{scale}"], strict=True
     ):
@@ -223,14 +242,14 @@ def test_coco_images_have_names(tmp_path):
     assert names[139] == "000000000139"
     for image, name in names.items():
         write_offsets(tmp_path / f"{name}.npz", np.broadcast_to([image % 5, 0], (60, 80, 2)))
-    instances.refine_coco(tmp_path / "given.json", tmp_path, tmp_path / "out.json", names=names)
+    refine_coco(tmp_path / "given.json", tmp_path, tmp_path / "out.json", tmp_path / "images.json")
     found = instances.read_coco(tmp_path / "out.json")
     assert [prediction["image_id"] for prediction in found] == images
     for prediction in found:
         np.testing.assert_array_equal(instances.decode(prediction["segmentation"], ""), MASK)
     instances.write_coco(tmp_path / "given.json", predictions([MASK], [1]))
     with pytest.raises(InputError, match="prediction 0 of .*given.json is of the image 1, which the list of images"):
-        instances.refine_coco(tmp_path / "given.json", tmp_path, tmp_path / "out.json", names=names)
+        refine_coco(tmp_path / "given.json", tmp_path, tmp_path / "out.json", tmp_path / "images.json")
 
 
 GOOD = predictions([MASK], [7])[0]
@@ -264,7 +283,7 @@ def test_codes_of_another_size_and_lists_that_are_none(tmp_path):
     instances.write_coco(tmp_path / "a.json", [GOOD])
     write_offsets(tmp_path / "7.npz", np.zeros((80, 60, 2), np.int8))
     with pytest.raises(InputError, match=r"prediction 0 of .*a.json is of size \(60, 80\), its offsets .*7.npz of"):
-        instances.refine_coco(tmp_path / "a.json", tmp_path, tmp_path / "out.json")
+        refine_coco(tmp_path / "a.json", tmp_path, tmp_path / "out.json")
     with pytest.raises(InputError, match='should hold a list "images"'):
         instances.read_image_names(tmp_path / "a.json")
 

@@ -1,6 +1,6 @@
-"""From the archives that benchmarks publish to ArrayRecord files, which `openseg_jax.data.records` reads."""
+"""Building turns the archives that benchmarks publish into ArrayRecord files, which `data.records` reads."""
 
-from openseg_jax.data.building.build import build
 from openseg_jax.data.building.datasets import BUILDERS
+from openseg_jax.data.building.writer import build
 
 __all__ = ["BUILDERS", "build"]

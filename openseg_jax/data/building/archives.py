@@ -1,4 +1,4 @@
-"""Archives, read alike: a zip, a tar, a zip inside a zip, an unpacked folder and a single file are names and bytes."""
+"""Archives as names and bytes, be it a zip, a tar, a zip inside a zip, an unpacked folder or a single file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _JUNK = re.compile(r"(?:.*/)?(?:__MACOSX/.*|\._[^/]*)")  # what macOS adds to ar
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One file of an archive, or of a folder. Pickles as two names; each process opens its own handle, once.
+    """One file of an archive: a zip, an uncompressed tar, or a folder.
 
-    archive: a zip, an uncompressed tar, or a folder. Reading raises InputError if the file is damaged or gone.
+    It is pickled as two names, and each process opens an archive once.
     """
 
     archive: Path
@@ -34,6 +34,7 @@ class Member:
         return f"{self.archive}: {self.name}"
 
     def read(self) -> bytes:
+        """Reads the file; raises InputError if it is damaged or gone."""
         with _explained(self):
             if self.archive.is_dir():
                 return (self.archive / self.name).read_bytes()
@@ -43,9 +44,10 @@ class Member:
 class Archive:
     """The members of one archive.
 
-    path: a file, or a folder, of which only what lies under `tops` belongs to it. scratch: a folder for copies of
-    what gives no random access as it is: a compressed tar, or a zip inside another archive.
-    fingerprint: its name and size, which tell one download from another.
+    Args:
+        path: A file, or a folder, of which only what lies under `tops` belongs to the archive.
+        scratch: A folder for copies of what allows no random access: a compressed tar, or a zip inside an archive.
+        tops: Folders below a folder `path`.
     """
 
     def __init__(self, path: Path, scratch: Path, tops: tuple[str, ...] = ("",)):
@@ -63,12 +65,17 @@ class Archive:
         else:
             path, names = path.parent, [path.name]
         self.members = [Member(path, name) for name in names if not name.endswith("/") and not _JUNK.fullmatch(name)]
+        # Distinguishes one download from another.
         self.fingerprint = f"{self.path.name} ({len(self.members)} files, {size} bytes)"
 
     def find(self, pattern: str, name: str = r"\1") -> dict[str, Member]:
-        """Members whose path ends in what the regular expression says, by `name`, into which its groups are filled in.
+        """Finds members by a regular expression for the end of their path.
 
-        Looks into the zips inside the archive only where nothing else matches. Raises InputError on equal names.
+        The result is by `name`, a template into which the groups of a match are filled in. The zips inside the archive
+        are searched only if nothing else matches.
+
+        Raises:
+            InputError: Two members have the same name.
         """
         expression = re.compile(rf"(?:.*/)?{pattern}")
         matches: list = []
@@ -85,7 +92,7 @@ class Archive:
         return found
 
     def lines(self, path: str) -> list[str]:
-        """The lines of a text file, whose path ends in `path`. Raises InputError if there is none."""
+        """Reads the lines of the text file whose path ends in `path`; raises InputError if there is none."""
         found = self.find(f"()({re.escape(path)})")
         if not found:
             raise InputError(f"{self.path} has no {path}, so it is not the archive that is needed, or not all of it")
@@ -93,7 +100,7 @@ class Archive:
 
     @functools.cached_property
     def _inner(self) -> list[Member]:
-        """The members of the zips inside."""
+        """The members of the zips inside the archive."""
         found = []
         for member in self.members if self.path.is_dir() or self.path.suffix in (".zip", ".tar") else ():
             if member.name.endswith(".zip"):
@@ -115,7 +122,7 @@ class Archive:
 
 
 def close_all() -> None:
-    """Closes this process's handles."""
+    """Closes the archives that this process has opened."""
     for handle in _handles.values():
         handle.close()
     _handles.clear()
@@ -154,7 +161,7 @@ class _Tar:
 
 
 def _walk(root: Path, top: Path) -> Iterator[tuple[str, int]]:
-    """The path below root, and the size, of every file under top."""
+    """Yields the path below root and the size of every file under top."""
     for folder, _, files in os.walk(top, followlinks=True):
         for file in files:
             path = Path(folder, file)

@@ -1,4 +1,4 @@
-"""What all builders share: a builder says which archives it wants and which of their members are images and labels."""
+"""The base of all builders, which say what archives they need and which of their members are images and labels."""
 
 from __future__ import annotations
 
@@ -19,40 +19,45 @@ from openseg_jax.data.images import decode_image, decode_mask
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import About, ClassTable, load_about, load_classes
 
-Label = Member | bytes | Callable[[], np.ndarray]  # an encoded mask, or a function that gives uint8 (H, W) of raw ids
+Label = Member | bytes | Callable[[], np.ndarray]  # an encoded mask, or a function that returns uint8 (H, W) raw ids
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One download. files: its names; unpacked: the folders that it becomes where it is already unpacked."""
+    """One download."""
 
-    key: str
-    files: tuple[str, ...]
-    unpacked: tuple[str, ...] = ()
+    key: str  # its name in the builder
+    files: tuple[str, ...]  # the names that its file may have
+    unpacked: tuple[str, ...] = ()  # the folders that it becomes when it is unpacked
     optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images and labels by name. labels: None where they are not public. names: the official list, if there is one."""
+    """The images and labels of a split by name."""
 
     name: str
     images: Mapping[str, Member]
-    labels: Mapping[str, Label] | None
-    names: Iterable[str] | None = None
+    labels: Mapping[str, Label] | None  # None if they are not public
+    names: Iterable[str] | None = None  # the official list, if there is one
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
+    """An image with its label, which is None if it is not public."""
+
     name: str
     image: Member
     label: Label | None
 
     def example(self, classes: ClassTable, enlarge: bool) -> tuple[dict[str, bytes | str], tuple[int, int]]:
-        """What is stored, and (height, width). Decodes all of it, and raises InputError on whatever is wrong with it.
+        """Returns what is stored, {"image", "label", "name"}, and (height, width), after decoding all of it.
 
-        image: the file as it is. label: a PNG of raw ids in 8 bits, as it is where the official file is such a PNG;
-        empty without label. enlarge: a smaller label gets the size of its image by nearest neighbour.
+        The image is the file as it is. The label is a PNG of raw ids in 8 bits, the official file itself if it is one,
+        and empty if there is no label. `enlarge` brings a smaller label to the size of its image by nearest neighbour.
+
+        Raises:
+            InputError: The image or the label is damaged, or the label does not fit the image or the classes.
         """
         image = self.image.read()
         size = decode_image(image, str(self.image)).shape[:2]
@@ -74,38 +79,38 @@ class Sample:
                 f"{where} is {mask.shape[0]}x{mask.shape[1]} (height x width), its image is {size[0]}x{size[1]}: "
                 "labels must have the size of their image"
             )
-        # Bytes 24 and 25 of a PNG are its bits per channel, and its kind: 0 is grey, 3 has a palette.
+        # Bytes 24 and 25 of a PNG are its bits per channel and its kind: 0 is grey, 3 has a palette.
         return encoded if encoded[:4] == b"\x89PNG" and encoded[24:26] in (b"\x08\x00", b"\x08\x03") else png(mask)
 
 
 def png(mask: np.ndarray) -> bytes:
-    """uint8 (H, W) as a grey PNG."""
+    """Encodes uint8 (H, W) as a grey PNG."""
     file = io.BytesIO()
     Image.fromarray(mask).save(file, format="PNG")
     return file.getvalue()
 
 
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A benchmark. Its subclasses give `name`, the class table, the downloads, and the splits in them.
+    """A benchmark.
 
-    Examples are {"image": encoded file, "label": PNG of raw ids or empty, "name": text}.
-    labels_are_smaller: labels are enlarged to the size of their image.
+    Subclasses give the name, the class table, the downloads and the splits in them. Examples are {"image": encoded
+    file, "label": PNG of raw ids or empty, "name": text}.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The archives as the benchmark's home page gives them, in one folder."
-    url_infos = None  # no checksums, because tfds downloads nothing
-    table: str
+    url_infos = None  # there are no checksums, because tfds downloads nothing
+    table: str  # the name of the class table
     parts: tuple[Part, ...]
-    labels_are_smaller = False
+    labels_are_smaller = False  # then they are enlarged to the size of their image
 
     def __init_subclass__(cls, **arguments):
-        # Several of tfds' own data sets have the same names.
+        # tfds has data sets of the same names.
         super().__init_subclass__(skip_registration=True, **arguments)
 
     @abc.abstractmethod
     def find_splits(self, parts: Mapping[str, Archive]) -> Iterator[Split]:
-        """The splits in the archives, of which the optional ones may be missing."""
+        """Yields the splits in the archives by key, of which optional ones may be missing."""
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -114,14 +119,16 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     @property
     def about(self) -> About:
+        """What is known about the benchmark."""
         return load_about(self.table)
 
     @property
     def classes(self) -> ClassTable:
+        """The class table."""
         return load_classes(self.table)
 
     def locate(self, folder: Path, scratch: Path) -> dict[str, Archive]:
-        """Opens the downloads. Raises InputError if one that is not optional is missing."""
+        """Opens the downloads by key; raises InputError if one that is not optional is missing."""
         found = {}
         for part in self.parts:
             files = [folder / file for file in part.files if (folder / file).is_file()]
@@ -137,12 +144,13 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return found
 
     def missing(self, folder: Path, *names: str) -> InputError:
+        """Returns the error about a missing download, of which any of `names` would do."""
         return InputError(
             f"{folder} does not hold {' or '.join(names)}, which {self.name} needs: {self.about.download}"
         )
 
     def find_samples(self, splits: Iterable[Split]) -> tuple[dict[str, list[Sample]], list[str]]:
-        """The samples of each split in the order of their names, and a phrase on each thing that is missing."""
+        """Returns the samples of each split in the order of their names, and a phrase about each thing missing."""
         samples, missing = {}, []
         for split in splits:
             images = split.images if split.names is None else dict.fromkeys(split.names)
@@ -164,7 +172,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 samples[split.name] = [Sample(name, split.images[name], label[name]) for name in names]
         return samples, missing
 
-    # What follows is for tfds, which can build these data sets too: in one process, and without keeping what is done.
+    # The rest is for tfds, which can build these data sets too, in one process and without resuming.
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -194,7 +202,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
 
 def prepared_splits(archive: Archive) -> Iterator[Split]:
-    """The splits of a folder ROOT/SPLIT/image, ROOT/SPLIT/label; the test split may lack the latter."""
+    """Yields the splits of a folder of SPLIT/image and SPLIT/label; the test split may lack labels."""
     for name in sorted({member.name.split("/")[0] for member in archive.members if member.name.count("/") >= 2}):
         folder = re.escape(name)
         images = archive.find(rf"{folder}/images?/([^/]+)\.(?:jpg|jpeg|png)")  # the original's COCO-Stuff has images/

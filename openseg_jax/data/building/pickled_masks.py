@@ -1,4 +1,4 @@
-"""The .pth files of PyTorch-Encoding: pickles of {int: PIL image}, read without running anything that they contain."""
+"""Reads the .pth files of PyTorch-Encoding, pickles of {int: PIL image}, without running anything in them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from openseg_jax.errors import InputError
 
 
 def read_masks(path: Path) -> dict[int, bytes]:
-    """The masks of a file as PNGs. Raises InputError on a file that holds anything but a dict of grey images.
+    """Reads the masks of a file as PNGs.
 
-    Newer versions of torch save a zip that holds the pickle, older ones a row of pickles, of which one is the dict. The
+    Newer versions of torch save a zip that holds the pickle, older ones several pickles, of which one is the dict. The
     official file of train takes 1 GB of memory while it is read.
+
+    Raises:
+        InputError: The file holds anything but a dict of grey images.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -28,9 +31,9 @@ def read_masks(path: Path) -> dict[int, bytes]:
             return _read(file)
     except InputError:
         raise
-    except Exception as error:  # unpickling can fail in every way there is
+    except Exception as error:  # unpickling can fail in any way
         raise InputError(
-            f"{path} is no file of masks of PyTorch-Encoding, or a damaged one ({type(error).__name__}: {error})"
+            f"{path} is not a file of masks of PyTorch-Encoding, or is damaged ({type(error).__name__}: {error})"
         ) from error
 
 
@@ -45,24 +48,22 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str):
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        raise InputError(
-            f"the file of masks wants to call {module}.{name}, which no mask needs: do not trust this file"
-        )
+        raise InputError(f"the file of masks calls {module}.{name}, which no mask needs: do not trust this file")
 
 
 class _Mask:
-    """Stands for PIL's Image, so that no code of PIL runs, and keeps the pixels compressed."""
+    """Takes the place of PIL's Image, so that no code of PIL runs, and keeps the pixels compressed."""
 
     def __setstate__(self, state: list) -> None:
         _, mode, (width, height), _, pixels = state[:5]
         if mode not in ("L", "P"):
-            raise InputError(f"the file of masks holds a {mode} picture instead of a mask of 8 bits")
+            raise InputError(f"the file of masks holds an image of mode {mode} instead of a mask of 8 bits")
         pixels = pixels.encode("latin1") if isinstance(pixels, str) else pixels
         self.png = png(np.frombuffer(pixels, np.uint8).reshape(height, width))
 
 
 def _bytes_as_text(text: str, encoding: str) -> str:
-    """Pickles of protocol 2 write bytes as text. Unpickling keeps all of it, so that copies would double the memory."""
+    """Returns the text in which pickles of protocol 2 write bytes; a copy, which unpickling keeps, would double it."""
     return text
 
 

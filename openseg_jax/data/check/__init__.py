@@ -1,6 +1,6 @@
-"""The data check: says, before a net is trained, what is wrong with a folder of images and masks, and what to do.
+"""The data check says, before a net is trained, what is wrong with a folder of images and masks, and what to do.
 
-`scan` reads every file once; each function of `files`, `ids`, `statistics` and `duplicates` finds one kind of fault.
+`scan_folder` reads every file once; each function of `files`, `ids` and `statistics` finds one kind of fault.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from openseg_jax.data.check import duplicates, files, ids, statistics
+from openseg_jax.data.check import files, ids, statistics
 from openseg_jax.data.check.faults import ERROR, Fault
+from openseg_jax.data.check.ids import draft
 from openseg_jax.data.check.report import Report
 from openseg_jax.data.check.scan import Scan, scan_folder
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable, classes_beside, known_tables, load_classes
 
-__all__ = ["Fault", "Report", "check_folder", "quick_check"]
+__all__ = ["Fault", "Report", "check_folder", "draft", "quick_check", "scan_folder"]
 
 
 def check_folder(
@@ -29,29 +30,40 @@ def check_folder(
     console: Console | None = None,
     folders: tuple[str, str] = ("image", "label"),
 ) -> Report:
-    """Checks ROOT/SPLIT/image and ROOT/SPLIT/label of all splits, training first.
+    """Checks ROOT/SPLIT/image and ROOT/SPLIT/label of all splits.
 
-    quick: the headers of all files, and the pixels of 32 samples per split. console: shows progress there. folders:
-    other names of image/ and label/.
-    Raises InputError if a split is not there.
+    Args:
+        root: The folder of the data set.
+        classes: The class table.
+        splits: The names of the splits, training first.
+        quick: Read the headers of all files, but the pixels of only 32 samples per split.
+        console: Where to show progress.
+        folders: The folders of images and masks in each split.
+
+    Raises:
+        InputError: A split has no folder of images.
     """
     scan = scan_folder(root, classes, splits, quick=quick, console=console, folders=folders)
-    faults = _find((*files.PARTNERS, *duplicates.FAULTS), scan)
+    faults = _find(files.PARTNERS, scan)
     meaning = _find((*files.KINDS, *ids.FAULTS), scan)
-    if all(fault.severity != ERROR for fault in meaning):  # statistics tell of classes only if the masks do
+    if all(fault.severity != ERROR for fault in meaning):  # statistics say something only if the masks do
         meaning += _find(statistics.FAULTS, scan)
     return Report(scan, tuple(sorted(faults + meaning, key=lambda fault: fault.severity != ERROR)))
 
 
 def quick_check(root: Path, splits: Iterable[str], classes: ClassTable, folders=("image", "label")) -> None:
-    """What is to be done before the first step of a training run, in seconds. Raises InputError on the first error."""
+    """Checks a data set within seconds, before the first step of a training run.
+
+    Raises:
+        InputError: The check has found an error; the message is the first one.
+    """
     root = Path(root).expanduser()
     report = check_folder(root, classes, splits, quick=True, folders=folders)
     if not report.ok:
         fault = report.faults[0]
         raise InputError(
             f"{fault.count} {fault.message}, such as {fault.examples[0]}: {fault.fix}; all faults are listed by "
-            f"`python -m openseg_jax.data check {root}{_classes_flag(root, classes)}`"
+            f"`openseg data check {root}{_classes_option(root, classes)}`"
         )
 
 
@@ -59,7 +71,7 @@ def _find(finders, scan: Scan) -> list[Fault]:
     return [fault for find in finders for fault in find(scan)]
 
 
-def _classes_flag(root: Path, classes: ClassTable) -> str:
+def _classes_option(root: Path, classes: ClassTable) -> str:
     if classes_beside(root):
         return ""
     return f" --classes={next((name for name in known_tables() if load_classes(name) == classes), 'FILE')}"

@@ -1,4 +1,4 @@
-"""What the check finds. A finding of which it is certain is an error, one that is likely or does no harm a warning."""
+"""What the check finds: an error if it is certain, a warning if it is only likely or does no harm."""
 
 from __future__ import annotations
 
@@ -16,26 +16,22 @@ _EXAMPLES = 3
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """kind: a short name, one per function of this package. message: one sentence. count: files, or classes.
+    """One thing that is wrong with a data set."""
 
-    examples: some of them. splits: where it was found. fix: what to do; snippet: for that, an entry of the class table,
-    in braces a whole one, or a command.
-    """
-
-    kind: str
+    kind: str  # a short name
     severity: str
-    message: str
-    fix: str
-    count: int
+    message: str  # what is wrong, as one sentence
+    fix: str  # what to do
+    count: int  # of files or classes
     examples: tuple[str, ...]
     splits: tuple[str, ...]
-    snippet: str = ""
+    snippet: str = ""  # what the fix needs: an entry of the class table, a whole table (in braces), or a command
 
 
 def of_files(
     scan: Scan, kind: str, message: str, fix: str, files: Iterable[tuple[Sample, Path]], severity=ERROR, snippet=""
 ) -> list[Fault]:
-    """A fault of these files, if there are any."""
+    """Returns one fault about these files, or none if there are no files."""
     files = list(files)
     examples = tuple(scan.short(path) for _, path in files[:_EXAMPLES])
     splits = tuple(dict.fromkeys(sample.split for sample, _ in files))
@@ -43,7 +39,7 @@ def of_files(
 
 
 def table_with(classes: ClassTable, ids: Iterable[int | None], void: Iterable[int]) -> str:
-    """The class table with other ids, as the text of a file."""
+    """Returns the class table with other ids as the text of a file."""
     content = classes.to_dict()
     rows = [
         {"name": row["name"], "id": i, "color": row["color"]} for row, i in zip(content["classes"], ids, strict=True)
@@ -52,7 +48,7 @@ def table_with(classes: ClassTable, ids: Iterable[int | None], void: Iterable[in
 
 
 def as_text(table: dict) -> str:
-    """JSON with one class per line. YAML files may hold it as well."""
+    """Formats a class table as JSON, which is valid YAML too, with one class per line."""
     head = "".join(f" {json.dumps(key)}: {json.dumps(table[key])},\n" for key in table if key != "classes")
     rows = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in table["classes"])
     return f'{{{head.strip(" ")} "classes": [\n{rows}\n]}}'

@@ -1,10 +1,12 @@
-"""Faults of files: missing partners, names, damage, sizes, and kinds of picture that no mask can be."""
+"""Faults of files: missing partners, names, damage, sizes, duplicates, and kinds of image that no mask can be."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from openseg_jax.data.check.faults import ERROR, WARNING, Fault, as_text, of_files
 from openseg_jax.data.check.scan import DEEP_MODES, Sample, Scan, total
@@ -17,7 +19,7 @@ _CONVERT = (
 
 
 def empty_splits(scan: Scan) -> list[Fault]:
-    message = "the folder image/ holds no pictures"
+    message = "the folder image/ holds no images"
     fix = f"put the images there, as {', '.join(IMAGE_SUFFIXES)}"
     empty = [split for split, samples in scan.splits.items() if not any(sample.images for sample in samples)]
     examples = tuple(f"{split}/image" for split in empty)
@@ -29,7 +31,7 @@ def images_without_mask(scan: Scan) -> list[Fault]:
     fix = "add the masks, or move these images away"
     masks = [s.masks[0].stem for s in scan.samples() if s.masks and not s.images]
     endings = {m.removeprefix(s.images[0].stem) for s in lonely for m in masks if m.startswith(s.images[0].stem)}
-    if len(endings) == 1:  # such as the masks NAME_mask.png of images NAME.jpg
+    if len(endings) == 1:  # for example masks NAME_mask.png of images NAME.jpg
         fix = f"rename the masks: without {endings.pop()!r} at the end they have the names of the images"
     message = "images have no mask of the same name in label/"
     return of_files(scan, "image_without_mask", message, fix, ((s, s.images[0]) for s in lonely))
@@ -42,13 +44,13 @@ def masks_without_image(scan: Scan) -> list[Fault]:
 
 
 def same_names(scan: Scan) -> list[Fault]:
-    message = "files of one folder have the same name but for the ending, so it is not clear which one is meant"
+    message = "files of one folder have the same name except for the suffix, so it is not clear which one is meant"
     twice = ((s, file) for s in scan.samples() for files in (s.images, s.masks) if len(files) > 1 for file in files)
     return of_files(scan, "same_name", message, "keep one of each, or rename them", twice)
 
 
 def other_files(scan: Scan) -> list[Fault]:
-    message = "files are neither pictures that are read nor hidden, and are passed over"
+    message = "files are neither images of a known kind nor hidden, and are skipped"
     fix = f"convert them if they belong to the data: {', '.join(IMAGE_SUFFIXES)} are read"
     files = ((Sample(split, [], []), file) for split, found in scan.ignored.items() for file in found)
     return of_files(scan, "other_file", message, fix, files, WARNING)
@@ -77,8 +79,8 @@ def sizes_differ(scan: Scan) -> list[Fault]:
 
 def sizes_turned(scan: Scan) -> list[Fault]:
     message = (
-        "masks have the sides of their image exchanged: the image carries an EXIF orientation, is read upright as "
-        "viewers show it, and the mask was drawn on the pixels as they are stored"
+        "masks have the sides of their image exchanged: the image has an EXIF orientation and is read upright, as "
+        "viewers show it, but the mask was drawn on the pixels as they are stored"
     )
     fix = "turn the masks as the images are; or, if the image is wrong, remove its EXIF orientation"
     return of_files(scan, "exif_turned", message, fix, ((s, s.masks[0]) for s in _unequal(scan) if _turned(s)))
@@ -95,12 +97,12 @@ def _turned(sample: Sample) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Kinds of picture
+# Kinds of image
 
 
 def jpeg_masks(scan: Scan) -> list[Fault]:
     message = "masks are JPEG, whose compression changes the values, so they mean no classes any more"
-    fix = "export the masks again from the annotations, as PNG; converting the JPEG to PNG does not bring them back"
+    fix = "export the masks again from the annotations, as PNG; converting the JPEG to PNG does not restore them"
     jpeg = ((s, s.masks[0]) for s in scan.samples() if s.mask and s.mask.format in ("JPEG", "MPO"))
     return of_files(scan, "jpeg_mask", message, fix, jpeg)
 
@@ -111,35 +113,35 @@ def deep_masks(scan: Scan) -> list[Fault]:
     message = "masks have 16 bits or more per pixel, but ids are numbers from 0 to 255"
     fix, snippet = "save them with 8 bits, which loses nothing", _CONVERT.format("np.asarray(Image.open(f))")
     if highest > 255:
-        fix, snippet = f"their values, up to {highest}, may number the instances: export the classes alone", ""
+        fix, snippet = f"their values, up to {highest}, may number instances: export the classes alone", ""
     return of_files(scan, "deep_mask", message, fix, files, snippet=snippet)
 
 
 def color_masks(scan: Scan) -> list[Fault]:
-    """RGB where ids are wanted."""
+    """Finds RGB masks where ids are wanted."""
     if scan.classes.masks == "colors":
         return []
     files = list(_of_mode(scan, ("RGB", "RGBA")))
     colors = total(s.mask.colors for s, _ in files)
-    message = "masks are pictures in colours, but the class table says that the values of masks are ids"
+    message = "masks are images in colours, but the class table says that the values of masks are ids"
     if colors and all(red == green == blue for red, green, blue in colors):
         message = "masks have three equal channels or more, where ids are one channel"
         fix, snippet = "save one channel", _CONVERT.format("np.asarray(Image.open(f))[..., 0]")
     elif colors and set(colors) <= {*scan.classes.colors, *scan.classes.void_colors}:
         fix, snippet = "say so in the class table, which already has these colours", '"masks": "colors"'
     else:
-        fix = "say so in the class table, and give every class its colour and every other colour to void_colors; "
-        fix += "the most frequent colours stand below"
+        fix = "say so in the class table, give every class its colour, and put every other colour into void_colors; "
+        fix += "the most frequent colours are listed below"
         top = [{"name": f"class {i}", "color": list(color)} for i, (color, _) in enumerate(colors.most_common(16))]
         snippet = as_text({"masks": "colors", "classes": top}) if top else ""
     return of_files(scan, "color_mask", message, fix, files, snippet=snippet)
 
 
 def id_masks(scan: Scan) -> list[Fault]:
-    """Ids where colours are wanted."""
+    """Finds masks of ids where colours are wanted."""
     if scan.classes.masks != "colors":
         return []
-    ids = {i for i in (*scan.classes.ids, *scan.classes.void, *sum(scan.classes.aliases, ())) if i is not None}
+    ids = {*scan.classes.all_ids, *scan.classes.void}
     files = [
         (s, s.masks[0])
         for s in scan.samples()
@@ -153,7 +155,7 @@ def id_masks(scan: Scan) -> list[Fault]:
 def other_modes(scan: Scan) -> list[Fault]:
     known = {"", "1", "L", "P", "RGB", "RGBA", *DEEP_MODES}
     modes = {s.mask.mode for s in scan.samples() if s.mask} - known
-    message = f"masks are pictures of the kind {', '.join(sorted(modes))}, which holds neither ids nor colours alone"
+    message = f"masks are images of mode {', '.join(sorted(modes))}, which holds neither ids nor colours alone"
     return of_files(scan, "other_mode", message, "save them without alpha channel", _of_mode(scan, modes))
 
 
@@ -163,21 +165,59 @@ def _of_mode(scan: Scan, modes) -> Iterator[tuple[Sample, Path]]:
             yield s, s.masks[0]
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Duplicates
+
+# How far the thumbnails of copies may differ, in grey levels. Copies of another size or JPEG quality differ by up to 7
+# in one cell and 1 on average, consecutive frames of a moving camera (CamVid, 15 per second) by 27 or more in one cell.
+_LARGEST, _MEAN = 8, 1.5
+_LEAST_CONTRAST = 5  # the standard deviation of a thumbnail below which images look alike anyway
+
+
+def duplicates(scan: Scan) -> list[Fault]:
+    """Finds images of the training split in other splits, where a net would be tested on what it was trained on."""
+    train, *others = [[s for s in samples if _telling(s)] for samples in scan.splits.values()] or [[]]
+    same, near = [], []
+    digests = {s.image.digest: s for s in train}
+    for samples in others:
+        same += [(digests[s.image.digest], s) for s in samples if s.image.digest in digests]
+        near += _near(train, [s for s in samples if s.image.digest not in digests])
+    return [
+        *_of_pairs(scan, "duplicate", ERROR, "images of another split are also in", same),
+        *_of_pairs(scan, "near_duplicate", WARNING, "images of another split look like copies of images in", near),
+    ]
+
+
+def _telling(s: Sample) -> bool:
+    return bool(s.image and s.image.digest) and s.image.thumbnail.std() >= _LEAST_CONTRAST
+
+
+def _of_pairs(scan: Scan, kind: str, severity: str, message: str, pairs: list[tuple[Sample, Sample]]) -> list[Fault]:
+    examples = tuple(f"{scan.short(b.images[0])} = {scan.short(a.images[0])}" for a, b in pairs[:3])
+    splits = tuple(dict.fromkeys(b.split for _, b in pairs))
+    message, fix = f"{message} {next(iter(scan.splits))}", "remove them from one of the two"
+    return [Fault(kind, severity, message, fix, len(pairs), examples, splits)] if pairs else []
+
+
+def _near(train: list[Sample], others: list[Sample]) -> Iterator[tuple[Sample, Sample]]:
+    if not train:
+        return
+    thumbnails = np.array([s.image.thumbnail for s in train])
+    coarse = _coarse(thumbnails)
+    for s in others:
+        likely = np.flatnonzero((np.abs(coarse - _coarse(s.image.thumbnail[None])) <= _LARGEST).all(1))
+        off = np.abs(thumbnails[likely].astype(np.int16) - s.image.thumbnail).reshape(len(likely), 32 * 32)
+        for index in likely[(off.max(1) <= _LARGEST) & (off.mean(1) <= _MEAN)][:1]:
+            yield train[index], s
+
+
+def _coarse(thumbnails: np.ndarray) -> np.ndarray:
+    """Returns the means of 8x8 cells of uint8 (n, 32, 32), float32 (n, 16), which differ no more than the cells do."""
+    return thumbnails.reshape(-1, 4, 8, 4, 8).mean((2, 4), dtype=np.float32).reshape(-1, 16)
+
+
 PARTNERS = (
-    empty_splits,
-    images_without_mask,
-    masks_without_image,
-    same_names,
-    other_files,
-    unreadable_images,
-    unreadable_masks,
-    sizes_differ,
-    sizes_turned,
+    *(empty_splits, images_without_mask, masks_without_image, same_names, other_files, unreadable_images),
+    *(unreadable_masks, sizes_differ, sizes_turned, duplicates),
 )
-KINDS = (
-    jpeg_masks,
-    deep_masks,
-    color_masks,
-    id_masks,
-    other_modes,
-)
+KINDS = (jpeg_masks, deep_masks, color_masks, id_masks, other_modes)

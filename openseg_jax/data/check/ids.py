@@ -1,4 +1,4 @@
-"""Faults of what masks say: ids and colours that the class table does not have, and what most likely lies behind them.
+"""Faults of what masks say: ids and colours that the class table does not have, and the most likely reason.
 
 Each explanation looks at the ids of a whole split; the first that fits is the fault.
 """
@@ -12,15 +12,16 @@ from collections import Counter
 
 from openseg_jax.data.check.faults import ERROR, WARNING, Fault, of_files, table_with
 from openseg_jax.data.check.scan import Sample, Scan, total
-from openseg_jax.labels.classes import IGNORE, ClassTable, bit_color, known_tables, load_classes
+from openseg_jax.errors import InputError
+from openseg_jax.labels.classes import IGNORE, ClassTable, bit_color, known_tables, load_classes, ranges
 
-_ENOUGH_MASKS = 5  # of a split, to explain its ids apart from those of the others
-_SURE_CLASSES = 10  # if so many classes occur, it is no chance that the missing one is the first or the last
+_ENOUGH_MASKS = 5  # how many masks of a split are needed to explain its ids apart from those of other splits
+_SURE_CLASSES = 10  # with so many classes it is no coincidence that the missing one is the first or the last
 
 
 @dataclasses.dataclass(frozen=True)
 class _Explanation:
-    """telling: the ids by which the files concerned are known."""
+    """A fault to be; `telling` are the ids by which the files concerned are known."""
 
     kind: str
     message: str
@@ -55,19 +56,15 @@ def _fault(scan: Scan, samples: list[Sample], found: _Explanation) -> list[Fault
     return of_files(scan, found.kind, found.message, found.fix, files, found.severity, found.snippet)
 
 
-def _class_ids(classes: ClassTable) -> set[int]:
-    return {i for i in (*classes.ids, *sum(classes.aliases, ())) if i is not None}
-
-
 def _illegal(used: Counter, classes: ClassTable) -> set[int]:
-    return used.keys() - _class_ids(classes) - set(classes.void)
+    return used.keys() - {*classes.all_ids, *classes.void}
 
 
 def _two_values(used: Counter, classes: ClassTable) -> _Explanation | None:
-    """Masks of 0 and 255. Where 255 is void, no error would ever be raised, and one class would never occur."""
-    if used.keys() != {0, 255} or len(classes) < 2 or 255 in _class_ids(classes):
+    """Explains masks of 0 and 255. If 255 is void, there would be no error, and one class would never occur."""
+    if used.keys() != {0, 255} or len(classes) < 2 or 255 in classes.all_ids:
         return None
-    message = "masks have the values 0 and 255 only: a mask of two classes saved as black and white"
+    message = "masks have only the values 0 and 255: two classes were saved as black and white"
     if len(classes) > 2:
         return _Explanation("binary_mask", message, f"export all {len(classes)} classes as ids", {255})
     fix = "give the second class the id 255 in the class table, and leave void empty"
@@ -75,7 +72,7 @@ def _two_values(used: Counter, classes: ClassTable) -> _Explanation | None:
 
 
 def _spread(used: Counter, classes: ClassTable) -> _Explanation | None:
-    """Ids multiplied so that they can be seen: 0, 85, 170."""
+    """Explains ids that were multiplied to be visible, for example 0, 85, 170."""
     values = [i for i in used if 0 < i < 255]
     step = math.gcd(*values)
     if len(values) < 2 or step < 8 or max(values) // step >= len(classes) or not _illegal(used, classes):
@@ -87,22 +84,24 @@ def _spread(used: Counter, classes: ClassTable) -> _Explanation | None:
 
 
 def _train_ids(used: Counter, classes: ClassTable) -> _Explanation | None:
-    """Positions in the list of classes, where the table has other ids."""
+    """Explains positions in the list of classes where the table has other ids."""
     count = len(classes)
-    high = [i for i in _class_ids(classes) if i >= count]
+    high = [i for i in classes.all_ids if i >= count]
     plain = used.keys() - {IGNORE}
     if len(high) < max(2, count / 3) or not plain <= set(range(count)):
         return None
-    if len(plain) < max(2, count / 2) and plain & _class_ids(classes):
-        return None  # a set of few classes, whose ids are low
-    message = f"masks have the ids {_list(plain)}, the positions of the classes (train ids), where {classes.title} has "
-    message += f"the ids {_list(_class_ids(classes))}"
-    fix = "take the masks with the original ids (such as *_labelIds.png of Cityscapes), or a class table with these ids"
+    if len(plain) < max(2, count / 2) and plain & set(classes.all_ids):
+        return None  # a data set with few of the classes, whose ids are low
+    message = (
+        f"masks have the ids {ranges(plain)}, the positions of the classes (train ids), where {classes.title} has "
+    )
+    message += f"the ids {ranges(classes.all_ids)}"
+    fix = "use the masks with the original ids (*_labelIds.png of Cityscapes), or a class table with these ids"
     return _Explanation("train_ids", message, fix, plain, table_with(classes, range(count), [IGNORE]))
 
 
 def _raw_ids(used: Counter, classes: ClassTable) -> _Explanation | None:
-    """The ids of a benchmark, where the table lists its classes with others."""
+    """Explains the ids of a benchmark where the table lists its classes with other ids."""
     if not _illegal(used, classes):
         return None
     for name in known_tables():
@@ -110,21 +109,21 @@ def _raw_ids(used: Counter, classes: ClassTable) -> _Explanation | None:
         ids = dict(zip(map(str.casefold, known.names), known.ids, strict=True))
         same_names = ids.keys() == set(map(str.casefold, classes.names))
         if same_names and None not in known.ids and not _illegal(used, known) and not _near(known, classes):
-            message = f"masks have the ids {_list(used)}, which are those of {name}, and not the class table's"
-            fix = f"use the table that comes along, --config.data.classes={name}, or these ids"
+            message = f"masks have the ids {ranges(used)}, which are those of {name}, not those of the class table"
+            fix = f"use the built-in table, --config.data.classes={name}, or these ids"
             mine = [ids[n.casefold()] for n in classes.names]
             return _Explanation("raw_ids", message, fix, set(used), table_with(classes, mine, known.void))
     return None
 
 
 def _near(known: ClassTable, classes: ClassTable) -> bool:
-    """The same ids, or all shifted by one: then it is `_shifted` that knows more."""
-    return any(_class_ids(known) == {i + step for i in _class_ids(classes)} for step in (-1, 0, 1))
+    """Returns whether the ids are the same or all shifted by one, which `_shifted` explains better."""
+    return any(set(known.all_ids) == {i + step for i in classes.all_ids} for step in (-1, 0, 1))
 
 
 def _shifted(used: Counter, classes: ClassTable) -> _Explanation | None:
-    """All ids one too high or one too low."""
-    ids, illegal = _class_ids(classes), _illegal(used, classes)
+    """Explains ids that are all one too high or one too low."""
+    ids, illegal = set(classes.all_ids), _illegal(used, classes)
     for step in (1, -1):
         expected = {i + step for i in ids}
         beyond, gone = (expected - ids) & used.keys(), ids - expected
@@ -135,13 +134,13 @@ def _shifted(used: Counter, classes: ClassTable) -> _Explanation | None:
         present = len(expected & used.keys()) / len(expected)
         certain = bool(illegal) or (IGNORE in used and len(ids) >= _SURE_CLASSES)
         if present < 0.8 or (not illegal - {0, IGNORE} and (present < 1 or len(ids) < 3)):
-            continue  # a class at the end that happens not to occur
-        message = f"masks have the ids {_list(used)}, where {classes.title} has {_list(ids)}: all are one too "
+            continue  # the class at the end merely does not occur
+        message = f"masks have the ids {ranges(used)}, where {classes.title} has {ranges(ids)}: all are one too "
         message += "high" if step == 1 else "low"
         fix = "give the classes the ids that the masks have"
         if zero_is_void:
             message += ", if 0 stands for unlabelled pixels"
-            fix += "; if 0 is a class, the highest id is missing in the table"
+            fix += "; if 0 is a class, the table lacks the highest id"
         mine = [None if i is None else i + step for i in classes.ids]
         void = [0, IGNORE] if step == 1 and 0 in ids else [IGNORE]
         severity = ERROR if certain else WARNING
@@ -153,19 +152,11 @@ def _unknown(used: Counter, classes: ClassTable) -> _Explanation | None:
     illegal = _illegal(used, classes)
     if not illegal:
         return None
-    pixels = 100 * sum(used[i] for i in illegal) / used.total()
-    message = f"masks have the ids {_list(illegal)} ({pixels:.2g} % of the pixels), which {classes.title} does not have"
-    fix = "add them to the classes, as an id or in the aliases of one, or to void to ignore them"
+    share = sum(used[i] for i in illegal) / used.total()
+    message = f"masks have the ids {ranges(illegal)} ({share:.2%} of the pixels), which {classes.title} does not have"
+    fix = "add them to a class, as its id or among its aliases, or to void to ignore them"
     snippet = f'"void": {json.dumps(sorted(illegal | set(classes.void)))}'
     return _Explanation("unknown_id", message, fix, illegal, snippet)
-
-
-def _list(ids) -> str:
-    """3, 4, 5, 9 -> "3-5, 9"."""
-    ids = sorted(ids)
-    starts = [i for i in ids if i - 1 not in ids]
-    ends = [i for i in ids if i + 1 not in ids]
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -173,14 +164,14 @@ def _list(ids) -> str:
 
 
 def unknown_colors(scan: Scan) -> list[Fault]:
-    ids = _class_ids(scan.classes) | set(scan.classes.void)
+    ids = {*scan.classes.all_ids, *scan.classes.void}
     files = [
         s for s in scan.samples() if s.mask and s.mask.unknown_colors and not (s.mask.ids and s.mask.ids.keys() <= ids)
     ]
     colors = total(s.mask.unknown_colors for s in files)
     top = [list(color) for color, _ in colors.most_common(8)]
     message = f"masks have colours that {scan.classes.title} does not have, such as {', '.join(map(str, top[:3]))}"
-    fix = "give them to classes, or to void_colors to ignore them"
+    fix = "give them to classes, or add them to void_colors to ignore them"
     if len(colors) > 20:
         message += ", and so many that they look blended"
         fix = "export the masks again without smoothing; if you resize them, by nearest neighbour"
@@ -189,17 +180,17 @@ def unknown_colors(scan: Scan) -> list[Fault]:
 
 
 def palettes_disagree(scan: Scan) -> list[Fault]:
-    """Colour masks that some tool saved with a palette: the indices are in the order of the tool."""
+    """Finds masks of colours that some tool saved with a palette, with indices in an order of its own."""
     if scan.classes.masks == "colors":
         return []
     files = [(s, s.masks[0]) for s in scan.samples() if _disagrees(s, scan.classes)]
     message = "palette masks show the colours of other classes than their indices stand for"
-    fix = "if the colours are right, read these; if the indices are right, correct the colours of the class table"
+    fix = "if the colours are right, read them; if the indices are right, correct the colours of the class table"
     return of_files(scan, "palette_disagrees", message, fix, files, snippet='"masks": "colors"')
 
 
 def _disagrees(s: Sample, classes: ClassTable) -> bool:
-    chosen = [c for i, c in enumerate(classes.colors) if c != bit_color(i + 1)]  # the others nobody has chosen
+    chosen = [c for i, c in enumerate(classes.colors) if c != bit_color(i + 1)]  # nobody has chosen the others
     position = {color: classes.colors.index(color) for color in chosen if chosen.count(color) == 1}
     shown = {i: c for i, c in (s.mask.index_colors if s.mask else {}).items() if i not in classes.void}
     matched = [i for i, color in shown.items() if color in position]
@@ -208,7 +199,7 @@ def _disagrees(s: Sample, classes: ClassTable) -> bool:
 
 
 def palettes_vary(scan: Scan) -> list[Fault]:
-    """The same, where the class table does not tell the colours."""
+    """Finds the same where the class table does not say the colours."""
     if scan.classes.masks == "colors" or palettes_disagree(scan):
         return []
     shown = [(s, s.mask.index_colors) for s in scan.samples() if s.mask and s.mask.index_colors]
@@ -219,9 +210,40 @@ def palettes_vary(scan: Scan) -> list[Fault]:
             indices.setdefault(color, set()).add(index)
     moving = {color for color, found in indices.items() if len(found) > 1}
     files = [(s, s.masks[0]) for s, colors in shown if len(moving) >= 2 and moving & set(colors.values())]
-    message = "palette masks have the same colours at other indices from file to file, so their indices may be no ids"
+    message = "palette masks have the same colours at different indices from file to file, so these may not be ids"
     fix = 'if their colours stand for the classes, put "masks": "colors" and the colours into the class table'
     return of_files(scan, "palettes_vary", message, fix, files, WARNING, '"masks": "colors"')
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# No class table
+
+
+def draft(scan: Scan) -> tuple[str, str]:
+    """Drafts a class table from the masks of a scan without one.
+
+    Returns:
+        What the masks contain, in words, and the text of a classes.yaml that only lacks the names of the classes.
+
+    Raises:
+        InputError: No mask can be read.
+    """
+    ids = sorted(total(s.mask.ids for s in scan.samples() if s.mask))
+    colors = total(s.mask.colors for s in scan.samples() if s.mask and not s.mask.ids)
+    if not ids and not colors:
+        raise InputError(f"{scan.root} has no readable mask in {', '.join(scan.splits)}")
+    lines = [f"title: {json.dumps(scan.root.name)}"]
+    if ids:
+        named = [i for i in ids if i != IGNORE] if ids != [0, 255] else ids
+        found = f"the ids {', '.join(map(str, ids))}"
+        lines += [f"void: {sorted({IGNORE} - set(named))}", "classes:"]
+        lines += [f"  - {{name: class {i}, id: {i}, color: {list(bit_color(i + 1))}}}" for i in named]
+    else:
+        named = [color for color, _ in colors.most_common()]
+        found = f"the colours {', '.join(map(str, named[:8]))}{' and others' * (len(named) > 8)}"
+        lines += ["masks: colors", "classes:"]
+        lines += [f"  - {{name: class {i}, color: {list(color)}}}" for i, color in enumerate(named)]
+    return found, "\n".join(lines) + "\n"
 
 
 FAULTS = (wrong_ids, unknown_colors, palettes_disagree, palettes_vary)

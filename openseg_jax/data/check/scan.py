@@ -1,4 +1,4 @@
-"""One pass over the files of a data set: what each image and each mask is, and what its pixels say."""
+"""One pass over the files of a data set, which finds out what each image and mask is and what its pixels say."""
 
 from __future__ import annotations
 
@@ -21,52 +21,43 @@ from openseg_jax.data.images import IMAGE_SUFFIXES, UNREADABLE, is_turned, read_
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable
 
-QUICK_SAMPLES = 32  # of a split whose pixels a quick scan reads
+QUICK_SAMPLES = 32  # how many samples of a split a quick scan reads
 _ID_MODES = ("L", "P", "1")
-DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's, of more than 8 bits
-_FEW = 32  # distinct colours that are remembered of one mask
-_GRID = 128  # longest side of what the statistics of the classes are taken from
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes of more than 8 bits
+_FEW = 32  # how many distinct colours of a mask are remembered
+_GRID = 128  # the longest side of the maps from which the statistics of the classes are taken
 
 
 @dataclasses.dataclass
 class ImageFacts:
-    """size: (height, width) upright, None if unreadable, for which error is the sentence. turned: EXIF swaps its sides.
+    """What is known about an image."""
 
-    digest: of its pixels. thumbnail: uint8 (32, 32), grey. Both None where the pixels were not read.
-    """
-
-    size: tuple[int, int] | None = None
-    error: str = ""
-    turned: bool = False
-    digest: bytes | None = None
-    thumbnail: np.ndarray | None = None
+    size: tuple[int, int] | None = None  # (height, width) upright; None if it is unreadable
+    error: str = ""  # why it is unreadable, as a sentence
+    turned: bool = False  # whether its EXIF orientation exchanges its sides
+    digest: bytes | None = None  # of its pixels, if they were read
+    thumbnail: np.ndarray | None = None  # grey uint8 (32, 32), if the pixels were read
 
 
 @dataclasses.dataclass
 class MaskFacts:
-    """size, error: as for images. format, mode: Pillow's words for what the file holds.
+    """What is known about a mask."""
 
-    ids: pixels per value, of masks with one channel of 8 bits. highest: value, of deeper ones.
-    colors: pixels per colour, the most frequent ones, of RGB masks, and of palettes where masks are colours.
-    unknown_colors: the part of colors that no class has. index_colors: the palette's colour of every id there.
-    labels: pixels per train id, where the class table gives one.
-    """
-
-    size: tuple[int, int] | None = None
-    error: str = ""
-    format: str = ""
-    mode: str = ""
-    highest: int = 0
-    ids: dict[int, int] = dataclasses.field(default_factory=dict)
-    colors: dict[tuple, int] = dataclasses.field(default_factory=dict)
-    unknown_colors: dict[tuple, int] = dataclasses.field(default_factory=dict)
-    labels: dict[int, int] = dataclasses.field(default_factory=dict)
-    index_colors: dict[int, tuple] = dataclasses.field(default_factory=dict)
+    size: tuple[int, int] | None = None  # (height, width); None if it is unreadable
+    error: str = ""  # why it is unreadable, as a sentence
+    format: str = ""  # Pillow's name of the file format
+    mode: str = ""  # Pillow's name of the kind of pixels
+    highest: int = 0  # the highest value of a mask of more than 8 bits
+    ids: dict[int, int] = dataclasses.field(default_factory=dict)  # pixels per value of one channel of 8 bits
+    colors: dict[tuple, int] = dataclasses.field(default_factory=dict)  # pixels per colour, of the most frequent ones
+    unknown_colors: dict[tuple, int] = dataclasses.field(default_factory=dict)  # those that no class has
+    labels: dict[int, int] = dataclasses.field(default_factory=dict)  # pixels per train id, if the table has them
+    index_colors: dict[int, tuple] = dataclasses.field(default_factory=dict)  # the palette's colour of each id
 
 
 @dataclasses.dataclass
 class Sample:
-    """What one name of a split stands for. features: float (7,) per train id, see `_features`."""
+    """The files of one name of a split; `features` holds float (7,) for each train id, see `_features`."""
 
     split: str
     images: list[Path]
@@ -78,19 +69,21 @@ class Sample:
 
 @dataclasses.dataclass
 class Scan:
-    """Facts of all files. splits: in the order given, training first. unlabelled: splits without masks, rightly."""
+    """What is known about all files."""
 
     root: Path
     classes: ClassTable | None
-    quick: bool
-    splits: dict[str, list[Sample]]
-    ignored: dict[str, list[Path]]
-    unlabelled: set[str]
+    quick: bool  # whether only some pixels were read
+    splits: dict[str, list[Sample]]  # training first
+    ignored: dict[str, list[Path]]  # files of each split that are neither images nor hidden
+    unlabelled: set[str]  # splits that need no masks
 
     def samples(self) -> Iterable[Sample]:
+        """Returns the samples of all splits."""
         return (sample for samples in self.splits.values() for sample in samples)
 
     def short(self, path: Path) -> str:
+        """Returns a path relative to the root."""
         return path.relative_to(self.root).as_posix()
 
 
@@ -103,11 +96,12 @@ def scan_folder(
     console: Console | None = None,
     folders: tuple[str, str] = ("image", "label"),
 ) -> Scan:
-    """Reads the headers of all files, and the pixels of all or, if quick, of 32 evenly spaced samples per split.
+    """Reads the headers of all files and the pixels of all or, if quick, of 32 evenly spaced samples per split.
 
-    classes: None reads ids and colours without saying what they mean. console: shows progress there. folders: of
-    images and of masks in each split.
-    Raises InputError if a split has no folder of images.
+    The arguments are those of `check_folder`; without a class table, ids and colours are read without their meaning.
+
+    Raises:
+        InputError: A split has no folder of images.
     """
     scan = Scan(root, classes, quick, {}, {}, set())
     work = []
@@ -119,7 +113,7 @@ def scan_folder(
         names = sorted(by_image | by_mask)
         samples = [Sample(split, by_image.get(name, []), by_mask.get(name, [])) for name in names]
         scan.splits[split] = samples
-        scan.ignored[split] = [file for folder in (images, masks) for file in _files(folder) if not _is_picture(file)]
+        scan.ignored[split] = [file for folder in (images, masks) for file in _files(folder) if not _is_image(file)]
         if split == "test" and not masks.is_dir():
             scan.unlabelled.add(split)
         count = min(QUICK_SAMPLES, len(samples)) if quick else len(samples)
@@ -129,7 +123,7 @@ def scan_folder(
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     progress = Progress(console=console, transient=True, disable=console is None)
     with warnings.catch_warnings(), progress:
-        warnings.simplefilter("ignore")  # Pillow's, on odd metadata and large pictures: what counts is the result
+        warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large images; the result counts
         try:
             done = pool.map(lambda item: _look(*item, classes, quick), work)
             list(progress.track(done, len(work), description=f"reading {root}"))
@@ -142,19 +136,19 @@ def _files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.is_file() and f.name[0] != ".") if folder.is_dir() else []
 
 
-def _is_picture(file: Path) -> bool:
+def _is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for file in filter(_is_picture, _files(folder)):
+    for file in filter(_is_image, _files(folder)):
         found.setdefault(file.stem, []).append(file)
     return found
 
 
 def _look(sample: Sample, pixels: bool, classes: ClassTable | None, quick: bool) -> None:
-    """Fills in the facts of one sample."""
+    """Finds out everything about one sample."""
     image = label = None
     if sample.images:
         sample.image, image = _look_at_image(sample.images[0], pixels)
@@ -182,7 +176,7 @@ def _look_at_image(path: Path, pixels: bool) -> tuple[ImageFacts, np.ndarray | N
 
 
 def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple[MaskFacts, np.ndarray | None]:
-    """Also the mask in train ids, uint8 (H, W), 255 where it is void or means nothing; None where it has none."""
+    """Also returns the mask as train ids, uint8 (H, W), 255 where it is void or means nothing, if that is possible."""
     facts = MaskFacts()
     try:
         with Image.open(path) as header:
@@ -210,7 +204,7 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
     except InputError as error:
         return MaskFacts(error=str(error)), None
     except UNREADABLE:
-        return MaskFacts(error=f"{path} is no readable mask, or a damaged one"), None
+        return MaskFacts(error=f"{path} is not a readable mask"), None
     if label is not None:
         counts = np.bincount(label.ravel(), minlength=256)
         facts.labels = {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
@@ -218,9 +212,9 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
 
 
 def _look_at_colors(facts: MaskFacts, mask: np.ndarray, classes: ClassTable | None) -> np.ndarray | None:
-    """uint8 (H, W, 3) -> train ids, if there is a class table of colours and it has all of these."""
+    """Returns the train ids of uint8 (H, W, 3), if a class table of colours has all of these."""
     codes, counts = np.unique(mask.astype(np.uint32) @ COLOR_PLACES, return_counts=True)
-    order = counts.argsort()[::-1][:4096]  # more than all classes have: there are unknown ones among so many
+    order = counts.argsort()[::-1][:4096]  # more than all classes have, so some of them are unknown
     colors = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in codes[order]]
     found = dict(zip(colors, counts[order].tolist(), strict=True))
     facts.colors = dict(list(found.items())[:_FEW])
@@ -232,8 +226,11 @@ def _look_at_colors(facts: MaskFacts, mask: np.ndarray, classes: ClassTable | No
 
 
 def _features(image: np.ndarray, label: np.ndarray, num_classes: int) -> dict[int, np.ndarray]:
-    """Per class that covers a few cells of a coarse grid: mean red, green, blue, height in the picture, distance from
-    its middle column, contrast, and logarithm of its share."""
+    """Describes each class that covers a few cells of a coarse grid.
+
+    The features are the mean red, green, blue, row, distance from the middle column and contrast, and the logarithm of
+    the share.
+    """
     scale = min(1.0, _GRID / max(label.shape))
     size = [max(1, round(side * scale)) for side in label.shape[::-1]]
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -252,7 +249,7 @@ def _features(image: np.ndarray, label: np.ndarray, num_classes: int) -> dict[in
 
 
 def total(counts: Iterable[dict]) -> Counter:
-    """The sum of histograms."""
+    """Returns the sum of histograms."""
     result: Counter = Counter()
     for each in counts:
         result.update(each)

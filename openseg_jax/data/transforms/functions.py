@@ -72,16 +72,8 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample
 def pad(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
     """Places the sample on a canvas of another size; a negative top or left, or a small canvas, cuts off.
 
-    Args:
-        sample: The sample.
-        top: The row of the canvas where the sample begins.
-        left: The column of the canvas where the sample begins.
-        height: The height of the canvas.
-        width: The width of the canvas.
-
-    Returns:
-        The sample with "box", int32 (top, left, height, width), the part of the canvas that is real. Around it maps
-        have the values of `FILLS`, and the image is 0, which `normalize` replaces by the mean.
+    The result has "box", int32 (top, left, height, width), the part of the canvas that is real. Around it maps have the
+    values of `FILLS`, and the image is 0, which `normalize` replaces by the mean.
     """
     h, w = size_of(sample)
     first = max(top, 0), max(left, 0)
@@ -103,10 +95,8 @@ def pad(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
 def flip(sample: Sample, swap: Sequence[tuple[int, int]] = (), legacy_angle: bool = False) -> Sample:
     """Mirrors left and right, directions included.
 
-    Args:
-        sample: The sample.
-        swap: Pairs of classes that exchange names in a mirror, for example left arm and right arm.
-        legacy_angle: Leave directions of exactly 0 and 180 degrees as they are, as the original does.
+    `swap` are pairs of classes that exchange names in a mirror, for example left arm and right arm. `legacy_angle`
+    leaves directions of exactly 0 and 180 degrees as they are, as the original does.
     """
     exchanged = exchange_table(swap)
 

@@ -1,0 +1,255 @@
+"""SegFix: predicts offsets from boundaries to the interior, refines any net's label maps by them, writes ground truth.
+
+    openseg segfix predict --checkpoint runs/segfix --images photos/ --out offsets/
+    openseg segfix refine --labels predictions/ --offsets offsets/ --images photos/ --out refined/
+    openseg segfix refine --labels predictions/ --checkpoint runs/segfix --images photos/ --out refined/
+    openseg segfix refine --instances results/ --offsets offsets/ --out refined/
+    openseg segfix truth --root cityscapes/ --split train --classes cityscapes --workers 8
+
+docs/segfix.md explains more; `COMMAND --help` lists the options of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from openseg_jax.cli.arguments import add_command, add_subcommands, size
+from openseg_jax.errors import InputError
+
+_PREDICT = """Predicts the offsets of images, and writes them to files.
+
+    openseg segfix predict --checkpoint runs/segfix --images photos/ --out offsets/
+"""
+_REFINE = """Refines label maps or instances by offsets.
+
+    openseg segfix refine --labels predictions/ --offsets offsets/ --out refined/
+"""
+_TRUTH = """Writes the ground truth that SegFix learns, in the original's files.
+
+    openseg segfix truth --root cityscapes/ --split train --classes cityscapes --workers 8
+"""
+
+
+def add(commands) -> None:
+    commands = add_subcommands(add_command(commands, "segfix", __doc__))
+
+    command = add_command(commands, "predict", _PREDICT, predict)
+    command.add_argument("--checkpoint", required=True, metavar="DIR", help="a SegFix net")
+    command.add_argument("--images", required=True, nargs="+", type=Path, metavar="PATH", help="folders or files")
+    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for NAME.npz or NAME.mat")
+    command.add_argument("--format", choices=("npz", "mat"), default="npz", help="mat is the original's (%(default)s)")
+    command.add_argument("--overwrite", action="store_true", help="also predict offsets that exist already")
+    _add_windows(command)
+
+    command = add_command(commands, "refine", _REFINE, refine)
+    given = command.add_mutually_exclusive_group(required=True)
+    given.add_argument("--labels", type=Path, metavar="DIR", help="label maps: PNG, BMP or TIFF of any encoding")
+    given.add_argument("--instances", type=Path, metavar="DIR", help="or Cityscapes' lists NAME_pred.txt of masks")
+    given.add_argument("--coco", type=Path, metavar="FILE", help="or a JSON list of predictions in COCO's form")
+    command.add_argument("--annotations", type=Path, metavar="FILE", help="names the images of --coco (their ids)")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--offsets", type=Path, metavar="DIR", help="what `predict` wrote")
+    source.add_argument("--checkpoint", metavar="DIR", help="or a SegFix net, which predicts the offsets of --images")
+    command.add_argument("--images", type=Path, metavar="DIR", help="images; with them, OUT/report.html is written")
+    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for files of the same names")
+    command.add_argument("--scale", type=float, help="multiplies the offsets (2; 1 for instances)")
+    command.add_argument("--iterations", type=float, default=1, help="how often to refine in a row (1)")
+    command.add_argument("--classes", metavar="TABLE", help="of --labels: ids of none of its classes become void first")
+    command.add_argument(
+        "--void", type=_void, metavar="ID|moves",
+        help="of --labels: the id, or #RRGGBB, that keeps its place (255 in maps of 8 bits); or moves like any other",
+    )  # fmt: skip
+    command.add_argument(
+        "--missing", choices=("error", "copy"), default="error",
+        help="of --labels: copy takes over maps without offsets as they are (%(default)s)",
+    )  # fmt: skip
+    _add_windows(command)
+
+    command = add_command(commands, "truth", _TRUTH, truth)
+    command.add_argument("--root", required=True, type=Path, metavar="DIR", help="folder of SPLIT/label")
+    command.add_argument("--split", required=True, help="such as train")
+    command.add_argument("--classes", required=True, metavar="TABLE", help="a name such as cityscapes, or a file")
+    command.add_argument("--instances", action="store_true", help="of the instances in SPLIT/instance/NAME.png")
+    command.add_argument("--overwrite", action="store_true", help="also write files that exist already")
+    command.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
+
+
+def _add_windows(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--window", type=size, metavar="HxW", help="predict in windows of this size (the whole image at once)"
+    )
+    command.add_argument("--stride", type=size, metavar="HxW", help="between windows (a third of their size)")
+    command.add_argument("--batch_size", type=int, default=0, metavar="N", help="images at a time (one per device)")
+
+
+def _void(text: str) -> int | str:
+    try:
+        return text if text == "moves" else int(text[1:], 16) if text.startswith("#") else int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'is an id, a colour such as "#000000", or moves, found {text!r}') from error
+
+
+def predict(arguments) -> None:
+    from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
+    from openseg_jax.data.workers import in_threads
+    from openseg_jax.segfix.label_files import by_name, find_images
+    from openseg_jax.segfix.offsets import ImageOffsets
+
+    out, suffix = arguments.out, f".{arguments.format}"
+    files = (find_images(path).values() if path.is_dir() else [path] for path in arguments.images)
+    images = by_name(itertools.chain.from_iterable(files))
+    existing = [name for name in images if any((out / f"{name}{end}").exists() for end in OFFSET_SUFFIXES)]
+    if arguments.overwrite:
+        existing = []
+    wanted = [name for name in images if name not in set(existing)]
+
+    def write(found: ImageOffsets) -> None:
+        write_offsets(out / f"{found.name}{suffix}", found.offsets)
+        for other in OFFSET_SUFFIXES:
+            if other != suffix:
+                (out / f"{found.name}{other}").unlink(missing_ok=True)  # an earlier run's: only one may exist
+
+    if wanted:
+        for _ in _track(in_threads(write, _offsets(arguments, wanted, images)), "predicting offsets", len(wanted)):
+            pass
+    left_out = f"; {len(existing)} were there already: --overwrite predicts them again" if existing else ""
+    print(f"offsets of {len(wanted)} images were written into {out}{left_out}")
+
+
+def refine(arguments) -> None:
+    if arguments.checkpoint and not arguments.images:
+        raise InputError("--checkpoint predicts offsets of images: give their folder, --images")
+    if arguments.annotations and not arguments.coco:
+        raise InputError("--annotations names the images of --coco, which is missing")
+    if not arguments.labels and (arguments.classes or arguments.void is not None or arguments.missing == "copy"):
+        raise InputError("--classes, --void and --missing are for label maps: give --labels")
+    if not arguments.checkpoint and (arguments.window or arguments.stride or arguments.batch_size):
+        raise InputError("--window, --stride and --batch_size are for a net: give --checkpoint")
+    started = time.perf_counter()
+    tally = _refine_labels(arguments) if arguments.labels else _refine_instances(arguments)
+    seconds = time.perf_counter() - started
+    what = "maps" if arguments.labels else "masks"
+    print(
+        f"{tally.maps} {what} in {seconds:.1f} s, {60 * tally.maps / seconds:.0f} {what} per minute; "
+        f"{_share(tally)} of the pixels changed; the results are in {arguments.out}"
+    )
+
+
+def _refine_labels(arguments):
+    import numpy as np
+
+    from openseg_jax.labels.classes import load_classes
+    from openseg_jax.segfix.label_files import check_sizes, common_void, find_images, void_of
+    from openseg_jax.segfix.offsets import ImageOffsets
+    from openseg_jax.segfix.refinement import Tally, refine_labels
+    from openseg_jax.segfix.report import write_page
+
+    labels, classes = find_images(arguments.labels), arguments.classes and load_classes(arguments.classes)
+    images = find_images(arguments.images) if arguments.images else {}
+    sizes = check_sizes(labels, images)
+    missing = _missing(arguments, labels, images)
+    if arguments.void is not None:
+        void = None if arguments.void == "moves" else arguments.void
+    else:
+        void = void_of(classes) if classes else common_void(labels.values())
+    offsets = _offsets(arguments, [name for name in labels if name not in missing], images)
+    unmoved = (ImageOffsets(name, np.zeros((*sizes[name], 2), np.int8), labels[name]) for name in missing)
+    scale = 2 if arguments.scale is None else arguments.scale
+    options = {"scale": scale, "iterations": arguments.iterations, "void": void}
+    changes = refine_labels(labels, itertools.chain(offsets, unmoved), arguments.out, classes=classes, **options)
+    tally = Tally(shown=images.keys())
+    for change in _track(changes, "refining", len(labels)):
+        tally.update(change)
+    if missing:
+        print(f"{len(missing)} maps have no offsets and were copied")
+    if images:
+        facts = {"maps": tally.maps, "pixels": tally.pixels, "changed pixels": tally.changed}
+        facts |= {"share of changed pixels": _share(tally), "maps without offsets": len(missing)} | options
+        facts |= {"void": "moves, if there is any" if void is None else void}
+        facts |= {"offsets": arguments.offsets} if arguments.offsets else {"checkpoint": arguments.checkpoint}
+        write_page(arguments.out, facts, tally.most, labels, images, classes)
+    return tally
+
+
+def _refine_instances(arguments):
+    from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances
+    from openseg_jax.segfix.label_files import find_images
+    from openseg_jax.segfix.refinement import Tally, refine_instances
+
+    if arguments.coco:
+        given, out = CocoInstances(arguments.coco, arguments.annotations), arguments.out / arguments.coco.name
+    else:
+        given, out = CityscapesInstances(arguments.instances), arguments.out
+    images = find_images(arguments.images) if arguments.checkpoint else {}
+    if arguments.checkpoint and (missing := [name for name in given.images if name not in images]):
+        _refuse(missing, len(given.images), f"images with instances have no image in {arguments.images}")
+    offsets = _offsets(arguments, list(given.images), images)
+    options = {"scale": 1 if arguments.scale is None else arguments.scale, "iterations": arguments.iterations}
+    tally = Tally()
+    for change in _track(refine_instances(given, offsets, out, **options), "refining", len(given.sizes)):
+        tally.update(change)
+    return tally
+
+
+def truth(arguments) -> None:
+    from openseg_jax.labels.classes import load_classes
+    from openseg_jax.segfix.ground_truth_files import FOLDER, INSTANCE_FOLDER, write_ground_truth
+    from openseg_jax.segfix.label_files import find_images
+
+    split, classes = arguments.root / arguments.split, load_classes(arguments.classes)
+    out = split / (INSTANCE_FOLDER if arguments.instances else FOLDER)
+    labels = {out / f"{name}.mat": label for name, label in find_images(split / "label").items()}
+    wanted = {file: label for file, label in labels.items() if arguments.overwrite or not file.exists()}
+    options = {"instances": arguments.instances, "workers": arguments.workers}
+    for _ in _track(write_ground_truth(wanted, split, classes, **options), "computing", len(wanted)):
+        pass
+    there = len(labels) - len(wanted)
+    left_out = f"; {there} were there already: --overwrite writes them again" if there else ""
+    print(f"{len(wanted)} maps were written into {out}{left_out}")
+
+
+def _offsets(arguments, names: Sequence[str], images: Mapping[str, Path]) -> Iterator:
+    """Yields the offsets of images from files, or from the net that the arguments name."""
+    from openseg_jax.segfix.offsets import predicted_offsets, stored_offsets
+
+    if not arguments.checkpoint:
+        return stored_offsets(arguments.offsets, names)
+    options = {name: getattr(arguments, name) for name in ("window", "stride", "batch_size")}
+    return predicted_offsets(arguments.checkpoint, [images[name] for name in names], **options)
+
+
+def _missing(arguments, labels: Mapping[str, Path], images: Mapping[str, Path]) -> list[str]:
+    """Lists the maps without offsets, or without images that these could be predicted of."""
+    from openseg_jax.data.offset_files import OFFSET_SUFFIXES
+
+    if arguments.checkpoint:
+        there: Collection[str] = images.keys()
+        what = f"image in {arguments.images}"
+    else:
+        there = {path.stem for path in arguments.offsets.glob("*") if path.suffix in OFFSET_SUFFIXES}
+        what = f"offsets in {arguments.offsets}"
+    missing = [name for name in labels if name not in there]
+    if missing and arguments.missing != "copy":
+        _refuse(missing, len(labels), f"label maps have no {what}", "; --missing=copy leaves them as they are")
+    return missing
+
+
+def _refuse(missing: Sequence[str], count: int, what: str, end: str = "") -> None:
+    examples = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    raise InputError(f"{len(missing)} of {count} {what}: {examples}{end}")
+
+
+def _share(tally) -> str:
+    from openseg_jax.page import percent
+
+    return f"{percent(tally.changed / max(tally.pixels, 1), 3)} %"
+
+
+def _track(items: Iterable, what: str, count: int) -> Iterable:
+    from rich.progress import track
+
+    return track(items, what, count)

@@ -1,0 +1,337 @@
+"""Writes a benchmark as ArrayRecord shards, in parallel, and continues where an earlier run was stopped.
+
+OUT/NAME/1.0.0 holds NAME-SPLIT.array_record-00000-of-00008 and so on, index-SPLIT.json, journal.jsonl and, once all of
+these are complete and checked, features.json and dataset_info.json, without which tfds does not open it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+from openseg_jax.data.building import archives as archive_access
+from openseg_jax.data.building.archives import Archive
+from openseg_jax.data.building.builder import Sample, SegmentationBuilder, prepared_splits
+from openseg_jax.data.building.datasets import BUILDERS
+from openseg_jax.data.workers import start_worker
+from openseg_jax.errors import InputError
+from openseg_jax.files import replacing, write_text
+from openseg_jax.labels.classes import ClassTable
+
+SAMPLES_PER_SHARD = 256
+MAX_SHARDS = 256  # a reader keeps every shard open
+JOURNAL = "journal.jsonl"
+
+
+def build(
+    name: str,
+    archives: Path,
+    out: Path,
+    *,
+    workers: int = 1,
+    from_prepared: bool = False,
+    allow_partial: bool = False,
+    console: Console,
+) -> Path:
+    """Builds a benchmark and returns the folder OUT/NAME/1.0.0.
+
+    Args:
+        name: The name of the benchmark, one of `BUILDERS`.
+        archives: The folder with the downloads; with `from_prepared`, a folder of SPLIT/image and SPLIT/label.
+        out: Where to write.
+        workers: The number of processes, on which the result does not depend.
+        from_prepared: Build from folders of images and masks instead of downloads.
+        allow_partial: Build what is there, even if it is less than the benchmark has.
+        console: Where to show progress and a summary.
+
+    Raises:
+        InputError: Something is missing, damaged or not as it must be, or the disk is full.
+    """
+    if name not in BUILDERS:
+        raise InputError(f"there is no builder {name!r}: it is one of {', '.join(BUILDERS)}")
+    if not archives.is_dir():
+        raise InputError(f"there is no folder {archives}: give the one with the downloads")
+    builder = BUILDERS[name](data_dir=out, file_format="array_record")
+    folder = Path(builder.data_dir)
+    scratch = folder / "unpacked"
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with Journal(folder) as journal:
+                try:
+                    parts, samples = _find(builder, archives, scratch, from_prepared, allow_partial, console)
+                    digest = hashlib.sha256(repr([(s, [x.name for x in samples[s]]) for s in samples]).encode())
+                    source = {key: part.fingerprint for key, part in parts.items()}
+                    journal.begin(source | {"prepared": from_prepared, "names": digest.hexdigest()})
+                    (folder / "dataset_info.json").unlink(missing_ok=True)  # nothing can read it until it is complete
+                    shards = {split: _shards(builder, folder, split, found) for split, found in samples.items()}
+                    _write_all(shards, journal, workers, console)
+                    _finish(builder, folder, shards, journal)
+                finally:
+                    archive_access.close_all()
+                    shutil.rmtree(scratch, ignore_errors=True)
+                    for temporary in folder.glob(".*.tmp*"):  # of a run that was killed
+                        temporary.unlink()
+                console.print(_summary(shards, journal))
+        finally:
+            with contextlib.suppress(OSError):  # leaves no empty folder behind if nothing was begun
+                folder.rmdir()
+    return folder
+
+
+def _find(
+    builder: SegmentationBuilder, folder: Path, scratch: Path, prepared: bool, allow_partial: bool, console: Console
+) -> tuple[dict[str, Archive], dict[str, list[Sample]]]:
+    shutil.rmtree(scratch, ignore_errors=True)
+    with console.status(f"looking into {folder}"):
+        if prepared:
+            parts = {"folder": Archive(folder, scratch)}
+            splits = prepared_splits(parts["folder"])
+        else:
+            parts = builder.locate(folder, scratch)
+            splits = builder.find_splits(parts)
+        samples, missing = builder.find_samples(splits)
+    if not samples:
+        layout = "folders SPLIT/image and SPLIT/label" if prepared else "the layout of the official archives"
+        raise InputError(f"{folder} holds no samples of {builder.name}: it needs {layout}")
+    if missing and not allow_partial:
+        raise InputError(
+            f"{builder.name} is not complete in {folder}: {'; '.join(missing)}: complete it "
+            f"({builder.about.download}), or give --allow_partial to build what there is"
+        )
+    for phrase in missing:
+        console.print(f"incomplete: {phrase}")
+    return parts, samples
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Journal
+
+
+class Journal:
+    """The record of a build, from which it resumes: the source and the shards that are done, as lines of JSON.
+
+    The last row of a shard counts. The folder is locked while the journal is open; InputError is raised if another
+    build has locked it.
+    """
+
+    def __init__(self, folder: Path):
+        self.path = folder / JOURNAL
+        self._file = self.path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise InputError(f"another build is writing to {folder}: wait until it has ended") from error
+        self._file.seek(0)
+        lines = []
+        for line in self._file:
+            with contextlib.suppress(json.JSONDecodeError):  # half a line of a build that was killed
+                lines.append(json.loads(line))
+        self.source = lines[0] if lines else None
+        self.rows = {row["shard"]: row for row in lines[1:]}
+
+    def begin(self, source: dict) -> None:
+        """Enters the source; raises InputError if the content of the folder was made from another one."""
+        if self.source is None:
+            self._write(source)
+        elif self.source != source:
+            changed = [key for key in source | self.source if source.get(key) != self.source.get(key)]
+            raise InputError(
+                f"{self.path.parent} was made from {_named(self.source, changed)}, and these archives are "
+                f"{_named(source, changed)}: give another --out, or delete that folder"
+            )
+        self.source = source
+
+    def add(self, row: dict) -> None:
+        """Enters the row of a shard."""
+        if self.rows.get(row["shard"]) != row:
+            self._write(row)
+            self.rows[row["shard"]] = row
+
+    def _write(self, content: dict) -> None:
+        # It also begins with a line break, because the file may end in half a line.
+        self._file.write(f"\n{json.dumps(content)}\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.source is None:
+            self.path.unlink()
+        self._file.close()
+
+
+def _named(source: dict, keys: list[str]) -> str:
+    return ", ".join(f"{key}: {source.get(key)}" for key in keys)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Shards
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The content of one file, samples that follow each other in the order of names."""
+
+    path: Path
+    samples: tuple[Sample, ...]
+    serializer: ExampleSerializer
+    classes: ClassTable
+    enlarge: bool
+
+
+def _shards(builder: SegmentationBuilder, folder: Path, split: str, samples: list[Sample]) -> list[Shard]:
+    count = min(-(-len(samples) // SAMPLES_PER_SHARD), MAX_SHARDS)
+    bounds = [index * len(samples) // count for index in range(count + 1)]
+    serializer = ExampleSerializer(builder.info.features.get_serialized_info())
+    shards = []
+    for index in range(count):
+        path = folder / f"{builder.name}-{split}.array_record-{index:05d}-of-{count:05d}"
+        part = tuple(samples[bounds[index] : bounds[index + 1]])
+        shards.append(Shard(path, part, serializer, builder.classes, builder.labels_are_smaller))
+    return shards
+
+
+def make_shard(shard: Shard, done: dict | None) -> dict:
+    """Writes a shard, unless it is there as `done`, its row of the journal, says; returns its row."""
+    if done and shard.path.is_file() and _sha256(shard.path) == done["sha256"]:
+        return done
+    sizes = []
+
+    def records() -> Iterator[bytes]:
+        for sample in shard.samples:
+            example, size = sample.example(shard.classes, shard.enlarge)
+            sizes.append(list(size))
+            # serialize_example would write the features in an order that differs between processes.
+            yield shard.serializer.get_tf_example(example).SerializeToString(deterministic=True)
+
+    with replacing(shard.path) as temporary:
+        write_records(temporary, records())
+        reader = array_record_module.ArrayRecordReader(str(temporary))
+        count = reader.num_records()
+        reader.close()
+        if count != len(shard.samples):
+            raise InputError(f"{temporary} holds {count} of {len(shard.samples)} samples: check the disk")
+        row = {"shard": shard.path.name, "bytes": temporary.stat().st_size, "sha256": _sha256(temporary)}
+    return row | {"sizes": sizes}
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> None:
+    """Writes an ArrayRecord file."""
+    writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+    try:
+        for record in records:
+            writer.write(record)
+    finally:
+        writer.close()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_all(shards: dict[str, list[Shard]], journal: Journal, workers: int, console: Console) -> None:
+    """Writes the shards that are missing and enters each into the journal when it is complete."""
+    every = [shard for part in shards.values() for shard in part]
+    rows = [journal.rows.get(shard.path.name) for shard in every]
+    columns = TextColumn("samples"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=sum(len(shard.samples) for shard in every))
+        for row in _run(every, rows, workers):
+            journal.add(row)
+            progress.advance(task, len(row["sizes"]))
+
+
+def _run(shards: list[Shard], rows: list[dict | None], workers: int) -> Iterator[dict]:
+    workers = min(workers, len(shards))
+    if workers <= 1:
+        yield from map(make_shard, shards, rows)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
+        futures = [pool.submit(make_shard, shard, row) for shard, row in zip(shards, rows, strict=True)]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a worker process was killed, perhaps because memory ran out: run the same command again with fewer "
+                "--workers, and it continues from here"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The complete data set
+
+
+def _finish(builder: SegmentationBuilder, folder: Path, shards: dict[str, list[Shard]], journal: Journal) -> None:
+    """Writes the files that make the folder a data set; dataset_info.json comes last."""
+    infos = []
+    for split, part in shards.items():
+        rows = [journal.rows[shard.path.name] for shard in part]
+        sizes = [size for row in rows for size in row["sizes"]]
+        index = {"names": [sample.name for shard in part for sample in shard.samples], "sizes": sizes}
+        write_text(folder / f"index-{split}.json", json.dumps(index))
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=folder, dataset_name=builder.name, split=split, filetype_suffix="array_record"
+        )
+        lengths = [len(row["sizes"]) for row in rows]
+        size = sum(row["bytes"] for row in rows)
+        infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=template))
+    builder.info.set_splits(tfds.core.splits.SplitDict(infos))
+    with tempfile.TemporaryDirectory() as staging:
+        builder.info.write_to_directory(staging)
+        for file in ("LICENSE", "features.json", "dataset_info.json"):
+            write_text(folder / file, Path(staging, file).read_text(encoding="utf-8"))
+
+
+def _summary(shards: dict[str, list[Shard]], journal: Journal) -> Table:
+    """Tabulates the splits; the SHA-256 of a split is that of the hexadecimal digests of its shards in a row."""
+    table = Table("split", "samples", "shards", "bytes")
+    table.add_column("SHA-256", overflow="fold")
+    for split, part in shards.items():
+        rows = [journal.rows[shard.path.name] for shard in part]
+        digest = hashlib.sha256("".join(row["sha256"] for row in rows).encode()).hexdigest()
+        count, size = sum(len(row["sizes"]) for row in rows), sum(row["bytes"] for row in rows)
+        table.add_row(split, f"{count}", f"{len(rows)}", f"{size}", digest)
+    return table
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # ArrayRecord reports errors of the system as RuntimeErrors that contain their text.
+        if any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
+            raise InputError(
+                f"the disk of {folder} is full: make room and run the same command again, and it continues from here"
+            ) from error
+        if isinstance(error, PermissionError):
+            raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+        raise

@@ -1,0 +1,264 @@
+"""Instance predictions in the files of Cityscapes and of COCO, as masks that refinement reads and writes.
+
+Cityscapes: FOLDER/NAME_pred.txt has a line "mask.png label score" for each instance of image NAME. The PNG beside the
+list is not 0 on the instance.
+
+COCO: a JSON list of {"image_id", "category_id", "score", "segmentation": {"size", "counts"}}, masks as run-length
+codes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from openseg_jax.data.images import read_mask, read_size, write_image
+from openseg_jax.errors import InputError
+from openseg_jax.files import read_json, read_text, write_bytes, write_text
+
+LIST_SUFFIX = "_pred.txt"
+_KEYS = {"image_id", "category_id", "score", "segmentation"}
+
+
+class Instances(Protocol):
+    """Instance predictions in files, whose masks have numbers.
+
+    Attributes:
+        path: The folder or file that holds them.
+        sizes: (height, width) of each mask.
+        images: The numbers of the masks of each image that has any, by the image's name.
+    """
+
+    path: Path
+    sizes: Sequence[tuple[int, int]]
+    images: Mapping[str, Sequence[int]]
+
+    def where(self, index: int) -> str:
+        """Returns the name of a mask in errors."""
+
+    def read(self, index: int) -> np.ndarray:
+        """Returns a mask, uint8 (H, W), 1 on the instance."""
+
+    def write(self, out: Path, index: int, mask: np.ndarray) -> None:
+        """Takes a refined mask of the predictions in `out`. Several threads may call it at once."""
+
+    def finish(self, out: Path) -> None:
+        """Writes what lists the masks, after all of them."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cityscapes
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """An instance: its mask file, relative to the list, the id of its class on disk, and its confidence."""
+
+    mask: str
+    label: int
+    score: float
+
+
+class CityscapesInstances:
+    """The `Instances` of a folder of lists and masks. `out` is a folder, too."""
+
+    def __init__(self, folder: str | os.PathLike):
+        self.path, self._lists, self._masks, self.images = Path(folder), read_cityscapes(folder), [], {}
+        for name, instances in self._lists.items():
+            if instances:
+                self.images[name] = range(len(self._masks), len(self._masks) + len(instances))
+                self._masks += [instance.mask for instance in instances]
+        self.sizes = [read_size(self.path / mask) for mask in self._masks]
+
+    def where(self, index: int) -> str:
+        return str(self.path / self._masks[index])
+
+    def read(self, index: int) -> np.ndarray:
+        return (read_mask(self.path / self._masks[index]) > 0).astype(np.uint8)
+
+    def write(self, out: Path, index: int, mask: np.ndarray) -> None:
+        _write_mask(out / self._masks[index], mask)
+
+    def finish(self, out: Path) -> None:
+        for name in self._lists:
+            write_bytes(out / f"{name}{LIST_SUFFIX}", (self.path / f"{name}{LIST_SUFFIX}").read_bytes())
+
+
+def read_cityscapes(folder: str | os.PathLike) -> dict[str, list[Instance]]:
+    """Reads the instances, possibly none, of each image by its name from FOLDER/NAME_pred.txt.
+
+    Raises:
+        InputError: On lines of another form, and on masks that are missing, outside the folder, or named twice.
+    """
+    folder = Path(folder)
+    lists = sorted(folder.glob(f"*{LIST_SUFFIX}"))
+    if not lists:
+        raise InputError(f"{folder} has no list of instances *{LIST_SUFFIX}")
+    found: dict[str, list[Instance]] = {}
+    seen: dict[str, str] = {}
+    for path in lists:
+        instances = found[path.name.removesuffix(LIST_SUFFIX)] = []
+        for number, line in enumerate(read_text(path).splitlines(), 1):
+            if not line.strip():
+                continue
+            where = f"line {number} of {path}"
+            instance = _parsed(line, where)
+            mask = os.path.normpath(instance.mask)
+            if os.path.isabs(mask) or ".." in Path(mask).parts:
+                raise InputError(f"{where} names the mask {instance.mask}, which is not in {folder}")
+            if mask in seen:
+                raise InputError(f"{where} names the mask {instance.mask}, as {seen[mask]} does: each has its own")
+            if not (folder / mask).is_file():
+                raise InputError(f"{where} names the mask {instance.mask}, which is missing")
+            seen[mask] = where
+            instances.append(instance)
+    return found
+
+
+def write_cityscapes(
+    folder: str | os.PathLike, name: str, instances: Sequence[Instance], masks: Iterable[np.ndarray]
+) -> None:
+    """Writes the list of an image and its masks, (H, W) and not 0 on the instance; on disk they are 255 there."""
+    folder = Path(folder)
+    for instance, mask in zip(instances, masks, strict=True):
+        _write_mask(folder / instance.mask, mask)
+    lines = [f"{instance.mask} {instance.label} {instance.score}\n" for instance in instances]
+    write_text(folder / f"{name}{LIST_SUFFIX}", "".join(lines))
+
+
+def _parsed(line: str, where: str) -> Instance:
+    parts = line.split()
+    try:
+        mask, label, score = parts[0], float(parts[1]), float(parts[2])
+    except (IndexError, ValueError):
+        mask, label, score = "", math.nan, math.nan
+    if len(parts) != 3 or not label.is_integer() or not math.isfinite(score):
+        raise InputError(f'{where} should be "mask.png label score", found {line.strip()!r}')
+    return Instance(mask, int(label), score)
+
+
+def _write_mask(path: Path, mask: np.ndarray) -> None:
+    write_image(path, (mask > 0).astype(np.uint8) * 255)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# COCO
+
+
+class CocoInstances:
+    """The `Instances` of a list of predictions. `out` is such a file, with compressed masks and the boxes of these.
+
+    Args:
+        path: The list.
+        annotations: A COCO annotation file that names the images; without it, their names are their ids.
+    """
+
+    def __init__(self, path: str | os.PathLike, annotations: str | os.PathLike | None = None):
+        self.path, self._predictions, self.images = Path(path), read_coco(path), {}
+        names = None if annotations is None else read_image_names(annotations)
+        for index, prediction in enumerate(self._predictions):
+            image = prediction["image_id"]
+            if names is not None and image not in names:
+                raise InputError(f"{self.where(index)} is of the image {image}, which the list of images lacks")
+            self.images.setdefault(str(image if names is None else names[image]), []).append(index)
+        self.sizes = [tuple(prediction["segmentation"]["size"]) for prediction in self._predictions]
+        self._refined = [dict(prediction) for prediction in self._predictions]
+
+    def where(self, index: int) -> str:
+        return f"prediction {index} of {self.path}"
+
+    def read(self, index: int) -> np.ndarray:
+        return decode(self._predictions[index]["segmentation"], self.where(index))
+
+    def write(self, out: Path, index: int, mask: np.ndarray) -> None:
+        prediction = self._refined[index]
+        prediction["segmentation"] = encode(mask)
+        if "bbox" in prediction:
+            prediction["bbox"] = _coder().toBbox(prediction["segmentation"]).tolist()
+
+    def finish(self, out: Path) -> None:
+        write_coco(out, self._refined)
+
+
+def read_coco(path: str | os.PathLike) -> list[dict]:
+    """Reads a list of predictions as it is on disk; `decode` decodes its masks.
+
+    Raises:
+        InputError: On entries without image_id, category_id, score, or a segmentation as a run-length code.
+    """
+    predictions = read_json(path)
+    if not isinstance(predictions, list):
+        raise InputError(f"{path} should hold a list of predictions, found {type(predictions).__name__}")
+    for number, prediction in enumerate(predictions):
+        where = f"prediction {number} of {path}"
+        missing = sorted(_KEYS - set(prediction if isinstance(prediction, dict) else ()))
+        if missing:
+            raise InputError(f"{where} has no {missing[0]}")
+        if not isinstance(prediction["image_id"], (int, str)):
+            raise InputError(f"{where}: image_id should be a number or a name, found {prediction['image_id']}")
+        code = prediction["segmentation"]
+        size = code.get("size") if isinstance(code, dict) else None
+        whole = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+        if not whole or not isinstance(code.get("counts"), (str, list)):
+            raise InputError(f'{where}: wanted {{"size": [height, width], "counts": ...}}, found {str(code)[:80]}')
+    return predictions
+
+
+def write_coco(path: str | os.PathLike, predictions: Sequence[dict]) -> None:
+    """Writes a list of predictions."""
+    write_text(path, f"{json.dumps(predictions)}\n")
+
+
+def decode(segmentation: Mapping, where: str) -> np.ndarray:
+    """Decodes a run-length code, compressed or not, to uint8 (H, W), 1 on the instance. Errors call it `where`."""
+    coder = _coder()
+    height, width = segmentation["size"]
+    try:
+        if isinstance(segmentation["counts"], list):
+            segmentation = coder.frPyObjects(dict(segmentation), height, width)
+        mask = coder.decode(dict(segmentation))
+        complete = not _fits(segmentation["counts"], height * width - 1)  # what a short code leaves out is undefined
+    except (ValueError, OverflowError, TypeError):
+        complete = False
+    if not complete:
+        raise InputError(f"{where}: its run-length code is not that of {height} x {width} pixels")
+    return mask
+
+
+def encode(mask: np.ndarray) -> dict:
+    """Returns the compressed run-length code of a mask, (H, W) and not 0 on the instance."""
+    code = _coder().encode(np.asfortranarray(mask > 0, np.uint8))
+    return {"size": list(code["size"]), "counts": code["counts"].decode("ascii")}
+
+
+def read_image_names(path: str | os.PathLike) -> dict:
+    """Reads the name, without suffix, of each image by its id from the "images" of a COCO annotation file."""
+    content = read_json(path)
+    try:
+        return {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
+    except (KeyError, TypeError) as error:
+        raise InputError(f'{path} should hold a list "images" of objects with "id" and "file_name"') from error
+
+
+def _coder():
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise InputError("run-length codes need pycocotools: pip install 'openseg_jax[instances]'") from error
+    return mask
+
+
+def _fits(counts: bytes | str, pixels: int) -> bool:
+    """Returns whether a compressed run-length code is of at most so many pixels."""
+    try:
+        _coder().decode({"size": [pixels, 1], "counts": counts})
+    except ValueError:
+        return False
+    return True
