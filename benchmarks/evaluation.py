@@ -1,11 +1,11 @@
-"""Evaluating images of many sizes: in a few padded shapes, with one program per size, and with PyTorch one by one.
+"""Evaluates images of many sizes: in a few padded shapes, with one program per size, and with PyTorch one by one.
 
     python -m benchmarks.evaluation --images 200 --scale 0.25 --batch 1 --repeats 2
     python -m benchmarks.evaluation --images 200 --scale 1 --hrnet 48 --dtype bfloat16     # on a GPU
 
 The sizes are like those of ADE20K: a shorter side of 512 for most, three to four or two to three, either way up, and
 some of any size; the net sees them with a shorter side of 520, as in the recipe of ADE20K, and logits are brought back
-by cubic interpolation. All is times --scale. "first" is the first evaluation, compilation included, "again" one after.
+by cubic interpolation. Sizes are times --scale. "first" is the first evaluation, with compilation, "again" one after.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def sizes(count: int, scale: float) -> list[tuple[int, int]]:
     return found
 
 
-def pictures(settings: dict) -> list[np.ndarray]:
+def images(settings: dict) -> list[np.ndarray]:
     rng = np.random.default_rng(1)
     return [rng.integers(0, 256, (h, w, 3)).astype(np.uint8) for h, w in sizes(settings["images"], settings["scale"])]
 
@@ -45,27 +45,35 @@ def net_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def _ours(settings: dict, exact: bool) -> dict:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    from ml_collections import ConfigDict
-
     from openseg_jax import models, sharding
+    from openseg_jax.config import EvalSettings
     from openseg_jax.data.normalize import Normalization
     from openseg_jax.data.pictures import ArraySource
-    from openseg_jax.evaluation.inference import DEFAULTS, Evaluator
+    from openseg_jax.inference import ArgMax, ConfusionCounts, Runner
+    from openseg_jax.metrics.confusion import Confusion
 
     model = models.create(f"hrnet_w{settings['hrnet']}_ocr", 150, dtype=settings["dtype"])
     options = {"batch_size": 1 if exact else settings["batch"], "min_side": int(520 * settings["scale"])}
-    config = ConfigDict(DEFAULTS | options | {"exact_shapes": exact})
+    eval_settings = EvalSettings(exact_shapes=exact, **options)
     mesh = sharding.make_mesh()
     variables = sharding.put_replicated(mesh, models.init(model))
-    evaluator = Evaluator(model, config, ArraySource(pictures(settings)), Normalization(), mesh)
+    readers = {"labels": ArgMax(), "counts": ConfusionCounts(150)}
+    runner = Runner(model, ArraySource(images(settings)), eval_settings, readers, Normalization(), mesh)
+
+    def run():
+        score = Confusion(150)
+        for item in runner.run(variables):
+            score.update(item)
+        return score.result()
+
     start = time.perf_counter()
-    evaluator.run(variables)
-    shapes = [bucket.canvas[0] * bucket.canvas[1] * len(bucket.indices) for bucket in evaluator.buckets]
+    run()
+    shapes = [bucket.canvas[0] * bucket.canvas[1] * len(bucket.indices) for bucket in runner.buckets]
     pixels = sum(math.prod(net_size(size, settings["scale"])) for size in sizes(settings["images"], settings["scale"]))
     return {
-        "run": lambda: evaluator.run(variables),
+        "run": run,
         "first_s": time.perf_counter() - start,
-        "programs": len(evaluator.buckets),
+        "programs": len(runner.buckets),
         "padding": sum(shapes) / pixels - 1,
     }
 
@@ -86,13 +94,13 @@ def pytorch(settings: dict) -> dict:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     options = _SMALL if settings["hrnet"] == "18_small_v1" else {"width": int(settings["hrnet"])}
     net = HRNetOCR(150, **options).eval().to(device, memory_format=torch.channels_last)
-    images = pictures(settings)
+    found = images(settings)
     half = settings["dtype"] == "bfloat16"
 
     def run():
         total = torch.zeros(150 * 150, dtype=torch.long, device=device)
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=half):
-            for image in images:
+            for image in found:
                 size = net_size(image.shape[:2], settings["scale"])
                 x = cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC)
                 x = torch.from_numpy(x).to(device).permute(2, 0, 1)[None].float().div(255)
@@ -109,7 +117,7 @@ def pytorch(settings: dict) -> dict:
 def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes")
+    parser.add_argument("--scale", type=float, default=1.0, help="a factor of all sizes")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--hrnet", default="18_small_v1", help="18_small_v1, 18, 48")
     parser.add_argument("--dtype", default="float32")

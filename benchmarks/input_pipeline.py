@@ -1,15 +1,15 @@
-"""The input pipeline: training samples per second and core, beside a PyTorch DataLoader that does the same work.
+"""The input pipeline: training samples per second and core, compared with a PyTorch DataLoader that does the same.
 
     python -m benchmarks.input_pipeline
 
-Two kinds of data, made in a temporary folder: "png" are 1024x2048 PNGs with PNG labels, cropped to 512x1024, as
-Cityscapes; "jpeg" are 512x683 JPEGs with PNG labels, cropped to 520x520, as ADE20K. The work is random resize (0.5 to
-2, aspect 0.9 to 1.1), random crop, flip, brightness, and normalisation; the PyTorch Dataset does it with OpenCV, as
-the original does. Every contestant runs on one core.
+There are two kinds of data, made in a temporary folder: "png" are 1024x2048 PNGs with PNG labels, cropped to 512x1024,
+as in Cityscapes; "jpeg" are 512x683 JPEGs with PNG labels, cropped to 520x520, as in ADE20K. The work is random resize
+(0.5 to 2, aspect 0.9 to 1.1), random crop, flip, brightness, and normalisation. The PyTorch Dataset does it with
+OpenCV, as the original does. Every contestant runs on one core.
 
-"host" is all on the CPU, but for the normalisation, which the device does; "cache" reads decoded pixels;
-"device" leaves resampling to the device as well, and what is timed is the host's part. The last table is the device's
-part, on whatever device there is.
+"host" does everything on the CPU except the normalisation, which the device does; "cache" reads decoded pixels;
+"device" leaves the resampling to the device too, and the time is that of the host's part. The last table is the
+device's part, on whatever device there is.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def ours(settings: dict, *, cache: bool, device: bool) -> dict:
     positions = itertools.count()
 
     def run():
-        # Without the threads of `train_batches`, which would load ahead while others are timed.
+        # The threads of `train_batches` would load ahead while others are timed.
         for _ in range(settings["batches"]):
             batch = [rows[position] for position in itertools.islice(positions, settings["batch_size"])]
             {key: np.stack([row[key] for row in batch]) for key in batch[0]}
@@ -129,7 +129,7 @@ CONTESTANTS = {
 
 
 def device_part(settings: dict, repeats: int) -> dict:
-    """Milliseconds that the device takes for a batch."""
+    """Measures how many milliseconds the device takes for a batch."""
     import jax
 
     from openseg_jax.data.on_device import augment
@@ -156,8 +156,8 @@ def device_part(settings: dict, repeats: int) -> dict:
 
 def main() -> None:
     parser = harness.parser(__doc__)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--batches", type=int, default=3, help="in a timed run")
+    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--batches", type=int, default=3, help="batches in a timed run")
     arguments = parser.parse_args()
     rows, device_rows = [], []
     for name, kind in KINDS.items():

@@ -1,13 +1,18 @@
 """Running the project's commands as a user does."""
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
+
+from openseg_jax import cli
 
 ROOT = Path(__file__).parent.parent
+FRONTS = {  # python -m NAME: the words of `openseg` that it stands for
+    "converters": ["convert"],
+    "openseg_jax.recipes.legacy": ["convert", "config"],
+    "openseg_jax.evaluation": [],
+}
 
 
 def environment(devices: int = 1) -> dict[str, str]:
@@ -42,12 +47,10 @@ def fails(*arguments, code: int = 2) -> str:
 
 def call(module: str, *arguments) -> int:
     """Exit code of `python -m module arguments`, run in this process: starting a new one takes seconds."""
-    with mock.patch.object(sys, "argv", [module, *map(str, arguments)]):
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        except SystemExit as end:
-            return end.code
-    raise AssertionError("commands end by sys.exit")
+    try:
+        cli.main([*FRONTS.get(module, [module.removeprefix("openseg_jax.")]), *arguments])
+    except SystemExit as end:
+        return end.code
 
 
 def fails_here(capsys, module: str, *arguments) -> str:

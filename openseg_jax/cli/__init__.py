@@ -36,14 +36,22 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     argv = sys.argv[1:] if argv is None else list(map(str, argv))
     # XLA's and TensorStore's own log lines are for their developers.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments = make_parser().parse_args(argv)
+    arguments.command_line = shlex.join(["openseg", *argv])
+    run_command(lambda: _run(arguments), arguments.verbose)
+
+
+def make_parser() -> Parser:
+    """Returns the parser of all commands, which imports nothing heavy."""
     parser = Parser(prog="openseg", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"openseg_jax {__version__}")
-    parser.set_defaults(verbose=False, command_line=shlex.join(["openseg", *argv]))
+    parser.add_argument(
+        "--version", action="version", version=f"openseg_jax {__version__}", help="show the version of the package"
+    )
+    parser.set_defaults(verbose=False)
     commands = add_subcommands(parser)
     for name in COMMANDS:
         importlib.import_module(f"openseg_jax.cli.{name}").add(commands)
-    arguments = parser.parse_args(argv)
-    run_command(lambda: _run(arguments), arguments.verbose)
+    return parser
 
 
 def _run(arguments) -> int | None:

@@ -84,16 +84,19 @@ class Parser(argparse.ArgumentParser):
 
     def _normalised(self, arguments: list[str]) -> tuple[list[str], list[str]]:
         """The arguments in the spelling that argparse knows, without the changes of a config, and these."""
-        normal, changes, rest = [], [], iter(arguments)
-        for text in rest:
+        normal, changes, expects_value = [], [], False
+        for text in arguments:
             name, equals, value = text.partition("=")
             if not name.startswith("--"):
-                normal.append(text)
+                (changes if expects_value else normal).append(text)
+                expects_value = False
                 continue
+            expects_value = False
             name = f"--{name[2:].replace('-', '_')}"
             action = self._option_string_actions.get(name)
-            if self._takes_config and name.startswith("--config."):
-                changes.append(f"{name}={value if equals else next(rest, '')}")
+            if self._takes_config and name.startswith(("--config.", "--noconfig.")):
+                changes.append(name + equals + value)
+                expects_value = not equals
             elif equals and isinstance(action, Switch):
                 if value.lower() not in ("true", "false"):
                     self.error(f"{name} is true or false, found {value!r}")

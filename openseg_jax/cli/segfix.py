@@ -244,7 +244,9 @@ def _refuse(missing: Sequence[str], count: int, what: str, end: str = "") -> Non
 
 
 def _share(tally) -> str:
-    return f"{100 * tally.changed / max(tally.pixels, 1):.3f} %"
+    from openseg_jax.page import percent
+
+    return f"{percent(tally.changed / max(tally.pixels, 1), 3)} %"
 
 
 def _track(items: Iterable, what: str, count: int) -> Iterable:

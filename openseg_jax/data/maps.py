@@ -25,14 +25,14 @@ class Maps:
     Args:
         maps: "edge", from SPLIT/edge/NAME.png; "offset", which gives the "distance" and "angle" that SegFix learns;
             "stereo", which gives "depth", from the disparities of Cityscapes in SPLIT/stereo/NAME.png.
-        offset_folder: where offsets come from. "" computes them from the label, and "instance" from the instance ids
+        offset_folder: Where offsets come from. "" computes them from the label, and "instance" from the instance ids
             of Cityscapes in SPLIT/instance/NAME.png; any other value names a folder with SPLIT/FOLDER/NAME.mat. Files
             hold what would be computed.
-        classes: the classes of the labels.
-        split: the folder of the split, or None if the source is no folder and can only compute offsets from labels.
+        classes: The classes of the labels.
+        split: The folder of the split, or None if the source is no folder and can only compute offsets from labels.
 
     Raises:
-        InputError: on unknown maps; when called, on a file that is missing, damaged or not of the size of its label.
+        InputError: On unknown maps; when called, on a file that is missing, damaged or not of the size of its label.
     """
 
     def __init__(self, maps: tuple[str, ...], offset_folder: str, classes: ClassTable, split: Path | None = None):
@@ -106,7 +106,7 @@ def write_offset(path: Path, distance: np.ndarray, angle: np.ndarray) -> None:
     """Writes the .mat file that `read_offset` and the original read.
 
     Args:
-        path: the file.
+        path: The file.
         distance: (H, W) pixels, as `semantic_offsets` and `instance_offsets` return them.
         angle: (H, W) degrees, as they return them, too.
     """

@@ -42,7 +42,7 @@ def read_offsets(path: str | os.PathLike) -> np.ndarray:
     """Reads offsets from either form, int8 (H, W, 2), (down, right) in pixels.
 
     Raises:
-        InputError: if the file is missing, damaged, or holds anything else.
+        InputError: If the file is missing, damaged, or holds anything else.
     """
     path = Path(path)
     key = "offsets" if _suffix(path) == ".npz" else "mat"
@@ -75,7 +75,7 @@ def find_offsets(folder: str | os.PathLike, name: str) -> Path:
     """Returns FOLDER/NAME.npz or FOLDER/NAME.mat, whichever exists.
 
     Raises:
-        InputError: if neither does, or both do.
+        InputError: If neither does, or both do.
     """
     paths = [Path(folder) / f"{name}{suffix}" for suffix in OFFSET_SUFFIXES]
     found = [path for path in paths if path.is_file()]

@@ -1,4 +1,4 @@
-"""From a source of samples to batches of numpy arrays: an endless stream for training, each image once for evaluation.
+"""The endless stream of training batches of a source of samples.
 
 A source has `len`, `source[i]` -> {"image", "label", "name"}, and `source.size(i)` -> (height, width).
 """
@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import cv2
 import grain
@@ -17,12 +17,6 @@ import numpy as np
 
 from openseg_jax.data import transforms
 from openseg_jax.data.collate import Collate
-from openseg_jax.data.transforms.functions import FILLS
-from openseg_jax.errors import InputError
-from openseg_jax.inference.buckets import Bucket
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,95 +129,3 @@ class _Rows:
 def _start_worker(index: int, count: int) -> None:
     del index, count
     cv2.setNumThreads(0)  # the processes are the parallelism
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Evaluation
-
-
-def eval_batches(
-    source,
-    buckets: Sequence[Bucket],
-    *,
-    batch_size: int,
-    input_size: Callable[[int, int], tuple[int, int]] = lambda height, width: (height, width),
-    net_size: Callable[[int, int], tuple[int, int]] = lambda height, width: (height, width),
-    process: tuple[int, int] = (0, 1),
-    maps: tuple[str, ...] = (),
-    start: int = 0,
-    on_failure: Callable[[int, InputError], None] | None = None,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Each image exactly once, in batches of one bucket; the rows that fill up a bucket's last batch have index -1.
-
-    image: uint8 (n, H, W, 3) at the top left of the bucket's canvas; size: int32 (n, 2), its true (height, width);
-    net_size: int32 (n, 2), the same with the padding that the net takes for part of it.
-    label: uint8 (n, H', W') at the image's own size, 255 around it; label_size: int32 (n, 2). index: int32 (n,).
-    maps: names of further maps of a sample, such as "distance", that come along like the label.
-    start: batches to leave out. on_failure: called with the index of a sample that cannot be read and the error; its
-    row is then one that fills up.
-    """
-    rank, count = process
-    local = batch_size // count
-    plan = []
-    for bucket in buckets:
-        for first in range(0, len(bucket.indices), batch_size):
-            indices = [*bucket.indices[first : first + batch_size]]
-            indices += [-1] * (batch_size - len(indices))
-            plan.append((bucket, indices[rank * local : (rank + 1) * local]))
-
-    def row(bucket: Bucket, index: int) -> dict[str, np.ndarray]:
-        try:
-            return _eval_row(source, index, bucket, input_size, net_size, maps)
-        except InputError as error:
-            if on_failure is None:
-                raise
-            on_failure(index, error)
-            return _eval_row(source, -1, bucket, input_size, net_size, maps)
-
-    def load(step) -> dict[str, np.ndarray]:
-        bucket, indices = step
-        rows = [row(bucket, index) for index in indices]
-        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-
-    if start >= len(plan):
-        return iter(())
-    dataset = grain.MapDataset.source(plan[start:]).map(load)
-    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)))
-
-
-def _eval_row(source, index: int, bucket: Bucket, input_size, net_size, maps: tuple[str, ...]) -> dict[str, np.ndarray]:
-    if index < 0:
-        blank = {"image": np.zeros((*bucket.label_canvas, 3), np.uint8)}
-        sample = blank | {name: _blank(name, bucket.label_canvas) for name in ("label", *maps)}
-        size = bucket.canvas
-    else:
-        sample = source[index]
-        size = input_size(*sample["label"].shape)
-    label_size = sample["label"].shape
-    image = sample["image"] if size == label_size else transforms.resize(sample, *size)["image"]
-    row = {
-        "image": _placed(image, bucket.canvas, 0),
-        "size": np.array(size, np.int32),
-        "net_size": np.array(net_size(*size), np.int32),
-        "label": _placed(sample["label"].astype(np.uint8), bucket.label_canvas, FILLS["label"]),
-        "label_size": np.array(label_size, np.int32),
-        "index": np.int32(index),
-    }
-    return row | {name: _placed(_narrow(sample[name]), bucket.label_canvas, FILLS[name]) for name in maps}
-
-
-def _blank(name: str, canvas: tuple[int, int]) -> np.ndarray:
-    if name == "offsets":
-        return np.zeros((*canvas, 2), np.int8)
-    return np.full(canvas, FILLS[name])
-
-
-def _narrow(x: np.ndarray) -> np.ndarray:
-    return x if x.dtype == np.int8 else x.astype(np.float32)
-
-
-def _placed(x: np.ndarray, canvas: tuple[int, int], fill: float) -> np.ndarray:
-    """At the top left of a canvas."""
-    result = np.full((*canvas, *x.shape[2:]), fill, x.dtype)
-    result[: x.shape[0], : x.shape[1]] = x
-    return result

@@ -20,9 +20,9 @@ def quantize(angle: Array, num_directions: int, *, shifted: bool = False) -> Arr
     """Returns the class of each angle: one of D sectors of equal size, each of which contains its upper border.
 
     Args:
-        angle: degrees, of any shape.
+        angle: Degrees, of any shape.
         num_directions: D.
-        shifted: takes sectors that begin at -180, -90, 0 and 90 degrees and contain their lower border. The original
+        shifted: Takes sectors that begin at -180, -90, 0 and 90 degrees and contain their lower border. The original
             uses them for four directions unless its `c4_align_axis` is set.
 
     Returns:
@@ -43,7 +43,7 @@ def offset_table(num_directions: int, *, shifted: bool = False) -> np.ndarray:
     directions are every other one of the eight, and start with the second one if `shifted`.
 
     Raises:
-        InputError: if D is not 4, 8, 16 or 32.
+        InputError: If D is not 4, 8, 16 or 32.
     """
     if num_directions not in (4, 8, 16, 32):
         raise InputError(f"there are 4, 8, 16 or 32 directions, found {num_directions}")
@@ -60,9 +60,9 @@ def offsets(index: Array, num_directions: int, *, shifted: bool = False) -> Arra
     """Returns where each class points to, in pixels.
 
     Args:
-        index: integers of any shape. What is no class, such as -1 or D, has the offset 0.
+        index: Integers of any shape. What is no class, such as -1 or D, has the offset 0.
         num_directions: D.
-        shifted: see `quantize`.
+        shifted: See `quantize`.
 
     Returns:
         int32 (..., 2), (down, right).

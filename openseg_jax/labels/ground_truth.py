@@ -25,10 +25,10 @@ def semantic_offsets(
 
     Args:
         label: uint8 (H, W), train ids.
-        min_pixels: smaller classes count as boundary.
-        kernel_size: of the gradient that gives the angle, see `gradient_kernels`.
+        min_pixels: Smaller classes count as boundary.
+        kernel_size: The size of the kernels whose gradient gives the angle, see `gradient_kernels`.
         metric: "euclidean" or "taxicab".
-        ignore: the id of void.
+        ignore: The id of void.
 
     Returns:
         "distance", int32 (H, W): pixels to the nearest pixel of another class or of void, rounded down. The frame of
@@ -47,9 +47,9 @@ def instance_offsets(
 
     Args:
         instances: uint16 (H, W). Ids from 256 on are single instances; those below are classes by their ids on disk.
-        class_ids: all other ids below 256 together are one segment, void.
-        kernel_size: see `semantic_offsets`.
-        metric: see `semantic_offsets`.
+        class_ids: All other ids below 256 together are one segment, void.
+        kernel_size: See `semantic_offsets`.
+        metric: See `semantic_offsets`.
 
     Returns:
         What `semantic_offsets` returns, but void has distances too, and segments count however small they are.

@@ -26,11 +26,11 @@ def refine(
     Labels are moved and never computed with, so they may be train ids, ids on disk, instance ids or masks.
 
     Args:
-        labels: integers of at most 32 bits or booleans, (H, W) or (N, H, W).
-        offsets: integers, (H, W, 2) or (N, H, W, 2): (down, right) in pixels.
-        scale: multiplies the offsets; the original takes 2 for label maps and 1 for instance masks.
-        iterations: how often to refine, each time from the previous result.
-        void: the label whose pixels stay void, and which no other pixel takes. By default, and in the original, 255
+        labels: Integers of at most 32 bits or booleans, (H, W) or (N, H, W).
+        offsets: Integers, (H, W, 2) or (N, H, W, 2): (down, right) in pixels.
+        scale: Multiplies the offsets; the original takes 2 for label maps and 1 for instance masks.
+        iterations: How often to refine, each time from the previous result.
+        void: The label whose pixels stay void, and which no other pixel takes. By default, and in the original, 255
             moves like any label.
         sizes: int (N, 2), the (height, width) of each map in a padded batch. Its border lies there; what the result
             holds beyond it is undefined.
@@ -39,7 +39,7 @@ def refine(
         The refined labels, in the shape and type of `labels`.
 
     Raises:
-        InputError: on other shapes and types, and if `scale` is no whole number: between pixels the original mixes ids
+        InputError: On other shapes and types, and if `scale` is no whole number: between pixels the original mixes ids
             into those of unrelated classes.
     """
     _check(labels, offsets)

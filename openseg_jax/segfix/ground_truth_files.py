@@ -24,11 +24,11 @@ def write_ground_truth(
     """Writes distances and directions, see `write_offset`, and yields once for each file that is complete.
 
     Args:
-        files: the files to write, each with its label map, SPLIT/label/NAME.png.
-        split: the folder of the split.
-        classes: the classes of the label maps.
-        instances: takes distances to the end of instances, from SPLIT/instance/NAME.png, see `instance_offsets`.
-        workers: how many processes compute; the files do not depend on it.
+        files: The files to write, each with its label map, SPLIT/label/NAME.png.
+        split: The folder of the split.
+        classes: The classes of the label maps.
+        instances: Takes distances to the end of instances, from SPLIT/instance/NAME.png, see `instance_offsets`.
+        workers: How many processes compute; the files do not depend on it.
     """
     maps = Maps(("offset",), INSTANCES if instances else COMPUTED, classes, split)
     write = functools.partial(_write, maps, classes)

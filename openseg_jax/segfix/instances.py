@@ -31,9 +31,9 @@ class Instances(Protocol):
     """Instance predictions in files, whose masks have numbers.
 
     Attributes:
-        path: the folder or file that holds them.
+        path: The folder or file that holds them.
         sizes: (height, width) of each mask.
-        images: the numbers of the masks of each image that has any, by the image's name.
+        images: The numbers of the masks of each image that has any, by the image's name.
     """
 
     path: Path
@@ -95,7 +95,7 @@ def read_cityscapes(folder: str | os.PathLike) -> dict[str, list[Instance]]:
     """Reads the instances, possibly none, of each image by its name from FOLDER/NAME_pred.txt.
 
     Raises:
-        InputError: on lines of another form, and on masks that are missing, outside the folder, or named twice.
+        InputError: On lines of another form, and on masks that are missing, outside the folder, or named twice.
     """
     folder = Path(folder)
     lists = sorted(folder.glob(f"*{LIST_SUFFIX}"))
@@ -156,8 +156,8 @@ class CocoInstances:
     """The `Instances` of a list of predictions. `out` is such a file, with compressed masks and the boxes of these.
 
     Args:
-        path: the list.
-        annotations: a COCO annotation file that names the images; without it, their names are their ids.
+        path: The list.
+        annotations: A COCO annotation file that names the images; without it, their names are their ids.
     """
 
     def __init__(self, path: str | os.PathLike, annotations: str | os.PathLike | None = None):
@@ -191,7 +191,7 @@ def read_coco(path: str | os.PathLike) -> list[dict]:
     """Reads a list of predictions as it is on disk; `decode` decodes its masks.
 
     Raises:
-        InputError: on entries without image_id, category_id, score, or a segmentation as a run-length code.
+        InputError: On entries without image_id, category_id, score, or a segmentation as a run-length code.
     """
     predictions = read_json(path)
     if not isinstance(predictions, list):

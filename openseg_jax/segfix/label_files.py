@@ -27,9 +27,9 @@ class LabelMap:
         ids: (H, W), bool, uint8, uint16 or int32, as in the file; colours are red * 65536 + green * 256 + blue.
         mode: Pillow's name of the encoding, one of `MODES`.
         format: Pillow's name of the file format.
-        palette: its colours, one number after the other.
-        transparency: as Pillow has it.
-        compression: as Pillow has it, of TIFFs.
+        palette: Its colours, one number after the other.
+        transparency: As Pillow has it.
+        compression: As Pillow has it, of TIFFs.
     """
 
     ids: np.ndarray
@@ -64,11 +64,11 @@ def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> L
     """Reads a label map.
 
     Args:
-        path: the file.
-        classes: if given, `void_of(classes)` takes the place of every id that is that of none of them.
+        path: The file.
+        classes: If given, `void_of(classes)` takes the place of every id that is that of none of them.
 
     Raises:
-        InputError: on JPEGs, images with alpha or of other modes, damaged files, and masks that are none of `classes`.
+        InputError: On JPEGs, images with alpha or of other modes, damaged files, and masks that are none of `classes`.
     """
     with _opened(path) as image:
         try:
@@ -144,7 +144,7 @@ def common_void(files: Iterable[Path]) -> int | None:
     """Returns the id of void where nothing says it: 255 in maps of 8 bits, None in others.
 
     Raises:
-        InputError: if there are maps of both kinds.
+        InputError: If there are maps of both kinds.
     """
     modes = {file: read_header(file)[1] for file in files}
     voids = {IGNORE if mode in ("L", "P") else None: file for file, mode in modes.items()}
@@ -179,13 +179,13 @@ def _opened(path: str | os.PathLike) -> Image.Image:
         raise InputError(f"there is no {path}") from error
     except UNREADABLE as error:
         raise InputError(f"{path} is not a readable image") from error
-    why = ""
+    why, frames = "", getattr(image, "n_frames", 1)
     if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
         why = "a JPEG, whose compression invents ids"
     elif image.format not in ("PNG", "BMP", "TIFF"):
         why = f"a {image.format} file"
-    elif getattr(image, "n_frames", 1) > 1:
-        why = f"a file of {image.n_frames} images"
+    elif frames > 1:
+        why = f"a file of {frames} images"
     elif image.mode not in MODES:
         why = f"an image of mode {image.mode}"
     if why:

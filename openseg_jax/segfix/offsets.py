@@ -27,7 +27,7 @@ def stored_offsets(folder: str | os.PathLike, names: Sequence[str]) -> Iterator[
     """Reads FOLDER/NAME.npz or .mat of each name, in this order; threads read ahead.
 
     Raises:
-        InputError: before the first one if any is missing; later if one is damaged.
+        InputError: Before the first one if any is missing; later if one is damaged.
     """
     files = [find_offsets(folder, name) for name in names]
     yield from in_threads(lambda file: ImageOffsets(file.stem, read_offsets(file), file), files)
@@ -37,12 +37,12 @@ def predicted_offsets(checkpoint: str | os.PathLike, images: Sequence[Path], **o
     """Predicts the offsets of image files, in the order that suits the net.
 
     Args:
-        checkpoint: the folder of a SegFix net.
-        images: the files, each with a name of its own.
+        checkpoint: The folder of a SegFix net.
+        images: The files, each with a name of its own.
         **options: `window`, `stride` and `batch_size` of `offset_runner`.
 
     Raises:
-        InputError: at once if the checkpoint or the options are wrong; later, if an image is damaged.
+        InputError: At once if the checkpoint or the options are wrong; later, if an image is damaged.
     """
     runner, variables = offset_runner(checkpoint, PictureSource(list(images)), **options)
     return (ImageOffsets(item.name, item["offsets"], images[item.index]) for item in runner.run(variables))

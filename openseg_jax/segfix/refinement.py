@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,13 +33,13 @@ class Loaded(NamedTuple):
 
     labels: np.ndarray
     offsets: np.ndarray
-    source: object = None
+    source: Any = None
 
 
 class Refined(NamedTuple):
     """A map after refinement: its key, refined labels (H, W), how many of its pixels changed, and what it was."""
 
-    key: Hashable
+    key: Any
     labels: np.ndarray
     changed: int
     before: Loaded
@@ -59,7 +59,7 @@ class Tally:
     """Counts maps, their pixels, and how many of these changed.
 
     Attributes:
-        shown: names of the maps of which those that changed most, `MOST` at most, are kept in `most`.
+        shown: Names of the maps of which those that changed most, `MOST` at most, are kept in `most`.
     """
 
     shown: Collection[str] = ()
@@ -88,11 +88,11 @@ def refine_labels(
     """Refines label maps in files, and yields what changed as each of them is saved.
 
     Args:
-        files: label maps by the names that offsets call them.
-        offsets: of these maps, in any order.
-        out: folder for refined maps under the names, and in the encodings, of the files.
-        classes: ids of none of these classes become void first.
-        void: see `refine`; an id that all maps can have.
+        files: Label maps by the names that offsets call them.
+        offsets: The offsets of these maps, in any order.
+        out: Folder for refined maps under the names, and in the encodings, of the files.
+        classes: Ids of none of these classes become void first.
+        void: The id that keeps its place, see `refine`; all maps must be able to hold it.
         **options: `scale`, `iterations` and `max_buckets` of `refine_all`.
     """
     if any(file.parent.resolve() == out.resolve() for file in files.values()):
@@ -121,11 +121,11 @@ def refine_instances(
     """Refines each mask of instance predictions alone, and yields what changed as each of them is saved.
 
     Args:
-        given: the predictions.
-        offsets: of the images that have any, `given.images`, in any order.
-        out: a folder for refined predictions of Cityscapes, a file for those of COCO. It is complete, and its lists
+        given: The predictions.
+        offsets: The offsets of `given.images`, in any order.
+        out: A folder for refined predictions of Cityscapes, a file for those of COCO. It is complete, and its lists
             exist, when this is done.
-        scale: see `refine`; the original takes half of what it takes for label maps.
+        scale: See `refine`; the original takes half of what it takes for label maps.
         **options: `iterations` and `max_buckets` of `refine_all`.
     """
     if out.resolve() == given.path.resolve():
@@ -161,11 +161,11 @@ def refine_all(
 
     Args:
         sizes: (height, width) of each map, by its key.
-        jobs: keys, each with a function that loads the map, which is called in a thread.
-        scale: see `refine`.
-        iterations: see `refine`.
-        void: see `refine`.
-        max_buckets: how many padded shapes there are. Each has one program, or two if small maps are refined together.
+        jobs: Keys, each with a function that loads the map, which is called in a thread.
+        scale: See `refine`.
+        iterations: See `refine`.
+        void: See `refine`.
+        max_buckets: How many padded shapes there are. Each has one program, or two if small maps are refined together.
     """
     keys, shapes = list(sizes), list(sizes.values())
     buckets = make_buckets(shapes, max_buckets=max_buckets) if keys else []

@@ -32,12 +32,12 @@ def write_page(
     """Writes OUT/report.html.
 
     Args:
-        out: the folder with the refined maps, under the names of `files`.
-        facts: what to say about the whole, by name.
-        most: the maps to show.
-        files: label maps by name.
-        images: images of the same sizes by the same names.
-        classes: give the colours; without them, the maps' own palettes do.
+        out: The folder with the refined maps, under the names of `files`.
+        facts: What to say about the whole, by name.
+        most: The maps to show.
+        files: Label maps by name.
+        images: Images of the same sizes by the same names.
+        classes: Give the colours; without them, the maps' own palettes do.
     """
     parts = [
         f"<h1>{escape(_TITLE)}</h1>",
@@ -55,8 +55,8 @@ def direction_field(image: np.ndarray, offsets: np.ndarray, *, every: int = 6, e
     Args:
         image: uint8 (H, W, 3) RGB.
         offsets: int (H, W, 2), (down, right), 0 off boundaries.
-        every: draws an arrow, nearly this long, at every so many boundary pixels of a row and of a column.
-        enlarge: draws each pixel as a square of this side.
+        every: Draws an arrow, nearly this long, at every so many boundary pixels of a row and of a column.
+        enlarge: Draws each pixel as a square of this side.
 
     Returns:
         uint8 (H * enlarge, W * enlarge, 3) RGB.
@@ -80,7 +80,7 @@ def changes(
         before: int (H, W), rows of `colors`.
         after: int (H, W), rows of `colors`.
         colors: uint8 (K, 3) RGB.
-        enlarge: draws each pixel as a square of this side.
+        enlarge: Draws each pixel as a square of this side.
     """
     labelled = [_mixed(image, colors[ids], 0.6) for ids in (before, after)]
     grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=-1)
@@ -101,12 +101,12 @@ def _shown(change: Change, file: Path, out: Path, image: Path, classes: ClassTab
     labels, after = read_labels(file, classes), read_labels(out / file.name).ids
     window = most_changed_window(labels.ids != after)
     part = read_image(image)[window]
-    ids, places = np.unique(np.stack([labels.ids[window], after[window]]), return_inverse=True)
+    ids, (old, new) = np.unique(np.stack([labels.ids[window], after[window]]), return_inverse=True)
     top, left = (side.start for side in window)
-    share = 100 * change.changed / change.pixels
-    title = f"{change.name}: {share:.2f} % of the pixels changed; from row {top}, column {left}"
+    share = page.percent(change.changed / change.pixels)
+    title = f"{change.name}: {share} % of the pixels changed; from row {top}, column {left}"
     field = page.picture(direction_field(part, change.offsets[window]), "boundary, and the direction off it")
-    row = page.picture(changes(part, *places, labels.colors(ids, classes)), "before, after, what changed")
+    row = page.picture(changes(part, old, new, labels.colors(ids, classes)), "before, after, what changed")
     return f"<h3>{escape(title)}</h3>{field}{row}"
 
 

@@ -1,4 +1,4 @@
-"""Validation between training steps: scores of the validation split, and its first images beside the ground truth."""
+"""Validation between training steps: scores of a split, and its first images beside the ground truth."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import dataclasses
 import numpy as np
 from jax.sharding import Mesh
 
-from openseg_jax import models, visualize
+from openseg_jax import models, sharding, visualize
 from openseg_jax.config import Config
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.evaluation import make_evaluator
+from openseg_jax.inference import Item, Runner
+from openseg_jax.inference.tasks import task_of
 from openseg_jax.labels.classes import ClassTable
-from openseg_jax.metrics.confusion import scores
+from openseg_jax.metrics.confusion import Confusion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,45 +21,51 @@ class Validated:
     """What a validation found.
 
     Attributes:
-        scores: Scores that are one number, as fractions.
+        scores: The scores that are one number, as fractions.
+        images: The names of the first images, and uint8 (H, W', 3) RGB: the prediction beside the ground truth.
         confusion: int64 (K, K), or None for SegFix.
-        classes: (name, IoU, accuracy, pixels) of each class, with a confusion matrix.
-        images: Name and uint8 (H, W', 3) RGB of the first images: the prediction, and beside it the ground truth.
+        classes: (name, IoU, accuracy, pixels) of each class; empty for SegFix.
     """
 
     scores: dict[str, float]
-    confusion: np.ndarray | None
-    classes: list[tuple]
     images: list[tuple[str, np.ndarray]]
+    confusion: np.ndarray | None = None
+    classes: tuple[tuple[str, float, float, int], ...] = ()
 
 
 class Validation:
-    def __init__(self, model, config: Config, source, classes: ClassTable, normalization: Normalization, mesh: Mesh):
-        self._evaluator = make_evaluator(model, config, source, normalization, mesh)
-        self.main_score = self._evaluator.main_score
-        self._shown, self._source = config.train.log_images, source
-        self._classes = self._evaluator.classes or classes
+    """Scores a net on the validation split. It is made once and compiles once per bucket, for any number of runs."""
 
-    def __len__(self) -> int:
-        return len(self._source)
+    def __init__(
+        self,
+        model: models.Segmentor,
+        config: Config,
+        source,
+        classes: ClassTable,
+        normalization: Normalization,
+        mesh: Mesh,
+    ):
+        self._task, self._shown = task_of(model, classes, config.loss.segfix), config.train.log_images
+        self._runner = Runner(model, source, config.eval, self._task.readers(), normalization, mesh)
+        self.main_score, self.images = self._task.main_score, len(source)
 
     def run(self, variables: dict) -> Validated:
-        kept = {}
-        found = self._evaluator.run(
-            variables, on_prediction=lambda i, ids: kept.__setitem__(i, ids.copy()), first=self._shown
+        """Runs the net over the split; all processes must do it at the same step."""
+        score, shown = self._task.score(), {}
+        for item in self._runner.run(variables):
+            score.update(item)
+            if item.index < self._shown:
+                shown[item.index] = item.name, self._compared(item)
+        score = score.merge(sharding.exchange)
+        found = Validated(score.summary(), [shown[index] for index in sorted(shown)])
+        if not isinstance(score, Confusion):
+            return found
+        result, pixels = score.result(), score.matrix.sum(1).tolist()
+        rows = zip(self._task.classes.names, result["iou"], result["accuracy"], pixels, strict=True)
+        return dataclasses.replace(found, confusion=score.matrix, classes=tuple(rows))
+
+    def _compared(self, item: Item) -> np.ndarray:
+        pair = item["labels"], self._task.truth(item.sample)
+        return visualize.side_by_side(
+            *(visualize.overlay(item.sample["image"], labels, self._task.classes) for labels in pair)
         )
-        classes, confusion = [], None
-        if found.shape[0] == found.shape[1]:
-            confusion, s = found, scores(found)
-            classes = [*zip(self._classes.names, s["iou"], s["accuracy"], found.sum(1).tolist(), strict=True)]
-        images = []
-        for index, ids in sorted(kept.items()):
-            sample = self._source[index]
-            pair = (ids, self._evaluator.truth(sample))
-            images.append(
-                (
-                    sample["name"],
-                    visualize.side_by_side(*(visualize.overlay(sample["image"], x, self._classes) for x in pair)),
-                )
-            )
-        return Validated(self._evaluator.summary(found), confusion, classes, images)

@@ -34,10 +34,10 @@ class Maker:
 
 def encode(array: np.ndarray, suffix: str = "png", mode: str = "L") -> bytes:
     file = io.BytesIO()
-    picture = Image.fromarray(array)
+    image = Image.fromarray(array)
     if mode == "P":
-        picture.putpalette(np.random.default_rng(1).integers(0, 256, 768, np.uint8).tobytes())
-    picture.save(file, format="JPEG" if suffix == "jpg" else "PNG")
+        image.putpalette(np.random.default_rng(1).integers(0, 256, 768, np.uint8).tobytes())
+    image.save(file, format="JPEG" if suffix == "jpg" else "PNG")
     return file.getvalue()
 
 

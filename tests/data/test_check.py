@@ -35,7 +35,7 @@ STREET = {
 }
 
 
-def picture(path: Path) -> Image.Image:
+def load(path: Path) -> Image.Image:
     with Image.open(path) as opened:
         opened.load()
     return opened
@@ -59,9 +59,9 @@ class DataSet:
         ]
 
     def each_mask(self, change, *splits):
-        """change: array -> array or picture, which replaces the mask."""
+        """change: array -> array or image, which replaces the mask."""
         for path in self.masks(*splits):
-            changed = change(np.asarray(picture(path)))
+            changed = change(np.asarray(load(path)))
             (changed if isinstance(changed, Image.Image) else Image.fromarray(changed.astype(np.uint8))).save(path)
 
     def remap(self, ids: dict, *splits):
@@ -163,7 +163,7 @@ def lost_image(data):
 
 @plant("same_name")
 def twice(data):
-    picture(data.images()[0]).save(data.images()[0].with_suffix(".png"))
+    load(data.images()[0]).save(data.images()[0].with_suffix(".png"))
 
 
 @plant("same_name")
@@ -195,7 +195,7 @@ def truncated_mask(data):
 
 @plant("size_differs")
 def smaller_mask(data):
-    mask = picture(data.masks()[3])
+    mask = load(data.masks()[3])
     mask.resize((mask.width // 2, mask.height // 2), Image.Resampling.NEAREST).save(data.masks()[3])
 
 
@@ -204,13 +204,13 @@ def orientation(data):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = data.images()[0]
-    picture(path).save(path, exif=exif, quality=95)
+    load(path).save(path, exif=exif, quality=95)
 
 
 @plant("jpeg_mask")
 def jpeg(data):
     for path in data.masks("val"):
-        picture(path).save(path.with_suffix(".jpg"))
+        load(path).save(path.with_suffix(".jpg"))
         path.unlink()
 
 
@@ -294,7 +294,7 @@ def palettes_of_other_colors(data):
 @plant("unknown_id")
 def one_stray_pixel(data):
     path = data.masks()[0]
-    mask = np.asarray(picture(path)).copy()
+    mask = np.asarray(load(path)).copy()
     mask[5, 5] = 77
     Image.fromarray(mask).save(path)
 
@@ -394,23 +394,23 @@ def class_in_train_only(data):
 def class_of_few_pixels(data):
     data.table["classes"].append({"name": "boat", "id": 100, "color": [1, 2, 3]})
     for path in (data.masks("train")[0], data.masks("val")[0]):
-        mask = np.asarray(picture(path)).copy()
+        mask = np.asarray(load(path)).copy()
         mask[30, 30:35] = 100
         Image.fromarray(mask).save(path)
 
 
 @plant("duplicate")
-def same_picture(data):
+def same_image(data):
     copy_into_val(data, lambda image, path: Image.fromarray(np.asarray(image)).save(path.with_suffix(".png")))
 
 
 @plant("near_duplicate", "warning")
-def same_picture_encoded_again(data):
+def same_image_encoded_again(data):
     copy_into_val(data, lambda image, path: image.save(path.with_suffix(".jpg"), quality=75))
 
 
 def copy_into_val(data, save):
-    save(picture(data.images()[0]), data.root / "val" / "image" / "copy")
+    save(load(data.images()[0]), data.root / "val" / "image" / "copy")
     shutil.copy(data.masks("train")[0], data.root / "val" / "label" / "copy.png")
 
 
@@ -426,9 +426,9 @@ def with_all_ids(mask):
     return mask
 
 
-def blend(picture) -> Image.Image:
-    small = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BILINEAR)
-    return small.resize(picture.size, Image.Resampling.BILINEAR)
+def blend(mask) -> Image.Image:
+    small = mask.resize((mask.width // 2, mask.height // 2), Image.Resampling.BILINEAR)
+    return small.resize(mask.size, Image.Resampling.BILINEAR)
 
 
 @pytest.mark.parametrize(("kind", "severity", "spoil"), PLANTS)
@@ -496,15 +496,15 @@ def aliases(data):
 
 def next_frame(data):
     """A frame of a video in train, the following one in val."""
-    image = np.asarray(picture(data.images()[0]))
+    image = np.asarray(load(data.images()[0]))
     moved = Image.fromarray(np.roll(image, image.shape[1] // 40, axis=1))
     copy_into_val(data, lambda _, path: moved.save(path.with_suffix(".png")))
 
 
-def black_pictures(data):
+def black_images(data):
     for split in ("train", "val"):
         path = data.images(split)[0]
-        Image.new("RGB", picture(path).size).save(path)
+        Image.new("RGB", load(path).size).save(path)
 
 
 def hidden_files(data):
@@ -514,7 +514,7 @@ def hidden_files(data):
 def orientation_that_the_mask_follows(data):
     exif = Image.Exif()
     exif[0x0112] = 6
-    stored = picture(data.images()[0]).transpose(Image.Transpose.ROTATE_90)
+    stored = load(data.images()[0]).transpose(Image.Transpose.ROTATE_90)
     stored.save(data.images()[0], exif=exif, quality=95)
 
 
@@ -528,7 +528,7 @@ HARMLESS = (
     ids_from_one,
     aliases,
     next_frame,
-    black_pictures,
+    black_images,
     hidden_files,
     orientation_that_the_mask_follows,
 )
@@ -543,7 +543,7 @@ def test_no_false_alarm(clean, change):
 def test_test_split_without_masks(clean):
     shutil.copytree(clean.root / "val" / "image", clean.root / "test" / "image")
     for path in clean.images("test"):
-        Image.fromarray(np.asarray(picture(path))[:, ::-1]).save(path)
+        Image.fromarray(np.asarray(load(path))[:, ::-1]).save(path)
     assert not clean.check(("train", "val", "test")).faults
 
 
@@ -594,7 +594,7 @@ def test_commands_that_lead_to_a_clean_set(data, spoil):
     program = shlex.split(fault.snippet)
     assert (program[:2], program[3]) == (["python", "-c"], "SPLIT/label/*.png")
     with mock.patch.object(sys, "argv", ["-c", *map(str, data.masks("train", "val"))]):
-        exec(program[2].replace("Image.open(f)", "picture(f)"), {"picture": picture})
+        exec(program[2].replace("Image.open(f)", "load(f)"), {"load": load})
     assert not data.check().faults
 
 
@@ -615,7 +615,7 @@ def test_quick_reads_all_headers_but_few_pixels(data):
     assert report.ok
     truncated = data.masks()[1]  # between the samples that are read
     truncated.write_bytes(truncated.read_bytes()[:-40])
-    picture(data.masks()[3]).convert("RGB").save(data.masks()[3])
+    load(data.masks()[3]).convert("RGB").save(data.masks()[3])
     assert [fault.kind for fault in data.check(quick=True).faults] == ["color_mask"]
 
 
@@ -665,7 +665,7 @@ def test_files_that_it_writes(data, tmp_path):
     assert content["faults"][0]["kind"] == "unknown_id"
     assert content["faults"][0]["examples"] == ["train/label/00.png"]
     assert content["samples"] == {"train": 16, "val": 12}
-    pixels = sum(int((np.asarray(picture(path)) == 2).sum()) for path in data.masks("val"))
+    pixels = sum(int((np.asarray(load(path)) == 2).sum()) for path in data.masks("val"))
     assert content["pixels"]["val"]["road"] == pixels
     page = (tmp_path / "out" / "check.html").read_text()
     assert "unknown_id" in page

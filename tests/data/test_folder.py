@@ -114,7 +114,7 @@ def test_damaged_files(tmp_path):
     assert "No such file" in refused(read_image, tmp_path / "missing.png")
 
 
-def test_size_is_that_of_the_upright_picture(tmp_path):
+def test_size_is_that_of_the_upright_image(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)

@@ -1,4 +1,4 @@
-"""Kinds of picture files: each is read right, or refused with one sentence."""
+"""Kinds of image files: each is read correctly, or refused with one sentence."""
 
 import io
 import zlib
@@ -12,9 +12,9 @@ from openseg_jax.data.images import decode_image, decode_mask, read_size
 from openseg_jax.errors import InputError
 
 
-def encode(picture: Image.Image, kind: str, **options) -> bytes:
+def encode(opened: Image.Image, kind: str, **options) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    opened.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -23,8 +23,8 @@ def encode_16_bits(array: np.ndarray, suffix: str) -> bytes:
 
 
 def pillow(encoded: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(encoded)) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    with Image.open(io.BytesIO(encoded)) as opened:
+        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
 
 
 def refused(function, *arguments) -> str:
@@ -76,12 +76,12 @@ def test_grey(colors, kind):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_alpha_palettes_and_bits(colors, mode, kind):
     """Alpha is dropped, not mixed with a background."""
-    picture = Image.fromarray(colors)
-    picture = picture.quantize(32) if mode == "P" else picture.convert(mode)
+    opened = Image.fromarray(colors)
+    opened = opened.quantize(32) if mode == "P" else opened.convert(mode)
     if mode in ("LA", "RGBA"):
-        picture.putalpha(Image.fromarray(np.arange(960, dtype=np.uint16).reshape(24, 40).astype(np.uint8)))
-    encoded = encode(picture, kind)
-    expected = np.asarray(picture.convert("L").convert("RGB")) if mode == "LA" else pillow(encoded)
+        opened.putalpha(Image.fromarray(np.arange(960, dtype=np.uint16).reshape(24, 40).astype(np.uint8)))
+    encoded = encode(opened, kind)
+    expected = np.asarray(opened.convert("L").convert("RGB")) if mode == "LA" else pillow(encoded)
     np.testing.assert_array_equal(decode_image(encoded, "FILE"), expected)
 
 
@@ -109,17 +109,17 @@ def test_one_pixel(kind):
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
-def test_several_pictures_in_one_file(colors, kind):
-    picture = Image.fromarray(colors)
-    encoded = encode(picture, kind, save_all=True, append_images=[ImageOps.mirror(picture)])
+def test_several_images_in_one_file(colors, kind):
+    opened = Image.fromarray(colors)
+    encoded = encode(opened, kind, save_all=True, append_images=[ImageOps.mirror(opened)])
     assert "FILE holds 2 images" in refused(decode_image, encoded, "FILE")
-    masks = encode(picture.convert("L"), kind, save_all=True, append_images=[ImageOps.mirror(picture.convert("L"))])
+    masks = encode(opened.convert("L"), kind, save_all=True, append_images=[ImageOps.mirror(opened.convert("L"))])
     assert "FILE holds 2 images" in refused(decode_mask, masks, "FILE")
 
 
-def test_jpeg_with_a_preview_is_one_picture(colors):
-    picture = Image.fromarray(colors)
-    encoded = encode(picture, "MPO", save_all=True, append_images=[picture.resize((8, 4))])
+def test_jpeg_with_a_preview_is_one_image(colors):
+    opened = Image.fromarray(colors)
+    encoded = encode(opened, "MPO", save_all=True, append_images=[opened.resize((8, 4))])
     assert decode_image(encoded, "FILE").shape == (24, 40, 3)
     assert "is a JPEG" in refused(decode_mask, encoded, "FILE", True)
 
@@ -172,9 +172,9 @@ def test_compressed_tiff_masks(ids, options):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
 def test_palette_masks_are_indices_or_their_colors(ids, kind):
     palette = np.random.default_rng(2).integers(0, 256, (256, 3)).astype(np.uint8)
-    picture = Image.fromarray(ids)
-    picture.putpalette(palette.tobytes())
-    encoded = encode(picture, kind)
+    opened = Image.fromarray(ids)
+    opened.putpalette(palette.tobytes())
+    encoded = encode(opened, kind)
     np.testing.assert_array_equal(decode_mask(encoded, "FILE"), ids)
     np.testing.assert_array_equal(decode_mask(encoded, "FILE", colors=True), palette[ids])
 
@@ -182,9 +182,9 @@ def test_palette_masks_are_indices_or_their_colors(ids, kind):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_palette_masks_of_few_bits(ids, bits):
     few = ids % (1 << bits)
-    picture = Image.fromarray(few)
-    picture.putpalette(bytes(range(1 << bits)) * 3)
-    np.testing.assert_array_equal(decode_mask(encode(picture, "PNG", bits=bits), "FILE"), few)
+    opened = Image.fromarray(few)
+    opened.putpalette(bytes(range(1 << bits)) * 3)
+    np.testing.assert_array_equal(decode_mask(encode(opened, "PNG", bits=bits), "FILE"), few)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
@@ -195,9 +195,9 @@ def test_one_bit_masks_are_0_and_1(ids, kind):
 
 
 def test_transparency_of_a_palette_changes_nothing(ids):
-    picture = Image.fromarray(ids)
-    picture.putpalette(bytes(range(256)) * 3)
-    np.testing.assert_array_equal(decode_mask(encode(picture, "PNG", transparency=0), "FILE"), ids)
+    opened = Image.fromarray(ids)
+    opened.putpalette(bytes(range(256)) * 3)
+    np.testing.assert_array_equal(decode_mask(encode(opened, "PNG", transparency=0), "FILE"), ids)
 
 
 def test_one_pixel_mask():

@@ -4,32 +4,25 @@ import json
 import shutil
 from unittest import mock
 
-import cv2
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from openseg_jax import checkpoints, models, sharding
-from openseg_jax.cli.commands import load_config
+from openseg_jax import checkpoints, sharding
 from openseg_jax.config import EvalSettings
-from openseg_jax.data import FolderSource, load_classes
-from openseg_jax.data.normalize import Normalization, normalize
+from openseg_jax.config import load_dict as load_config
+from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.offset_files import read_offsets
-from openseg_jax.data.transforms import min_side_size, resize
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation import progress
 from openseg_jax.evaluation.evaluate import evaluate
 from openseg_jax.inference import ArgMax, ConfusionCounts, Runner, writers
-from openseg_jax.inference.forward import Forward
 from openseg_jax.labels.refinement import refine
 from openseg_jax.metrics.boundaries import f_scores
 from openseg_jax.metrics.confusion import Confusion, confusion_matrix
-from openseg_jax.models.layers import Canvas, FeatureMap
-from openseg_jax.models.resize import cubic
 from openseg_jax.predict import Predictor
-from tests import commands, tiny
-from tests.data import folders
+from tests import commands, segmented, tiny
 from tests.training import runs
 
 pytestmark = [
@@ -37,62 +30,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*found in sys.modules after import of package"),  # predict, as a command
 ]
 
-
 READERS = {"labels": ArgMax(), "counts": ConfusionCounts(3)}
 
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
-    """A folder data set of nine images in three sizes, high enough to be split, and a checkpoint for it."""
-    root = folders.write(tmp_path_factory.mktemp("data"), counts=(6, 9), sizes=((140, 40), (133, 64), (151, 48)))
-    model = tiny.create("hrnet_w48", num_classes=3)
-    variables = tiny.random_variables(model)
-    saved = checkpoints.Checkpoints(root / "checkpoint")
-    classes = load_classes(str(root / "classes.json"))
-    saved.save(variables, checkpoints.Metadata(model.spec.to_dict(), Normalization(), classes))
-    saved.close()
-    return root, model, variables, FolderSource(str(root), "val", classes)
-
-
-def one_by_one(model, variables, source, min_side):
-    """The plain way: each image alone, at its own size, through a program of its own."""
-    run = jax.jit(lambda variables, images: models.apply(model, variables, images)["out"])
-    total, predictions = 0, []
-    for index in range(len(source)):
-        sample = source[index]
-        image, (height, width) = sample["image"], sample["label"].shape
-        if min_side:
-            image = resize(sample, *min_side_size(height, width, min_side))["image"]
-        box = np.array([[0, 0, *image.shape[:2]]])
-        logits = run(variables, normalize(image[None], box, Normalization()))
-        logits = cubic(FeatureMap(logits), to=Canvas(height, width)).values
-        predictions.append(np.argmax(logits[0], -1))
-        total = total + np.asarray(confusion_matrix(sample["label"], predictions[-1], 3))
-    return total, predictions
-
-
-@pytest.mark.parametrize(("spatial", "batch_size", "max_buckets", "min_side"), [(1, 8, 1, 40), (2, 4, 2, 0)])
-def test_padded_batches_on_any_mesh_score_as_each_image_alone(setting, spatial, batch_size, max_buckets, min_side):
-    _, model, variables, source = setting
-    mesh = sharding.make_mesh(spatial)
-    settings = EvalSettings(batch_size=batch_size, max_buckets=max_buckets, min_side=min_side)
-    runner = Runner(model, source, settings, READERS, Normalization(), mesh)
-    items = list(runner.run(sharding.put_replicated(mesh, variables)))
-    seen, confusion = {item.index: item["labels"] for item in items}, sum(item["counts"] for item in items)
-    expected, predictions = one_by_one(model, variables, source, min_side)
-    assert sorted(seen) == list(range(9))
-    assert confusion.sum() == expected.sum() == sum((source[i]["label"] != 255).sum() for i in range(9))
-    assert sum((seen[i] != predictions[i]).sum() for i in range(9)) <= 2, "more than a tie or two between classes"
-    assert np.abs(confusion - expected).sum() <= 4
-
-
-def test_one_program_per_bucket(setting):
-    _, model, variables, source = setting
-    mesh = sharding.make_mesh(devices=jax.devices()[:1])
-    runner = Runner(model, source, EvalSettings(max_buckets=2, batch_size=2), READERS, Normalization(), mesh)
-    for again in (runner, runner, runner.over(source)):
-        assert [item.index for item in again.run(sharding.put_replicated(mesh, variables))] == runner.order
-    assert runner._step._cache_size() == len(runner.buckets) == 2
+    return segmented.write(tmp_path_factory.mktemp("data"))
 
 
 def test_evaluate_command(setting, tmp_path):
@@ -120,83 +63,10 @@ def test_evaluate_command(setting, tmp_path):
     assert (tmp_path / "overlay" / "scene1.jpg").is_file()
 
 
-def test_predict_command(setting, tmp_path, capsys):
-    root = setting[0]
-    pictures = [root / "val" / "image" / f"scene{i}.png" for i in (0, 3, 6)]
-    arguments = ["openseg_jax.predict", f"--checkpoint={root / 'checkpoint'}", f"--out={tmp_path}"]
-    assert commands.call(*arguments, *pictures) == 0
-    for picture in pictures:
-        label = np.asarray(Image.open(tmp_path / "label" / f"{picture.stem}.png"))
-        assert label.shape == np.asarray(Image.open(picture)).shape[:2]
-        assert (tmp_path / "overlay" / f"{picture.stem}.jpg").is_file()
-    assert "called scene0" in commands.fails_here(capsys, *arguments, pictures[0], pictures[0])
-    assert "nothing.png" in commands.fails_here(capsys, *arguments, root / "nothing.png")
-
-
-def test_predict_command_finds_pictures(setting, tmp_path, capsys):
-    """A folder, a pattern, a list, a video."""
-    root = setting[0]
-    images = root / "val" / "image"
-    arguments = ["openseg_jax.predict", f"--checkpoint={root / 'checkpoint'}", f"--out={tmp_path / 'out'}"]
-    (tmp_path / "list.txt").write_text(f"{images / 'scene3.png'}\n\n{images / 'scene4.png'}\n")
-    film = cv2.VideoWriter(str(tmp_path / "film.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
-    for _ in range(3):
-        film.write(np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8))
-    film.release()
-    assert commands.call(*arguments, images / "scene[01].png", tmp_path / "list.txt", tmp_path / "film.mp4") == 0
-    assert {p.stem for p in (tmp_path / "out" / "label").iterdir()} == {"scene0", "scene1", "scene3", "scene4"}
-    assert cv2.VideoCapture(str(tmp_path / "out" / "film.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
-    assert "no image or video fits" in commands.fails_here(capsys, *arguments, images / "none*.png")
-    (tmp_path / "empty.mp4").write_bytes(b"")
-    assert "cannot read the video" in commands.fails_here(capsys, *arguments, tmp_path / "empty.mp4")
-
-
-def test_predictor_in_python(setting):
-    """Mixed sizes in one call are as each alone; probabilities agree with the labels."""
-    predictor = Predictor(setting[0] / "checkpoint")
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (h, w, 3)).astype(np.uint8) for h, w in ((40, 64), (57, 33), (64, 41))]
-    together = predictor(images)
-    for image, labels in zip(images, together, strict=True):
-        assert labels.shape == image.shape[:2]
-        assert (predictor([image])[0] != labels).sum() <= 1
-    (probabilities,) = predictor(images[:1], probabilities=True)
-    assert (probabilities.argmax(-1) != together[0]).mean() < 0.01
-    np.testing.assert_allclose(probabilities.astype(np.float32).sum(-1), 1, atol=5e-3)
-    with pytest.raises(InputError, match=r"image 0 is float64 \(4, 4\), wanted uint8"):
-        predictor([np.zeros((4, 4))])
-    with pytest.raises(InputError, match="unknown option 'scale'"):
-        Predictor(setting[0] / "checkpoint", scale=2)
-
-
 def test_wrong_class_count(setting):
     config = runs.config()
     with pytest.raises(ValueError, match="holds a net of 3 classes, but synthetic textures has 6"):
         evaluate(config, str(setting[0] / "checkpoint"))
-
-
-def test_what_cannot_be_evaluated_says_why(setting):
-    source = setting[3]
-    for name, changes, says in (
-        ("segfix_hrnet", {}, "predicts boundaries, not classes"),
-        ("hrnet48", {}, "is a backbone alone, which segments nothing"),
-        ("ideal_gather_ocrnet", {"min_side": 40}, "is given the labels: take eval.protocol=single"),
-    ):
-        with pytest.raises(InputError, match=says):
-            Runner(tiny.create(name), source, EvalSettings(**changes), READERS, Normalization(), sharding.make_mesh())
-
-
-def test_ideal_nets_are_told_the_truth(setting):
-    """Both halves of a batch are the same picture, with other labels."""
-    model = tiny.create("ideal_spatial_ocrnet", num_classes=3)
-    labels = np.zeros((2, 33, 47), np.uint8)
-    labels[1, :, 20:] = 2
-    box = np.tile(np.array([[0, 0, 33, 47]], np.int32), (2, 1))
-    picture = np.random.default_rng(0).integers(0, 256, (1, 33, 47, 3)).astype(np.uint8)
-    batch = {"image": np.repeat(picture, 2, axis=0), "label": labels, "box": box, "net_box": box, "label_box": box}
-    variables = tiny.random_variables(model)
-    ids = np.argmax(Forward(model, variables, batch, Normalization()).read(), axis=-1)
-    assert (ids[0] != ids[1]).any()
 
 
 def evaluated(setting, out, **options):

@@ -7,7 +7,7 @@ import pytest
 
 from openseg_jax import losses
 from openseg_jax.data.transforms.chain import make_chain, make_collate
-from openseg_jax.evaluation.inference import input_size
+from openseg_jax.inference.batches import input_size
 from openseg_jax.labels.classes import load_classes
 from openseg_jax.training.optimizer import Optimizer
 from openseg_jax.training.setup import make_model
