@@ -1,6 +1,8 @@
 """Wrong configs: each gives one sentence that names the field, the value and what is allowed."""
 
+import copy
 import dataclasses
+import functools
 import math
 import typing
 
@@ -68,9 +70,14 @@ def wrong_values(hint, setting):
 WRONG = [(name, value) for name, hint, setting in fields() for value in wrong_values(hint, setting)]
 
 
+@functools.cache
+def start_of(spec):
+    return config.load(spec).to_dict()
+
+
 def changed(changes, start="folder:hrnet_w18_small_v1_ocr"):
     """The dictionary of a config with values set by dotted names."""
-    found = config.load(start).to_dict()
+    found = copy.deepcopy(start_of(start))
     for name, value in changes.items():
         *sections, last = name.split(".")
         node = found
