@@ -6,13 +6,13 @@ import json
 
 import pytest
 from ml_collections import ConfigDict
+from openseg_jax.data.transforms.recipes import CHAIN
 
 from openseg_jax import config, models
 from openseg_jax.config import schema
 from openseg_jax.config.options import options_of, outputs_of
 from openseg_jax.config.reference import reference
 from openseg_jax.data.maps import MAPS
-from openseg_jax.data.transforms.recipes import CHAIN
 from openseg_jax.inference.protocols import PROTOCOLS
 from openseg_jax.recipes import common
 from openseg_jax.training.schedules import make_factor
