@@ -1,19 +1,34 @@
 # make demo: see it work.   make test: run every test.   make lint: check style and types.   make docs: build the site.
-# All of them create .venv and install what they need into it; nothing outside the folder changes.
+# make test-newest: a selection of the tests with the newest versions, if there is a Python 3.12 or 3.13 besides.
+# All of them create .venv (or .venv-newest) and install what they need into it; nothing outside the folder changes.
 
 PYTHON ?= python3
 BIN := .venv/bin
+NEWEST_BIN := .venv-newest/bin
 DEMO := demo
+# The constraints that fit the Python at hand.
+VERSIONS := $(shell $(PYTHON) -c 'import sys; print("oldest" if sys.version_info < (3, 12) else "newest")')
+# A newer Python than that of `make test`, which is not always there.
+NEWEST ?= $(shell for python in python3.13 python3.12 $(foreach v,3.13 3.12,$(wildcard $(HOME)/.pyenv/versions/$v.*/bin/python)); do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-newest lint docs clean
 
 demo: .venv/.installed
-	$(BIN)/python train.py --config=configs/synthetic.py --workdir=$(DEMO)
-	$(BIN)/python eval.py --config=configs/synthetic.py --checkpoint=$(DEMO) --out=$(DEMO)/report
-	@echo "Pictures (prediction beside the truth): $(DEMO)/report/overlay"
+	$(BIN)/openseg demo --out=$(DEMO)
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+ifeq ($(VERSIONS)$(NEWEST),oldest)
+test-newest:
+	@echo "There is no Python 3.12 or 3.13 for the newest versions."
+else ifeq ($(VERSIONS),newest)
+test-newest: test
+else
+test-newest: .venv-newest/.installed
+	JAX_COMPILATION_CACHE_DIR=.jax_cache/newest $(NEWEST_BIN)/python -m pytest -n 2 --dist worksteal @tests/selection.txt
+endif
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -24,17 +39,23 @@ docs: .venv/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "The site: build/site/index.html"
 
-.venv/.installed: setup.py constraints.txt
+.venv/.installed: pyproject.toml constraints/$(VERSIONS).txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "openseg_jax needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(BIN)/python -m pip install -q -c constraints/$(VERSIONS).txt -e .
 	touch $@
 
-# torch is named with its exact version, and first: other forms would bring the CUDA build of several gigabytes.
+# torch is named with its exact version, and first: other forms would bring the CUDA build of several gigabytes. With
+# other Pythons than 3.11 the tests that compare with torch are left out.
 .venv/.installed-test: .venv/.installed
-	$(BIN)/python -m pip install -q torch==2.13.0
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[torch,test]'
+	test $(VERSIONS) = newest || $(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints/$(VERSIONS).txt -e '.[test]'
+	touch $@
+
+.venv-newest/.installed: pyproject.toml constraints/newest.txt
+	test -x $(NEWEST_BIN)/python || $(NEWEST) -m venv .venv-newest
+	$(NEWEST_BIN)/python -m pip install -q -c constraints/newest.txt -e '.[test]'
 	touch $@
 
 .venv/.installed-docs: .venv/.installed constraints/docs.txt
@@ -42,4 +63,4 @@ docs: .venv/.installed-docs
 	touch $@
 
 clean:
-	rm -rf .venv .jax_cache $(DEMO)
+	rm -rf .venv .venv-newest .jax_cache $(DEMO)

@@ -3,8 +3,8 @@
     python -m benchmarks.loss_memory --repeats 3
     python -m benchmarks.loss_memory --batch 4 --size 260
 
-"whole" enlarges the logits of the head before the loss; "bands" is what training does, which enlarges some columns at a
-time, and again in the backward pass. The logits are at a quarter of the size, as those of an HRNet.
+"whole" enlarges the logits of the head before the loss; "bands" enlarges some columns at a time, and again in the
+backward pass, as training does. The logits have a quarter of the size of the labels, like those of an HRNet.
 """
 
 from __future__ import annotations

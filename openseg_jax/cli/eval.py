@@ -34,7 +34,7 @@ def add(commands) -> None:
 
 
 def run(arguments) -> None:
-    from openseg_jax.config import load_dict as load
+    from openseg_jax.config import load
     from openseg_jax.evaluation.evaluate import evaluate
 
     evaluate(

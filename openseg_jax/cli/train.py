@@ -28,7 +28,7 @@ def add(commands) -> None:
 
 
 def run(arguments) -> None:
-    from openseg_jax.config import load_dict as load
+    from openseg_jax.config import load
     from openseg_jax.training.dry_run import dry_run
     from openseg_jax.training.loop import train
     from openseg_jax.training.profiling import parse_steps

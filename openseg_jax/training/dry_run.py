@@ -60,7 +60,7 @@ def _print_model(run: Run, console: Console) -> None:
     table.add_section()
     table.add_row("all", f"{_count(shapes['params']):,}", str(len(jax.tree.leaves(shapes["params"]))))
     console.print(table)
-    sources = f"{len(run.train_source)} training and {len(run.validation)} validation samples of {run.classes.title}"
+    sources = f"{len(run.train_source)} training and {run.validation.images} validation samples of {run.classes.title}"
     console.print(f"{sources}; devices: {dict(run.mesh.shape)}")
 
 

@@ -28,7 +28,7 @@ class TrainStep:
     the typed state of nested dicts (benchmarks/step_overhead.py).
 
     The metrics are scalars: "loss", "gradient_norm", the learning rate of each part, and with loss scaling "skipped"
-    and "loss_scale". Dropout is a function of (seed, step), so a resumed run draws what an uninterrupted one would have.
+    and "loss_scale". Dropout is a function of (seed, step): a resumed run draws what an uninterrupted one would have.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import json
 
 import pytest
@@ -12,7 +13,7 @@ from openseg_jax.config import schema
 from openseg_jax.config.options import options_of, outputs_of
 from openseg_jax.config.reference import reference
 from openseg_jax.data.maps import MAPS
-from openseg_jax.data.transforms.recipes import CHAIN
+from openseg_jax.data.transforms.chain import CHAIN
 from openseg_jax.inference.protocols import PROTOCOLS
 from openseg_jax.recipes import common
 from openseg_jax.training.schedules import make_factor
@@ -29,8 +30,8 @@ def test_recipes_by_name_and_by_file(name):
     assert found == config.load(f"configs/{name}.py")
     assert config.typed(found) == found
     assert config.typed(json.loads(found.to_json())) == found
-    assert config.typed(config.load_dict(name)) == found
-    assert config.load_dict(name).is_locked
+    module = importlib.import_module(f"configs.{name}")
+    assert config.typed(module.get_config()) == found
 
 
 @pytest.mark.parametrize("model", models.MODELS)

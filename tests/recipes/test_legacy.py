@@ -5,6 +5,7 @@ import runpy
 
 import pytest
 
+from openseg_jax.config import typed
 from openseg_jax.training.setup import make_model
 from tests import commands
 
@@ -91,7 +92,7 @@ def test_a_script_of_the_original(imported):
         assert node == value, name
     assert "note: data.oddity is not taken over" in out
     assert "norm of an HRNet is fixed in the original" in out
-    assert make_model(config, 19).spec.name == "hrnet_w48_ocr"
+    assert make_model(typed(config).model, 19).spec.name == "hrnet_w48_ocr"
 
 
 def test_overrides_and_environment(imported, monkeypatch):
@@ -109,7 +110,7 @@ def test_overrides_and_environment(imported, monkeypatch):
     assert config.optimizer.head_multiplier == 1.0
     assert not config.optimizer.decay_norms_and_biases
     assert config.loss.scope == "global"
-    assert make_model(config, 19).spec.backbone == "deepbase_resnet101_dilated8"
+    assert make_model(typed(config).model, 19).spec.backbone == "deepbase_resnet101_dilated8"
 
 
 def test_a_switch_without_a_word_is_off(imported):

@@ -6,6 +6,7 @@ import importlib
 import pytest
 
 from openseg_jax import losses
+from openseg_jax.config import schema, typed
 from openseg_jax.data.transforms.chain import make_chain, make_collate
 from openseg_jax.inference.batches import input_size
 from openseg_jax.labels.classes import load_classes
@@ -116,7 +117,8 @@ def config_of(row):
 def test_recipe(row):
     config = config_of(row)
     width, height = map(int, row["crop_wxh"].split("x"))
-    backbone = config.model.backbone or make_model(config, 19).spec.backbone
+    backbone = config.model.backbone or make_model(typed(config).model, 19).spec.backbone
+    assert typed(config).to_dict()
     found = {
         "model": config.model.name,
         "backbone": backbone,
@@ -170,17 +172,16 @@ def test_recipe(row):
 def test_every_config_is_complete(file):
     """What it names exists and fits together."""
     name, _, argument = file.partition(":")
-    config = get_config(name, argument)
+    config = typed(get_config(name, argument))
     classes = load_classes(config.data.classes or "camvid")
     make_chain(config.augment, classes)
     make_collate(config.augment)
     assert min(input_size(config.eval)(300, 400)) >= 300
     losses.build(config.loss)
     Optimizer(config.optimizer, config.schedule, config.train.steps)
-    model = make_model(config, len(classes))
-    outputs = {frozenset(names) for names in losses.lookup(config.loss.name).outputs}
+    model = make_model(config.model, len(classes))
     assert frozenset({"segfix": {"mask", "direction"}, "ce2p": {"seg_out1", "edge_out", "seg_dsn", "seg_out2"}}.get(
-        config.loss.name, {"aux", "out"})) in outputs  # fmt: skip
+        config.loss.name, {"aux", "out"})) in schema.LOSSES[config.loss.name].outputs  # fmt: skip
     assert model.spec.name == config.model.name
 
 

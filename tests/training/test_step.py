@@ -107,7 +107,7 @@ def test_a_step_compiles_once(plain):
     assert plain.step.compiled._cache_size() == 1
 
 
-def test_nets_that_are_told_labels_are_told_them():
+def test_nets_that_need_labels_get_them():
     trained = Trained(sharding.make_mesh(), steps=2, model=tiny.create("ideal_spatial_ocrnet"))
     assert np.isfinite(trained.losses).all()
     assert np.abs(trained.state.params["head"]["context"]["attend"]["value"]["conv"]["kernel"]).max() > 0
