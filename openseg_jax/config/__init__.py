@@ -2,7 +2,6 @@
 
 from openseg_jax.config.check import typed as typed
 from openseg_jax.config.load import load as load
-from openseg_jax.config.load import load_dict as load_dict
 from openseg_jax.config.load import recipes as recipes
 from openseg_jax.config.schema import (
     AugmentSettings,

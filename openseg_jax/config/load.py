@@ -44,14 +44,6 @@ def load(spec: str, changes: Sequence[str] = ()) -> Config:
     return config
 
 
-def load_dict(spec: str, changes: Sequence[str] = ()) -> ConfigDict:
-    """Loads a config like `load`, without a check, as the locked `ConfigDict` that `get_config` returns."""
-    config, faults = _changed(_make(spec), changes)
-    if faults:
-        raise InputError("; ".join(faults))
-    return config
-
-
 def recipes() -> list[str]:
     """Returns the names of the recipes."""
     found = pkgutil.iter_modules(importlib.import_module(_RECIPES).__path__)

@@ -1,5 +1,6 @@
 """Evaluation of data sets with images of many sizes, and its commands."""
 
+import dataclasses
 import json
 import shutil
 from unittest import mock
@@ -10,8 +11,7 @@ import pytest
 from PIL import Image
 
 from openseg_jax import checkpoints, sharding
-from openseg_jax.config import EvalSettings
-from openseg_jax.config import load_dict as load_config
+from openseg_jax.config import EvalSettings, load
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.offset_files import read_offsets
 from openseg_jax.errors import InputError, RunError
@@ -69,12 +69,16 @@ def test_wrong_class_count(setting):
         evaluate(config, str(setting[0] / "checkpoint"))
 
 
+def places(root):
+    return [f"--config.data.root={root}", f"--config.data.classes={root / 'classes.json'}"]
+
+
 def evaluated(setting, out, **options):
     """Scores of the folder data set by the function behind the command."""
     root = setting[0]
-    config = load_config("configs/folder.py", [])
-    config.data.root, config.data.classes = str(root), str(root / "classes.json")
-    config.eval.update({"batch_size": 1} | options.pop("eval", {}))
+    config = load("configs/folder.py", places(root))
+    settings = dataclasses.replace(config.eval, **{"batch_size": 1} | options.pop("eval", {}))
+    config = dataclasses.replace(config, eval=settings)
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     with mock.patch.object(sharding, "make_mesh", return_value=mesh):
         return evaluate(config, str(root / "checkpoint"), out=out and str(out), **options)
@@ -265,10 +269,8 @@ def test_refined_predictions_are_scored(setting, whole, segfix, tmp_path, capsys
 
 def test_a_segfix_net_is_scored_for_its_boundaries(setting, segfix, capsys):
     root = setting[0]
-    arguments = [f"--config.data.root={root}", f"--config.data.classes={root / 'classes.json'}"]
-    config = load_config("configs/segfix.py:folder", [*arguments, "--config.eval.batch_size=8"])
+    config = load("configs/segfix.py:folder", [*places(root), "--config.eval.batch_size=8"])
     found = evaluate(config, str(segfix))
     assert f"mask f score {100 * found['mask_f_score']:.2f} %" in capsys.readouterr().out
-    config.data.maps = ()
-    with pytest.raises(InputError, match="segfix_hrnet predicts boundaries: take configs/segfix.py"):
-        evaluate(config, str(segfix))
+    with pytest.raises(InputError, match="segfix_hrnet predicts boundaries: give --config=segfix:DATASET"):
+        evaluate(load("configs/folder.py", places(root)), str(segfix))
