@@ -22,7 +22,7 @@ from rich.progress import track
 
 from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
-from openseg_jax.config import EvalSettings
+from openseg_jax.config import EvalSettings, typed
 from openseg_jax.data.images import IMAGE_SUFFIXES
 from openseg_jax.data.unlabelled import ArraySource, ImageSource, unlabelled
 from openseg_jax.errors import InputError
@@ -61,7 +61,7 @@ class Predictor:
         self._mesh, self._normalization = sharding.make_mesh(), metadata.normalization
         names = [{"name": f"class {i}"} for i in range(self._model.spec.num_classes or 1)]
         self.classes = metadata.classes or ClassTable.from_dict({"classes": names}, str(checkpoint))
-        self.settings = EvalSettings(**{"batch_size": batch_size or self._mesh.size} | options)
+        self.settings = typed({"eval": {"batch_size": batch_size or self._mesh.size} | options}).eval
         self._variables = sharding.put_replicated(self._mesh, variables)
         self._runners: dict[str, Runner] = {}
 
