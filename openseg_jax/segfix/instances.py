@@ -13,7 +13,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -84,7 +84,7 @@ class CityscapesInstances:
         return (read_mask(self.path / self._masks[index]) > 0).astype(np.uint8)
 
     def write(self, out: Path, index: int, mask: np.ndarray) -> None:
-        _write_mask(out / self._masks[index], mask)
+        write_image(out / self._masks[index], (mask > 0).astype(np.uint8) * 255)
 
     def finish(self, out: Path) -> None:
         for name in self._lists:
@@ -122,17 +122,6 @@ def read_cityscapes(folder: str | os.PathLike) -> dict[str, list[Instance]]:
     return found
 
 
-def write_cityscapes(
-    folder: str | os.PathLike, name: str, instances: Sequence[Instance], masks: Iterable[np.ndarray]
-) -> None:
-    """Writes the list of an image and its masks, (H, W) and not 0 on the instance; on disk they are 255 there."""
-    folder = Path(folder)
-    for instance, mask in zip(instances, masks, strict=True):
-        _write_mask(folder / instance.mask, mask)
-    lines = [f"{instance.mask} {instance.label} {instance.score}\n" for instance in instances]
-    write_text(folder / f"{name}{LIST_SUFFIX}", "".join(lines))
-
-
 def _parsed(line: str, where: str) -> Instance:
     parts = line.split()
     try:
@@ -142,10 +131,6 @@ def _parsed(line: str, where: str) -> Instance:
     if len(parts) != 3 or not label.is_integer() or not math.isfinite(score):
         raise InputError(f'{where} should be "mask.png label score", found {line.strip()!r}')
     return Instance(mask, int(label), score)
-
-
-def _write_mask(path: Path, mask: np.ndarray) -> None:
-    write_image(path, (mask > 0).astype(np.uint8) * 255)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from openseg_jax.segfix.report import changes, direction_field, most_changed_win
 from tests import commands, tiny
 from tests.conftest import golden
 from tests.data import folders
+from tests.segfix.written import write_cityscapes
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 MODULE = "openseg_jax.segfix"
@@ -266,10 +267,10 @@ def test_instances(setting, tmp_path, capsys):
         label = np.asarray(Image.open(root / "val" / "label" / f"{name}.png"))
         found = [instances.Instance(f"{name}_{i}.png", 26, 0.5) for i in (7, 9)]
         masks = [label == 7, label == 9]
-        instances.write_cityscapes(given, name, found, masks)
+        write_cityscapes(given, name, found, masks)
         segmentations = [{"segmentation": instances.encode(mask)} for mask in masks]
         predictions += [{"image_id": image["id"], "category_id": 3, "score": 0.5} | code for code in segmentations]
-    instances.write_cityscapes(given, "nothing", [], [])
+    write_cityscapes(given, "nothing", [], [])
     instances.write_coco(tmp_path / "coco.json", predictions)
     (tmp_path / "images.json").write_text(json.dumps({"images": images}))
     coco = instances.CocoInstances(tmp_path / "coco.json", tmp_path / "images.json")
@@ -434,7 +435,7 @@ def test_wrong_usage(setting, tmp_path, fails):
     shutil.copytree(root / "val" / "image", tmp_path / "images")
     folders.save(tmp_path / "images" / "scene0.png", np.zeros((9, 9, 3), np.uint8))
     assert "its image of (9, 9)" in fails(*arguments, *labels, "--images", tmp_path / "images")
-    instances.write_cityscapes(tmp_path / "given", "other", [instances.Instance("a.png", 26, 0.5)], [np.ones((9, 9))])
+    write_cityscapes(tmp_path / "given", "other", [instances.Instance("a.png", 26, 0.5)], [np.ones((9, 9))])
     said = fails(*arguments[:3], "--instances", tmp_path / "given", *net(root))
     assert "1 of 1 images with instances have no image in" in said
     model = tiny.create("hrnet_w48", num_classes=3)

@@ -18,6 +18,7 @@ from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances, Ins
 from openseg_jax.segfix.offsets import stored_offsets
 from openseg_jax.segfix.refinement import Tally, refine_instances
 from tests.conftest import golden
+from tests.segfix.written import write_cityscapes
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 CAR, PERSON = 26, 24
@@ -49,7 +50,7 @@ def boxes(*corners, size=(60, 80)):
 
 def write_set(folder, name, masks, labels=None):
     found = [Instance(f"{name}_{i}.png", label, 0.9 - i / 10) for i, label in enumerate(labels or [CAR] * len(masks))]
-    instances.write_cityscapes(folder, name, found, masks)
+    write_cityscapes(folder, name, found, masks)
     return found
 
 
@@ -84,8 +85,8 @@ def test_as_the_original(tmp_path, scale, suffix):
 def test_sets_of_cityscapes_as_written(tmp_path):
     masks = boxes((10, 10, 20, 30), (0, 0, 5, 5))
     found = [Instance("pred_mask/a_0.png", CAR, 0.1 + 0.2), Instance("pred_mask/a_1.png", PERSON, 1.0)]
-    instances.write_cityscapes(tmp_path, "a", found, masks)
-    instances.write_cityscapes(tmp_path, "b", [], [])
+    write_cityscapes(tmp_path, "a", found, masks)
+    write_cityscapes(tmp_path, "b", [], [])
     assert instances.read_cityscapes(tmp_path) == {"a": found, "b": []}
     np.testing.assert_array_equal(read_png(tmp_path / "pred_mask" / "a_1.png"), masks[1] * 255)
 

@@ -1,1 +1,1 @@
-"""Configs of openseg.pytorch as configs of this project."""
+"""Configs of openseg.pytorch as configs of this package."""
