@@ -2,6 +2,7 @@
 
 import os
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -29,6 +30,10 @@ from absl import flags
 M_ARENA_MAX = -8
 ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)  # every thread's own arena keeps what others could use
 
+# Comparisons with PyTorch, which is not installed for other Pythons than 3.11.
+collect_ignore = (
+    [] if find_spec("torch") else ["converters", *(f"models/test_{n}.py" for n in ("blocks", "layers", "parity"))]
+)
 GOLDENS = Path(__file__).parent / "goldens"
 
 

@@ -5,7 +5,6 @@ import json
 import zlib
 
 import numpy as np
-import torch
 
 from tests.conftest import GOLDENS
 
@@ -19,8 +18,10 @@ def load(name: str) -> tuple[dict, dict]:
     return manifest, dict(np.load(MODELS / f"{name}.npz"))
 
 
-def state_dict(keys: list, gains: dict) -> dict[str, torch.Tensor]:
-    """Every entry drawn from its own generator, seeded by its key."""
+def state_dict(keys: list, gains: dict) -> dict:
+    """PyTorch tensors: every entry drawn from its own generator, seeded by its key."""
+    import torch
+
     counter = torch.zeros((), dtype=torch.int64)
     return {
         key: counter if kind == "num_batches_tracked" else torch.from_numpy(_draw(key, shape, kind, gains))

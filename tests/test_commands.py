@@ -125,11 +125,11 @@ def test_train_evaluate_and_predict(tmp_path):
         (["--config.train.stepz=3"], "stepz"),
         (["--config.train.steps=many"], "steps"),
         (["--wrkdir=x"], "unknown option --wrkdir, did you mean --workdir?"),
-        (["--config.model.name=hrnet_w99"], "unknown model 'hrnet_w99'"),
-        (["--config.loss.name=dice"], "unknown loss 'dice'"),
+        (["--config.model.name=hrnet_w99"], "lists, found 'hrnet_w99'"),
+        (["--config.loss.name=dice"], '"segfix" or "ce2p", found \'dice\''),
         (["--config.data.source=web"], 'data.source must be "folder" or "synthetic"'),
         (["--config.data.source=folder"], "give --config.data.root=PATH"),
-        (["--config.normalization.channels=gbr"], 'the channel order must be "rgb" or "bgr"'),
+        (["--config.normalization.channels=gbr"], 'normalization.channels must be "rgb" or "bgr"'),
     ],
 )
 def test_wrong_input_is_one_sentence(arguments, says, tmp_path, capsys):

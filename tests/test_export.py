@@ -155,6 +155,10 @@ def test_operations_of_large_attention_and_unusual_shapes():
 def test_what_onnx_does_not_have_is_named():
     with pytest.raises(InputError, match="uses sin, which is not translated"):
         Graph(lambda x: (jnp.sin(x),), {"x": jax.ShapeDtypeStruct((2,), jnp.float32)})
+    with pytest.raises(InputError, match="a loop that carries values along"):
+        Graph(
+            lambda x: (jax.lax.fori_loop(0, 3, lambda i, y: y + x, x),), {"x": jax.ShapeDtypeStruct((2,), jnp.float32)}
+        )
 
 
 def test_a_file_that_differs_is_not_written(checkpoint, tmp_path, capsys):

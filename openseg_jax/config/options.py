@@ -23,12 +23,12 @@ def options_of(name: str, backbone: str = "") -> dict[str, Option]:
     """Returns every option of a named model, on its own or on another backbone."""
     recipe = models.MODELS[name]
     builds = [models.BACKBONES[backbone or recipe.backbone].build, recipe.head.build]
-    return {option: found for build in builds for option, found in _options(build.__init__).items()}
+    return {option: found for build in builds for option, found in _options(build).items()}
 
 
-def _options(function) -> dict[str, Option]:
-    hints = typing.get_type_hints(function)
-    parameters = inspect.signature(function).parameters.values()
+def _options(build: Any) -> dict[str, Option]:
+    hints = typing.get_type_hints(build.__init__)
+    parameters = inspect.signature(build.__init__).parameters.values()
     return {
         p.name: Option(hints[p.name], _allowed(hints[p.name], p.default))
         for p in parameters
@@ -46,10 +46,10 @@ def _allowed(hint, default) -> Setting:
 @functools.cache
 def outputs_of(name: str, aux_channels: int | None = None) -> frozenset[str]:
     """Returns the names of the outputs of a named model. aux_channels: the value of that option, if it is given."""
-    main = models.MODELS[name].head.build.main_output
-    if main != "out":
-        return {"mask": frozenset({"mask", "direction"})}.get(
-            main, frozenset({"seg_out1", "edge_out", "seg_dsn", "seg_out2"})
-        )
+    head: Any = models.MODELS[name].head.build
+    if head.main_output == "mask":
+        return frozenset({"mask", "direction"})
+    if head.main_output != "out":
+        return frozenset({"seg_out1", "edge_out", "seg_dsn", "seg_out2"})
     aux = models.default_options(name).get("aux_channels") if aux_channels is None else aux_channels
     return frozenset({"out"}) if aux == 0 else frozenset({"out", "aux"})

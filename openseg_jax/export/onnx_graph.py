@@ -98,9 +98,11 @@ class Graph:
         return found if isinstance(found, list) else [found]
 
     def _unroll(self, equation: core.JaxprEqn, given: list[Value]) -> list[Value]:
-        """`jax.lax.map`, which computes large attention part by part."""
-        body, shared = equation.params["jaxpr"], equation.params["num_consts"]
-        if equation.params["num_carry"]:
+        """Unrolls `jax.lax.map`, which computes large attention part by part."""
+        body = equation.params["jaxpr"]
+        # Versions of JAX name these numbers differently; what a loop goes through has one axis less in its body.
+        shared = sum(x.aval.ndim == y.aval.ndim for x, y in zip(equation.invars, body.jaxpr.invars, strict=True))
+        if any(x.aval.ndim == y.aval.ndim for x, y in zip(equation.outvars, body.jaxpr.outvars, strict=True)):
             raise InputError("this net cannot be written as ONNX: it has a loop that carries values along")
         rows = []
         for i in range(equation.params["length"]):

@@ -338,7 +338,7 @@ def test_a_command_ends_with_2_and_writes_nothing(tmp_path):
 )
 def test_every_command_that_takes_a_config_refuses(command, changes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    more = {"eval": ["--checkpoint=c", "--out=o"], "data replay": ["--out=o", "--step=0"]}.get(command, ["--workdir=w"])
+    more = {"eval": ["--checkpoint=c", "--out=o"], "data replay": ["--out=o", "--step=1"]}.get(command, ["--workdir=w"])
     module, *words = command.split()
     commands.fails_here(capsys, module, *words, *changes, *more)
     assert not any(tmp_path.iterdir())

@@ -34,8 +34,8 @@ def create(name: str, dtype: str) -> Segmentor:
     return Segmentor(ModelSpec(name, 19, "small", ("batch_norm", "batch_norm"), dtype, ()), backbone, head)
 
 
-def run(name: str, dtype: str):
-    """Outputs in evaluation, the loss of a training step, and what it changes."""
+def run(name: str, dtype: str, *, step: bool):
+    """Outputs in evaluation, the loss of a training step, and with `step` what it changes."""
     model = create(name, dtype)
     images = np.random.default_rng(0).standard_normal((2, *SIZE, 3)).astype(np.float32)
     labels = tiny.labels_for(model, images.shape[:3])
@@ -46,7 +46,8 @@ def run(name: str, dtype: str):
             outputs, stats = models.apply(model, variables | {"params": params}, images, train=True, labels=labels)
             return sum(-jnp.mean(jax.nn.log_softmax(x)[..., 0]) for x in outputs.values()), stats
 
-        (value, stats), gradients = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        found = jax.value_and_grad(loss, has_aux=True) if step else lambda params: (loss(params), None)
+        (value, stats), gradients = found(variables["params"])
         return models.apply(model, variables, images, labels=labels), value, (stats, gradients)
 
     return jax.tree.map(np.asarray, forward_and_step(tiny.random_variables(model)))
@@ -54,10 +55,10 @@ def run(name: str, dtype: str):
 
 @pytest.mark.parametrize("name", [*HEADS, *BACKBONES])
 def test_close_to_float32(name):
-    outputs, loss, changes = run(name, "float32")
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(changes))
+    """The steps in float32 are those of every other test of training."""
+    outputs, loss, _ = run(name, "float32", step=False)
     for dtype, tolerance in TOLERANCES.items():
-        found, value, changes = run(name, dtype)
+        found, value, changes = run(name, dtype, step=True)
         for key, x in outputs.items():
             assert np.linalg.norm(found[key] - x) <= tolerance * np.linalg.norm(x), (dtype, key)
         assert value == pytest.approx(loss, rel=tolerance)

@@ -128,6 +128,31 @@ def test_resuming(imported):
     assert "start train.py again with the same --workdir" in out
 
 
+def test_nothing_from_the_file_is_run(tmp_path, imported):
+    """Keys and values are data, whatever they hold: line ends, quotes, code."""
+    trap = f'x"""\nopen({str(tmp_path / "trap")!r}, "w")\n"""'
+    options = json.loads(json.dumps(JSON))
+    options["data"] |= {trap: 3, "data_dir": trap}
+    (tmp_path / "H.json").write_text(json.dumps(options))
+    config, _ = imported("--checkpoints_name", trap, "--pretrained", trap)
+    assert config.data.root == config.pretrained.checkpoint == trap
+    assert not (tmp_path / "trap").exists()
+
+
+def test_a_config_that_cannot_be_trained_is_not_written(tmp_path, capsys):
+    path, out = tmp_path / "H.json", tmp_path / "x.py"
+    for flags, options, message in (
+        (["--base_lr", "-1"], JSON, "optimizer.learning_rate must be a number above 0, found -1.0"),
+        (["--loss_type", "segfix_loss"], JSON, "loss.name=segfix takes the outputs direction, mask"),
+        ([], JSON | {"train": [3]}, "train.batch_size must be a whole number from 1 to 65536, found None"),
+        ([], JSON | {"normalize": {"mean": 3}}, "H.json is not as openseg.pytorch has it"),
+        ([], [3], "H.json is not as openseg.pytorch has it"),
+    ):
+        path.write_text(json.dumps(options))
+        assert message in commands.fails_here(capsys, MODULE, path, *flags, "--out", out)
+        assert not out.exists()
+
+
 def test_what_is_wrong_is_said(tmp_path, capsys):
     path = tmp_path / "H.json"
     path.write_text(json.dumps(JSON))

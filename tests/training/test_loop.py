@@ -10,7 +10,6 @@ import time
 import jax
 import numpy as np
 import pytest
-import torch
 from ml_collections import ConfigDict
 
 from openseg_jax import checkpoints, converters, models
@@ -269,6 +268,7 @@ def test_pretrained_weights(uninterrupted, tmp_path):
 
 def test_pretrained_weights_of_a_pytorch_file(uninterrupted, tmp_path):
     """An ImageNet file of batch norms, for a net with another norm; and a whole net, trained on other classes."""
+    torch = pytest.importorskip("torch")
     source, _ = variables(uninterrupted)
     config = runs.config(model__norm="inplace_abn")
     model = make_model(config.model, 6)

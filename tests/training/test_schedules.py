@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-import torch
 
 from openseg_jax.config import typed
 from openseg_jax.errors import InputError
@@ -71,6 +70,7 @@ def test_linear_warmup():
 
 
 def test_plateau_follows_the_validation_as_torch_does():
+    torch = pytest.importorskip("torch")
     config = base("hrnet_w18_ocr").schedule.plateau
     config.update({"factor": 0.5, "patience": 1, "cooldown": 2, "threshold": 0.05, "min_factor": 0.2})
     reference = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
-from benchmarks.torch_reference import HRNetOCR
 from openseg_jax import converters, models, sharding
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
@@ -70,6 +68,9 @@ def plain():
 
 def test_ten_steps_equal_those_of_torch(in_float64):
     """Net, auxiliary loss, SGD and schedule, in float64, to 1e-6."""
+    torch = pytest.importorskip("torch")
+    from benchmarks.torch_reference import HRNetOCR
+
     config = runs.config("hrnet_w18_ocr", model__options__aux_channels=None, model__options__dropout=0.0)
     model = make_model(config.model, 5)
     variables = jax.tree.map(lambda x: np.asarray(x, np.float64), models.init(model, 3))
@@ -220,6 +221,7 @@ def test_loss_scaling_skips_what_is_not_finite(monkeypatch):
 
 
 def test_loss_scale_grows_as_torchs_scaler():
+    torch = pytest.importorskip("torch")
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16, growth_interval=2000)
     assert scaler.get_growth_factor() == 2
     assert scaler.get_backoff_factor() == 0.5

@@ -45,7 +45,7 @@ POLICIES = {
     "swa_lambda_poly": "swa_poly",
     "swa_lambda_cosine": "swa_cosine",
 }
-# Of the JSON files, what has no effect in the original either, or is told elsewhere here.
+# Options of the JSON files that have no effect in the original either, or that the class table has here.
 DEAD = (
     "dataset", "method", "test", "logging", "checkpoints", "details", "phase", "use_ground_truth", "data.image_tool",
     "data.num_classes", "data.label_list", "data.reduce_zero_label", "data.drop_last", "data.only_small",
@@ -58,7 +58,18 @@ DEAD = (
 
 
 def convert(options: Options, environment: Mapping[str, str]) -> tuple[str, dict, list[str]]:
-    """The named model, fields with their values, and remarks on what is not the same. Raises InputError."""
+    """Turns options of the original into fields of a config.
+
+    Args:
+        options: The options of a JSON file, its flags and its overrides.
+        environment: The environment variables, some of which the original reads.
+
+    Returns:
+        The named model, the fields by their dotted names, and remarks on what is not the same, or not taken over.
+
+    Raises:
+        InputError: If an option has a value that this package does not know.
+    """
     remarks: list[str] = []
     model = _known(options.get("network.model_name"), models.MODELS, "model")
     fields = {"seed": options.get("seed", 304)}

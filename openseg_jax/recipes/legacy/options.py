@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openseg_jax.errors import InputError
 
-# Flags that go into a section of the options, with their type; those with a default replace what the file says.
+# Flags that replace an option of the file: its name and its type.
 _FLAGS: dict[str, tuple[str, type]] = {
     "train_batch_size": ("train.batch_size", int),
     "val_batch_size": ("val.batch_size", int),
@@ -40,7 +40,7 @@ _SWITCHES: dict[str, tuple[str, bool]] = {
     "loss_balance": ("network.loss_balance", False),
     "is_warm": ("lr.is_warm", False),
 }
-# What the original takes and training does not read, or what has no meaning here.
+# Flags of the original that its training does not read, or that have no meaning here.
 _IGNORED = (
     "phase", "checkpoints_root", "checkpoints_name", "save_iters", "save_epoch", "max_epoch", "logfile_level",
     "stdout_level", "log_file", "rewrite", "log_to_file", "test_img", "test_dir", "out_dir", "save_prob", "cudnn",
@@ -49,12 +49,13 @@ _IGNORED = (
 
 
 class Options:
-    """Nested options, read by dotted names. `unread` are those of the file that nobody asked for."""
+    """Nested options that are read by dotted names."""
 
     def __init__(self, tree: dict):
         self._tree, self._read = tree, set()
 
     def get(self, name: str, default=None):
+        """Returns an option, or a default if it is missing or None."""
         self._read.add(name)
         node = self._tree
         for part in name.split("."):
@@ -64,6 +65,7 @@ class Options:
         return default if node is None else node
 
     def unread(self) -> list[str]:
+        """Returns the names of the options that `get` was not asked for."""
         return [
             name
             for name, _ in _flatten(self._tree)
@@ -72,7 +74,7 @@ class Options:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Those of main.py, and the overrides behind them."""
+    """Adds the flags of the original's main.py, and the overrides behind them, to a parser."""
     parser.add_argument("--gpu", nargs="+", type=int, default=[0, 1, 2, 3])
     parser.add_argument("--data_dir", nargs="+")
     parser.add_argument("--multi_grid", nargs="+", type=int)
@@ -91,7 +93,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_options(path: Path, flags: argparse.Namespace) -> Options:
-    """The file, what the flags replace in it, and then the overrides."""
+    """Reads the options of a JSON file, in which flags and then overrides replace values.
+
+    Raises:
+        InputError: If the file cannot be read, or an override makes no sense.
+    """
     try:
         tree = json.loads(path.read_text())
     except (OSError, ValueError) as error:

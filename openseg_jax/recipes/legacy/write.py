@@ -1,4 +1,4 @@
-"""Writes config files from those of openseg.pytorch."""
+"""Writes the config that trains what openseg.pytorch trains."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ def import_config(path: str | Path, flags: argparse.Namespace, out: str | Path, 
     out = Path(out)
     if out.exists():
         raise InputError(f"{out} exists: give another file")
-    options = read_options(Path(path), flags)
     try:
-        model, fields, remarks = convert(options, os.environ)
+        model, fields, remarks = convert(read_options(Path(path), flags), os.environ)
         config = base(model).to_dict()
         for name, value in fields.items():
             *sections, last = name.split(".")
