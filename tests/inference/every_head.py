@@ -27,7 +27,6 @@ from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, concat
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
 from tests import tiny
-from tests.training.layouts import SmallBackbone
 
 SIZES = [(60, 90), (61, 310), (230, 90), (97, 101), (120, 119), (64, 128), (77, 200), (150, 96), (230, 310), (99, 75),
          (180, 222), (66, 91)]  # fmt: skip
@@ -36,7 +35,7 @@ CLASSES = 5
 
 class AllHeads(Head):
     def __init__(self, names: tuple[str, ...]):
-        self.names, taps = names, SmallBackbone().taps
+        self.names, taps = names, tiny.SmallBackbone().taps
         for name in names:
             recipe = models.MODELS[name]
             options = {key: value for key, value in tiny.HEADS[name].items() if key != "factors"}
@@ -96,7 +95,7 @@ def compare(name: str, sizes=SIZES, *, max_buckets: int = 4, batch_sizes: tuple[
     class, "different": those among them that are no tie}, over all heads and sizes."""
     heads = heads_for(name)
     spec = ModelSpec("all", CLASSES, "small", ("batch_norm",) * 2, "float32", ())
-    model = Together(spec, SmallBackbone(), AllHeads(heads))
+    model = Together(spec, tiny.SmallBackbone(), AllHeads(heads))
     variables = tiny.random_variables(model)
     protocol = make_protocol(EvalSettings(protocol=name, **options_of(name)))
     source = Scenes(images(sizes))
