@@ -175,8 +175,6 @@ def replay(arguments) -> None:
 
     if not (arguments.config or arguments.spec):
         raise InputError("--config is missing, such as --config=camvid")
-    if arguments.step < 1:
-        raise InputError(f"--step counts from 1, found {arguments.step}")
     config = load(arguments.config or arguments.spec, arguments.changes)
     count = write_batch(config, arguments.step, Path(arguments.out).expanduser())
     print(f"{count} samples of step {arguments.step} are in {arguments.out}", file=sys.stderr)
