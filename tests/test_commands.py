@@ -95,7 +95,7 @@ def test_one_convention_for_options():
         (["models", "--config.seed=3"], "--config.seed changes a config, and `openseg models` takes none"),
         (["models", "--num_classes=many"], "invalid int value: 'many' (see `openseg models --help`)"),
         (["export", "x", "--out=y", "--size=3"], "--size is HEIGHTxWIDTH, such as 512x512, found '3'"),
-        (["data", "replay", "--step=0", "--out=x", "camvid"], "--step counts from 1, found 0"),
+        (["data", "replay", "--step=1", "--out=x"], "--config is missing, such as --config=camvid"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(arguments, says, capsys):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from openseg_jax import models
+from openseg_jax import files, models
 from openseg_jax.converters import rules
 from openseg_jax.errors import InputError
 from openseg_jax.models.segmentor import Segmentor
@@ -108,6 +108,4 @@ def make_report(model: Segmentor, variables: dict, outputs: dict, activations: d
 
 
 def write_report(path: Path, report: dict) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(temporary, path)
+    files.write_text(path, json.dumps(report, indent=2) + "\n")
