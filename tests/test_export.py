@@ -127,8 +127,8 @@ def test_every_kind_of_net_in_onnx(name, options):
         assert kind.elem_type == onnx.TensorProto.UINT8
 
 
-def test_nets_that_are_told_labels_have_nothing_to_export():
-    with pytest.raises(InputError, match="cannot predict pictures alone"):
+def test_nets_that_need_labels_have_nothing_to_export():
+    with pytest.raises(InputError, match="cannot predict images alone"):
         output_names(tiny.create("ideal_spatial_ocrnet", 4))
 
 

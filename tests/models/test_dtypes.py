@@ -17,10 +17,8 @@ HEADS = (
     "fcnet", "hrnet_w48_ocr", "hrnet_w48_asp_ocr", "base_ocnet", "pyramid_ocnet", "asp_ocnet", "isanet",
     "ideal_spatial_ocrnet_b", "ce2p_asp_ocrnet", "segfix_hrnet",
 )  # fmt: skip
-BACKBONES = (
-    "hrnet48", "hrnet2x20", "resnet18", "resnext101_32x8d_dilated8", "wide_resnet38_dilated8",
-    "deepbase_resnest50_dilated8",
-)  # fmt: skip
+BACKBONES = ("hrnet48", "hrnet2x20", "resnet18", "wide_resnet38_dilated8", "deepbase_resnest50_dilated8")
+FORWARD_ONLY = ("hrnet2x20",)  # it is made of the blocks of the other HRNet, and compiling takes long
 TOLERANCES = {"bfloat16": 2e-2, "float16": 3e-3}
 SIZE = (65, 97)
 
@@ -58,7 +56,7 @@ def test_close_to_float32(name):
     """The steps in float32 are those of every other test of training."""
     outputs, loss, _ = run(name, "float32", step=False)
     for dtype, tolerance in TOLERANCES.items():
-        found, value, changes = run(name, dtype, step=True)
+        found, value, changes = run(name, dtype, step=name not in FORWARD_ONLY)
         for key, x in outputs.items():
             assert np.linalg.norm(found[key] - x) <= tolerance * np.linalg.norm(x), (dtype, key)
         assert value == pytest.approx(loss, rel=tolerance)
