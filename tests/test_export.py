@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from jax import export
 from PIL import Image
 
 from openseg_jax import checkpoints
@@ -22,6 +21,7 @@ from openseg_jax.export.onnx import to_onnx
 from openseg_jax.export.onnx_graph import Graph
 from openseg_jax.export.onnx_operations import OPERATIONS
 from openseg_jax.export.program import make_logits, output_names
+from openseg_jax.export.stablehlo import load
 from openseg_jax.predict import Predictor
 from tests import commands, tiny
 
@@ -85,7 +85,7 @@ def test_logits_of_a_fixed_batch(checkpoint, tmp_path, capsys):
     files = [tmp_path / "net", tmp_path / "net.onnx"]
     for file in files:
         assert commands.call(MODULE, checkpoint, "--out", file, "--size", "32x48", "--batch", "2", "--logits") == 0
-    program = export.deserialize(files[0].read_bytes())
+    program = load(files[0])
     assert program.out_avals[0].shape == (2, 32, 48, 4)
     images = np.stack([picture_of(32, 48), picture_of(32, 48)[::-1]])
     ours = program.call(images, np.array([[32, 48]] * 2, np.int32))
@@ -127,8 +127,8 @@ def test_every_kind_of_net_in_onnx(name, options):
         assert kind.elem_type == onnx.TensorProto.UINT8
 
 
-def test_nets_that_are_told_labels_have_nothing_to_export():
-    with pytest.raises(InputError, match="cannot predict pictures alone"):
+def test_nets_that_need_labels_have_nothing_to_export():
+    with pytest.raises(InputError, match="cannot predict images alone"):
         output_names(tiny.create("ideal_spatial_ocrnet", 4))
 
 
@@ -159,6 +159,13 @@ def test_what_onnx_does_not_have_is_named():
         Graph(
             lambda x: (jax.lax.fori_loop(0, 3, lambda i, y: y + x, x),), {"x": jax.ShapeDtypeStruct((2,), jnp.float32)}
         )
+
+
+def test_program_that_jax_cannot_read(tmp_path):
+    file = tmp_path / "old.stablehlo"
+    file.write_bytes(b"written long ago")
+    with pytest.raises(InputError, match="old.stablehlo cannot be read by jax .*: export the checkpoint again"):
+        load(file)
 
 
 def test_a_file_that_differs_is_not_written(checkpoint, tmp_path, capsys):

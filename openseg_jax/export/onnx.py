@@ -14,10 +14,16 @@ from openseg_jax.export.program import ID_ERROR, LOGIT_ERROR, class_ids, id_erro
 def to_onnx(
     find_logits, names: tuple[str, ...], size: tuple[int, int], batch: str, logits: bool
 ) -> tuple[bytes, dict[str, float]]:
-    """The contents of a file, and its errors in ONNX Runtime on random pictures.
+    """Exports a net as an ONNX model, and compares it in ONNX Runtime on random images.
 
-    The model: "images" uint8 (N, H, W, 3) RGB -> for each of `names` class ids uint8 (N, H, W), or logits float32
-    (N, H, W, K). Every image fills the whole size.
+    The model maps "images", uint8 (N, H, W, 3) RGB that fill the whole size, to class ids uint8 (N, H, W) or logits
+    float32 (N, H, W, K) for each of `names`. Other arguments are those of `to_stablehlo`.
+
+    Returns:
+        The contents of the file, and its errors by name.
+
+    Raises:
+        InputError: The packages for ONNX are missing, or the net uses an operation that is not translated.
     """
     try:
         import onnxruntime

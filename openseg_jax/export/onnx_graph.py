@@ -1,6 +1,6 @@
 """From a JAX function to an ONNX graph.
 
-JAX tells what a function does as a jaxpr, a list of equations over primitives (docs.jax.dev, "Understanding jaxprs").
+JAX describes a function as a jaxpr, a list of equations over primitives (docs.jax.dev, "Understanding jaxprs").
 Each becomes one or a few nodes, as onnx_operations.py has it; what depends on no input is computed here.
 """
 
@@ -38,7 +38,7 @@ class Graph:
         self._types = dict(zip(self.outputs, jaxpr.out_avals, strict=True))
 
     def serialize(self, outputs: list[str], names: tuple[str, ...] = ()) -> bytes:
-        """A model of no more than what these outputs need. names: other names for them."""
+        """Returns a model of no more than what these outputs need, under other `names` if there are any."""
         names = names or outputs
         pairs = list(zip(outputs, names, strict=True))
         renamed = [helper.make_node("Identity", [old], [new]) for old, new in pairs if old != new]

@@ -1,7 +1,7 @@
 """The JAX primitives that the nets of this package use in evaluation, as ONNX nodes.
 
 Each operation: (graph, equation, *values) -> value, or a list of values, where a value is the name of a tensor or a
-constant. A case that is not thought of here shows in the comparison with the net, before a file is written.
+constant. A case that is not handled here shows in the comparison with the net, before a file is written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from openseg_jax.errors import InputError
 
 
 def fixed(shape: tuple, symbolic: int = 1) -> tuple:
-    """A shape with a number in place of a symbolic side."""
+    """Returns a shape with a number in place of a symbolic side."""
     return tuple(symbolic if export.is_symbolic_dim(side) else side for side in shape)
 
 
@@ -26,7 +26,7 @@ def _node(kind: str):
 
 
 def _subtract(graph, equation, x, y):
-    """Of a constant as an addition, which runtimes fold into the convolution before it."""
+    """Subtracts a constant as an addition, which runtimes fold into the convolution before it."""
     return graph.add("Add", x, -y) if isinstance(y, np.ndarray) else graph.add("Sub", x, y)
 
 
@@ -93,7 +93,7 @@ def _pad(graph, equation, x, fill):
 
 
 def _gather(graph, equation, x, indices):
-    """At constant places along neighbouring axes, such as `jnp.take` and x[:, rows, columns], which become one axis."""
+    """Gathers at constant places along neighbouring axes, as `jnp.take` and x[:, rows, columns] do, made one axis."""
     numbers, shape = equation.params["dimension_numbers"], equation.invars[0].aval.shape
     axes, others = numbers.start_index_map, equation.invars[1].aval.ndim - 1
     first, end = axes[0], axes[0] + len(axes)
@@ -123,7 +123,7 @@ def _rsqrt(graph, equation, x):
 
 
 def _channels_first(graph, x, kind: str, *inputs, order=(0, 3, 1, 2), back=(0, 2, 3, 1), **attributes):
-    """ONNX's convolutions and pooling are of (N, C, H, W)."""
+    """Adds a convolution or pooling, which in ONNX is of (N, C, H, W)."""
     x = graph.add("Transpose", x, perm=order)
     x = graph.add(kind, x, *inputs, **attributes)
     return graph.add("Transpose", x, perm=back)

@@ -1,4 +1,4 @@
-"""What is exported of a net, and how a file is compared with it."""
+"""Defines the program that is exported for a net, and compares a file with it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ ID_ERROR = "share of other class ids"
 
 
 def output_names(model: models.Segmentor) -> tuple[str, ...]:
-    """Which outputs of a net are exported: the segmentation, or the boundary mask and the directions of SegFix."""
+    """Returns the outputs that are exported: the segmentation, or the boundary mask and the directions of SegFix.
+
+    Raises:
+        InputError: The net cannot predict images alone.
+    """
     if model.head is None or model.head.needs_labels:
-        raise InputError(f"{model.spec.name} cannot predict pictures alone, so there is nothing to export")
+        raise InputError(f"{model.spec.name} cannot predict images alone, so there is nothing to export")
     return (model.main_output,) if model.head.needs_classes else ("mask", "direction")
 
 
 def make_logits(model: models.Segmentor, variables: dict, normalization: Normalization) -> Callable:
-    """(uint8 images (N, H, W, 3) RGB, int32 sizes (N, 2) or None) -> a tuple of float32 logits (N, H, W, K).
+    """Makes the function (images, sizes) -> logits.
 
-    One array for each of `output_names`. Without sizes the images fill their whole size.
+    It maps uint8 images (N, H, W, 3) RGB and int32 sizes (N, 2) to a tuple of float32 logits (N, H, W, K), one for each
+    of `output_names`. Without sizes the images fill their whole size.
     """
     names = output_names(model)
 
@@ -40,7 +45,7 @@ def make_logits(model: models.Segmentor, variables: dict, normalization: Normali
 
 
 def class_ids(logits: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """uint8 (N, H, W)."""
+    """Returns uint8 class ids (N, H, W) for each of the logits."""
     return tuple(jnp.argmax(x, axis=-1).astype(jnp.uint8) for x in logits)
 
 

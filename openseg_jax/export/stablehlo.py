@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 from jax import export
 
+from openseg_jax.errors import InputError
 from openseg_jax.export.program import ID_ERROR, LOGIT_ERROR, class_ids, id_error, logit_error, random_images
 
 
 def to_stablehlo(
     find_logits, size: tuple[int, int], batch: str, platforms: list[str], logits: bool
 ) -> tuple[bytes, dict[str, float]]:
-    """The contents of a file, and its errors on random pictures, of which the second is smaller than the canvas.
+    """Exports a net as a serialized program, and compares the two on random images.
 
-    The program: (uint8 images (N, H, W, 3) RGB, int32 sizes (N, 2)) -> class ids uint8 (N, H, W), or logits float32
-    (N, H, W, K); for SegFix a pair of these.
+    The program maps uint8 images (N, H, W, 3) RGB and int32 sizes (N, 2) to class ids uint8 (N, H, W), or to logits
+    float32 (N, H, W, K). A SegFix net gives a pair of these.
+
+    Args:
+        find_logits: What `make_logits` returns.
+        size: (height, width) of the images, or of the largest ones.
+        batch: The number of images, or "any".
+        platforms: The platforms to compile for: "cpu", "cuda", "tpu".
+        logits: Whether the program gives logits in place of class ids.
+
+    Returns:
+        The contents of the file, and its errors by name. Every second image is smaller than the canvas.
     """
 
     @jax.jit
@@ -34,3 +47,18 @@ def to_stablehlo(
     images = jnp.asarray(random_images(rows, size))
     pair = (jax.tree.leaves(call(images, sizes)) for call in (program, export.deserialize(data).call))
     return data, {LOGIT_ERROR: logit_error(*pair)} if logits else {ID_ERROR: id_error(*pair)}
+
+
+def load(file: Path) -> export.Exported:
+    """Reads an exported program.
+
+    Raises:
+        InputError: This JAX cannot read it. JAX promises to read what a version of the last six months wrote.
+    """
+    try:
+        return export.deserialize(bytearray(file.read_bytes()))
+    except Exception as error:
+        raise InputError(
+            f"{file} cannot be read by jax {jax.__version__}: export the checkpoint again, "
+            "or use a version of JAX at most six months newer than the one that wrote it"
+        ) from error

@@ -1,4 +1,4 @@
-"""Testing protocols: how the logits of an image come about from those of the net. docs/protocols.md tells of each.
+"""Testing protocols: test-time augmentation and sliding windows. docs/protocols.md describes each.
 
 As in the original logits are added, not probabilities, and not averaged, over scales and over an image and its mirror.
 """
@@ -72,7 +72,16 @@ class Protocol:
         return self.scales == (1.0,) and not self.flip and self.crop is None
 
     def logits(self, net: Net, images: FeatureMap, depth: FeatureMap | None = None) -> FeatureMap:
-        """(N, H, W, K) float32 at the size of the images. depth: (N, H', W', 1) of the same pictures, if `by_depth`."""
+        """Returns the logits of a batch.
+
+        Args:
+            net: A function from normalised images to logits of the same size.
+            images: (N, H, W, 3).
+            depth: (N, H', W', 1), the depth maps of the same images, needed if `by_depth`.
+
+        Returns:
+            float32 (N, H, W, K).
+        """
         total, weights = 0, self.scale_weights or (1.0,) * len(self.scales)
         if self.by_depth:
             weights = self._depth_weights(depth, images)
@@ -139,7 +148,7 @@ class Protocol:
 
 
 def make_protocol(config, flip_pairs: tuple[tuple[int, int], ...] = ()) -> Protocol:
-    """config: the `eval` part of a config, whose fields replace those of the named protocol where they are given."""
+    """Makes the protocol of the `eval` part of a config, whose fields replace those of the named one where given."""
     if config.protocol not in PROTOCOLS:
         raise InputError(f"unknown eval.protocol {config.protocol!r}; there are {', '.join(PROTOCOLS)}")
     given = {
@@ -157,7 +166,7 @@ def make_protocol(config, flip_pairs: tuple[tuple[int, int], ...] = ()) -> Proto
 
 
 def mirror(x: FeatureMap) -> FeatureMap:
-    """Left and right exchanged, each image within its own width."""
+    """Exchanges left and right, each image within its own width."""
     if x.extent is None:
         return x.replace(x.values[:, :, ::-1])
     columns = jnp.clip(x.extent[:, 1, None] - 1 - jnp.arange(x.shape[2])[None], 0)
@@ -172,7 +181,7 @@ def _scaled(canvas: Canvas, scale: float) -> Canvas:
 
 
 def _joined(a: FeatureMap, b: FeatureMap) -> FeatureMap:
-    """Two batches as one."""
+    """Joins two batches."""
     extent = None if a.extent is None else jnp.concatenate([a.extent, b.extent])
     return FeatureMap(jnp.concatenate([a.values, b.values]), extent)
 
@@ -187,7 +196,7 @@ def _added(total: jax.Array, values: jax.Array, start: jax.Array) -> jax.Array:
 
 
 def _trust(crop: tuple[int, int], window: str) -> np.ndarray:
-    """float32 (height, width): the weight of each position of a window."""
+    """Returns the weight of each position of a window, float32 (height, width)."""
     if window == "uniform":
         return np.ones(crop, np.float32)
     rows, columns = (np.exp(-0.5 * ((np.arange(side) - (side - 1) / 2) / (side / 8)) ** 2) for side in crop)

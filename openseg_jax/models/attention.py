@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-# How many float32 affinities exist at a time, 128 MiB; more positions are done in parts.
+# The most float32 affinities at a time, 128 MiB; more positions are done in parts.
 MAX_AFFINITIES = 2**25
 
 
@@ -17,12 +17,20 @@ def attend(
     real: jax.Array | None = None,
     max_affinities: int = MAX_AFFINITIES,
 ) -> jax.Array:
-    """softmax(query key^T / sqrt(C)) value, for (B, Q, C), (B, L, C), (B, L, D) -> (B, Q, D).
+    """Computes softmax(query key^T / sqrt(C)) value, with affinities and softmax in float32.
 
-    real: boolean (B, L), which keys exist; what a row without any gets means nothing, but is finite.
-    Affinities and softmax are float32.
-    The result does not depend on max_affinities: if all B * Q * L exceed it, parts of the queries are done one after
-    the other, and once more in the backward pass, which then keeps no affinities either.
+    If B * Q * L exceeds max_affinities, parts of the queries are done one after the other and rematerialised in the
+    backward pass. The result does not depend on it.
+
+    Args:
+        query: (B, Q, C).
+        key: (B, L, C).
+        value: (B, L, D).
+        real: Boolean (B, L), which keys exist. A row without any gets finite values that mean nothing.
+        max_affinities: How many affinities may exist at a time.
+
+    Returns:
+        (B, Q, D), the mean of the values weighted by the affinities.
     """
     batch, queries, channels = query.shape
     wide = jnp.promote_types(query.dtype, jnp.float32)

@@ -1,4 +1,4 @@
-"""Counts of a model: parameters, and the multiply-adds of a forward pass, without allocating or running anything."""
+"""Counts the parameters and the multiply-adds of a model without allocating or running anything."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from openseg_jax.models.variables import apply, shapes
 
 
 def parameters(model: Segmentor) -> int:
-    """Numbers that training changes; running statistics are none."""
+    """Counts the numbers that training changes, running statistics not among them."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(model)["params"]))
 
 
 def multiply_adds(model: Segmentor, height: int, width: int) -> int:
-    """Of convolutions and matrix products for one image of this size, batch norm and interpolation not counted."""
+    """Counts the multiply-adds of convolutions and matrix products for one image of this size."""
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     labels = None
     if model.head is not None and model.head.needs_labels:
@@ -44,7 +44,7 @@ def _count(jaxpr: core.Jaxpr) -> int:
 
 
 def _inner(params: dict) -> list[core.Jaxpr]:
-    """The programs that an operation calls."""
+    """Returns the programs that an operation calls."""
     values = [value for entry in params.values() for value in (entry if isinstance(entry, (list, tuple)) else [entry])]
     values = [value.jaxpr if isinstance(value, core.ClosedJaxpr) else value for value in values]
     return [value for value in values if isinstance(value, core.Jaxpr)]

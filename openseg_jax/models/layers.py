@@ -45,10 +45,12 @@ class FeatureMap:
     convolution then sees the same zeros beyond the true border of a padded image as it would see as its own zero
     padding, which makes a padded batch give each image the result of running it alone.
 
-    values: (N, H, W, C) array.
-    extent: int32 (N, 2), the true (height, width) of each map; None means that all of it is real, and costs nothing.
-    mask: what `inside` returns, handed on from map to map of the same extent: made for each layer anew, the masks of
-        an HRNet take ten times as long to compile as the net.
+    Attributes:
+        values: (N, H, W, C) array.
+        extent: int32 (N, 2), the true (height, width) of each map; None means that all of it is real, and costs
+            nothing.
+        mask: What `inside` returns, handed on from map to map of the same extent. Made anew in each layer, the masks
+            of an HRNet take ten times as long to compile as the net.
     """
 
     values: jax.Array
@@ -76,11 +78,11 @@ class FeatureMap:
         return rows & columns
 
     def replace(self, values: jax.Array) -> FeatureMap:
-        """Other values of the same size which are zero beyond the extent already."""
+        """Returns a map of the same size with other values, which must be zero beyond the extent already."""
         return FeatureMap(values, self.extent, None if self.extent is None else self.inside)
 
     def filled_outside(self, fill: float) -> jax.Array:
-        """The values, with `fill` beyond the extent."""
+        """Returns the values, with `fill` beyond the extent."""
         return self.values if self.extent is None else jnp.where(self.inside, self.values, fill)
 
     def zero_outside(self) -> FeatureMap:
@@ -140,7 +142,7 @@ class Constant:
 
 
 def declare(kind: type[nnx.Variable], shape: tuple[int, ...], init) -> nnx.Variable:
-    """A float32 variable without a value yet; `init(rng, shape)` makes one from a numpy generator."""
+    """Declares a float32 variable; `init(rng, shape)` will draw its value from a numpy generator."""
     return kind(jax.ShapeDtypeStruct(shape, jnp.float32), init=init)
 
 
@@ -242,7 +244,7 @@ class BatchNorm(nnx.Module):
         return self.scale.get_value()
 
     def activate(self, x: FeatureMap) -> FeatureMap:
-        """What follows it in the heads."""
+        """Applies the activation that follows this norm in the heads."""
         return relu(x)
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
@@ -300,9 +302,9 @@ class GroupNorm(nnx.Module):
 
 
 def moments(values: jax.Array, inside: jax.Array | bool, axes: tuple[int, ...]):
-    """Mean, biased variance and count of the real values over `axes` (kept as size 1), in two passes.
+    """Returns mean, biased variance and count of the real values over `axes`, which are kept with size 1.
 
-    values must be zero where `inside` is false.
+    It takes two passes. The values must be zero where `inside` is false.
     """
     count = jnp.sum(jnp.broadcast_to(inside, values.shape), axis=axes, keepdims=True, dtype=values.dtype)
     mean = jnp.sum(values, axis=axes, keepdims=True) / count
@@ -319,7 +321,7 @@ NORMS = {"batch_norm": BatchNorm, "inplace_abn": InplaceABN, "group_norm": Group
 
 
 class ConvNorm(nnx.Module):
-    """Convolution, then normalisation. Other arguments as `Conv`."""
+    """A convolution and its norm. Further arguments are those of `Conv`."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, norm, *, bias: bool = False, **options):
         self.conv = Conv(in_channels, out_channels, kernel, bias=bias, **options)

@@ -10,7 +10,10 @@ from openseg_jax.models.layers import FeatureMap
 
 
 def max_pool(x: FeatureMap, kernel: int, *, stride: int, padding: int = 0, ceil_mode: bool = False) -> FeatureMap:
-    """torch.nn.MaxPool2d. With ceil_mode a last, partial window counts if it starts inside the image or its padding."""
+    """Pools as torch.nn.MaxPool2d does.
+
+    With ceil_mode a last, partial window counts if it starts inside the image or its padding.
+    """
     lowest = np.array(-np.inf, x.values.dtype)
     y = _reduce_windows(x.filled_outside(lowest), lowest, jax.lax.max, kernel, stride, padding, ceil_mode)
     return FeatureMap(y, _pooled(x.extent, kernel, stride, padding, ceil_mode)).zero_outside()
@@ -25,9 +28,10 @@ def avg_pool(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> FeatureMap:
-    """torch.nn.AvgPool2d. count_include_pad: divide by kernel^2 everywhere, or by the real positions in the window.
+    """Pools as torch.nn.AvgPool2d does.
 
-    (torch's mixed rule for ceil_mode with count_include_pad and padding is not needed by any net here.)
+    count_include_pad decides whether sums are divided by kernel^2 everywhere or by the real positions in the window.
+    No net here needs torch's mixed rule for ceil_mode with count_include_pad and padding.
     """
     if kernel == stride == 1:
         return x
@@ -41,14 +45,14 @@ def avg_pool(
 
 
 def global_avg_pool(x: FeatureMap) -> FeatureMap:
-    """Mean over the real positions of each image: (N, H, W, C) -> (N, 1, 1, C), without extents."""
+    """Takes the mean over the real positions of each image: (N, H, W, C) -> (N, 1, 1, C), without extents."""
     count = x.shape[1] * x.shape[2] if x.extent is None else jnp.prod(x.extent, axis=1)[:, None, None, None]
     total = jnp.sum(x.values, axis=(1, 2), keepdims=True, dtype=jnp.promote_types(x.values.dtype, jnp.float32))
     return FeatureMap((total / count).astype(x.values.dtype))
 
 
 def _pooled(size, kernel, stride, padding, ceil_mode):
-    """The size after pooling, of a number or an array of numbers."""
+    """Returns the size after pooling, for a number or an array of numbers."""
     if size is None:
         return None
     out = (size + 2 * padding - kernel + (stride - 1 if ceil_mode else 0)) // stride + 1
@@ -56,7 +60,7 @@ def _pooled(size, kernel, stride, padding, ceil_mode):
 
 
 def _reduce_windows(values, start, operation, kernel, stride, padding, ceil_mode):
-    """start: a number that JAX knows while it traces, or else there is no gradient."""
+    """Reduces windows; `start` must be a number that JAX knows while it traces, or there is no gradient."""
 
     def pads(size):
         out = _pooled(size, kernel, stride, padding, ceil_mode)

@@ -137,13 +137,20 @@ def create(
 ) -> Segmentor:
     """Describes a model. Nothing is allocated: `init` or a checkpoint import makes the variables.
 
-    name: a named model (MODELS), or a backbone (BACKBONES), which then returns its taps.
-    num_classes: K, the channels of the logits.
-    backbone: another one than the named model's own.
-    norm: "batch_norm", "inplace_abn" or "group_norm", for the whole net or one each as (backbone, head).
-    dtype: of the computation, "float32", "bfloat16" or "float16"; parameters, statistics and logits are float32.
-    options: any keyword argument of the backbone's or of the head's class.
-    Raises ValueError, with what was found and what is possible.
+    Args:
+        name: A named model (MODELS), or a backbone (BACKBONES), which then returns its taps.
+        num_classes: K, the channels of the logits.
+        backbone: The backbone, in place of the named model's own.
+        norm: "batch_norm", "inplace_abn" or "group_norm", for the whole net or one each as (backbone, head).
+        dtype: The dtype of the computation: "float32", "bfloat16" or "float16". Parameters, statistics and logits are
+            float32.
+        **options: Any keyword argument of the backbone's or of the head's class.
+
+    Returns:
+        The model, for `init` and `apply`.
+
+    Raises:
+        ValueError: Something is unknown or does not fit; the message says what was found and what is possible.
     """
     if name in BACKBONES:
         if backbone not in (None, name):
@@ -181,19 +188,19 @@ def create(
 
 
 def as_tuples(value):
-    """Lists, as JSON has them, as tuples."""
+    """Turns nested lists, as JSON has them, into tuples."""
     return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def default_options(name: str, backbone: str | None = None) -> dict[str, Any]:
-    """Every option that `create` takes for a named model or a backbone, with the value it has if not given."""
+    """Returns every option that `create` takes for a named model or a backbone, with its default."""
     recipe = Recipe(name, head=None) if name in BACKBONES else _lookup(MODELS, name, "model")
     parts = (_lookup(BACKBONES, backbone or recipe.backbone, "backbone"), recipe.head)
     return {option: value for part in parts if part for option, value in (_options(part.build) | part.options).items()}
 
 
 def _options(build: type) -> dict[str, Any]:
-    """Keyword-only parameters and their defaults."""
+    """Returns the keyword-only parameters and their defaults."""
     parameters = inspect.signature(build.__init__).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 

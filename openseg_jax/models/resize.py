@@ -124,7 +124,7 @@ _SMALL = 128  # positions of maps that are resized by a matrix product
 
 
 def _is_local(indices: np.ndarray, weights: np.ndarray, n_in: int) -> bool:
-    """Whether an enlargement is by a whole number f, and outputs f*i to f*i + f - 1 read inputs i - 1 to i + 1 only."""
+    """Says whether a map is enlarged f times, and outputs f*i to f*i + f - 1 read inputs i - 1 to i + 1 only."""
     factor, rest = divmod(indices.shape[1], n_in)
     if rest or factor < 2:
         return False
@@ -133,7 +133,7 @@ def _is_local(indices: np.ndarray, weights: np.ndarray, n_in: int) -> bool:
 
 
 def _from_neighbours(x: jax.Array, indices: np.ndarray, weights: np.ndarray, axis: int) -> jax.Array:
-    """What `interpolate` gives, for taps that are local: a weighted sum of the map and itself shifted by one.
+    """Does what `interpolate` does for local taps, as a weighted sum of the map and itself shifted by one.
 
     Neither it nor its gradient has an index. When the rows of a map are spread over devices, a device therefore needs
     one row of each neighbour, where a gather would bring it the whole map.
@@ -152,7 +152,7 @@ def _from_neighbours(x: jax.Array, indices: np.ndarray, weights: np.ndarray, axi
 
 
 def _shifted(x: jax.Array, by: int, axis: int) -> jax.Array:
-    """x[i + by] at i along the axis, 0 beyond the ends."""
+    """Puts x[i + by] at i along the axis, and 0 beyond the ends."""
     pads = [(0, 0, 0)] * x.ndim
     pads[axis] = (-by, by, 0)
     return jax.lax.pad(x, jnp.zeros((), x.dtype), pads) if by else x
@@ -160,7 +160,7 @@ def _shifted(x: jax.Array, by: int, axis: int) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def interpolate(x: jax.Array, indices, weights, axis: int) -> jax.Array:
-    """Sum over taps of weights * x[indices] along `axis`, added up in at least float32, in the dtype of x.
+    """Sums weights * x[indices] over taps along `axis`, in at least float32, and returns the dtype of x.
 
     x: (N, H, W, C); indices, weights: (taps, O), or (taps, N, O) for one set per image.
     Forward gathers; backward multiplies with the transposed matrix, because the transpose of a gather is a
@@ -177,7 +177,7 @@ def interpolate(x: jax.Array, indices, weights, axis: int) -> jax.Array:
 
 
 def _interpolate_each(x: jax.Array, indices: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
-    """`interpolate` with taps (taps, N, O) of each image.
+    """Interpolates with taps (taps, N, O) for each image.
 
     Small maps are multiplied with a matrix: as fast as gathering, and XLA compiles a whole HRNet in a third less time.
     """
@@ -189,7 +189,7 @@ def _interpolate_each(x: jax.Array, indices: jax.Array, weights: jax.Array, axis
 
 
 def _matrix(indices: jax.Array, weights: jax.Array, n_in: int) -> jax.Array:
-    """(..., O, I): the weight of each input for each output."""
+    """Returns the weight of each input for each output, (..., O, I)."""
     return jnp.sum(jax.nn.one_hot(indices, n_in, dtype=weights.dtype) * weights[..., None], axis=0)
 
 

@@ -43,7 +43,7 @@ class Segmentor(nnx.Module):
 
     @property
     def main_output(self) -> str:
-        """Which of the outputs is the segmentation."""
+        """The name of the output that is the segmentation."""
         return "" if self.head is None else self.head.main_output
 
     def __call__(
@@ -58,13 +58,13 @@ class Segmentor(nnx.Module):
         taps = self.backbone(images, train=train)
         if self.head is None:
             return {f"tap{i}": _wide(tap) for i, tap in enumerate(taps.maps)}
-        told = {"labels": labels} if self.head.needs_labels else {}
-        logits = {name: _wide(x) for name, x in self.head(taps, train=train, rngs=rngs, **told).items()}
+        truth = {"labels": labels} if self.head.needs_labels else {}
+        logits = {name: _wide(x) for name, x in self.head(taps, train=train, rngs=rngs, **truth).items()}
         if self.head.full_size if upsample is None else upsample:
             logits = {name: resize.bilinear(x, to=images.canvas, align_corners=True) for name, x in logits.items()}
         return logits
 
 
 def _wide(x: FeatureMap) -> FeatureMap:
-    """At least float32, whatever the compute dtype."""
+    """Casts to at least float32, whatever the compute dtype."""
     return x.replace(x.values.astype(jnp.promote_types(x.values.dtype, jnp.float32)))

@@ -19,15 +19,22 @@ _COLLECTIONS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 
 
 def shapes(model: Segmentor) -> dict:
-    """The variables as jax.ShapeDtypeStruct: what they look like, without making them."""
+    """Returns the variables as jax.ShapeDtypeStruct: their shapes and dtypes, without making them."""
     return _map_declarations(model, lambda path, variable: variable.get_value())
 
 
 def init(model: Segmentor, seed: int = 0) -> dict:
-    """Random variables with torch's initial distributions, {"params": ..., "batch_stats": ...}, float32.
+    """Draws random variables with torch's initial distributions.
 
-    Each leaf is drawn by numpy from (seed, its own path): the same whatever else the net contains, and a second for
-    a large net, where jitted initialisation compiles for a minute.
+    Each leaf is drawn by numpy from (seed, its own path): it is the same whatever else the net contains, and a large
+    net takes a second, where jitted initialisation compiles for a minute.
+
+    Args:
+        model: What `create` returns.
+        seed: The seed of every draw.
+
+    Returns:
+        {"params": ..., "batch_stats": ...}, nested dicts of float32 arrays.
     """
 
     def draw(path, variable):
@@ -54,19 +61,28 @@ def apply(
 ):
     """Runs the net.
 
-    images: (N, H, W, 3) float, normalised.
-    sizes: int (N, 2), the true (height, width) of each image of a padded batch. Each image then gets the logits it
-        would get alone at its own size; logits beyond it are zero.
-    rngs: a PRNG key (or {"dropout": key}) for dropout; without one, training runs without dropout.
-    labels: int (N, H, W), -1 for pixels to ignore; only for nets that are told them (the `ideal` ones).
-    upsample: whether logits are enlarged to the size of the images; None is what the original does, which leaves those
-        of SegFix as they are. The losses can enlarge logits in less memory.
-    frozen_norm: "backbone" or "all": whose batch norms use, and keep, their running statistics in training.
-    recompute: keep only what lies between the blocks of the backbone, and compute the rest again in the backward pass.
-    maps: return feature maps, which know the true size of each image's logits, in place of arrays.
-    Returns the outputs, a dict of float32 (N, H, W, K) logits at the size of the images; with train=True
-    (outputs, new_batch_stats), the statistics of the batch being used and folded into the running ones.
-    Raises ValueError where variables or inputs do not fit the model.
+    Args:
+        model: What `create` returns.
+        variables: {"params": ..., "batch_stats": ...}, as `init` makes them.
+        images: Float (N, H, W, 3), normalised.
+        train: Whether batch norms use the statistics of the batch and fold them into the running ones.
+        sizes: int (N, 2), the true (height, width) of each image of a padded batch. Each image then gets the logits
+            it would get alone at its own size; logits beyond it are zero.
+        rngs: A PRNG key (or {"dropout": key}) for dropout. Without one, training runs without dropout.
+        labels: int (N, H, W), -1 for pixels to ignore, for the nets that need labels (the `ideal` ones).
+        upsample: Whether logits are enlarged to the size of the images. None does what the original does, which
+            leaves those of SegFix as they are. The losses can enlarge logits in less memory.
+        frozen_norm: "backbone" or "all": the batch norms that use and keep their running statistics in training.
+        recompute: Whether blocks of the backbone are rematerialised: activations inside them are computed again in the
+            backward pass, not kept.
+        maps: Whether outputs are feature maps, which know the true size of each image's logits, and not arrays.
+
+    Returns:
+        A dict of float32 (N, H, W, K) logits at the size of the images. With train=True, the pair of that and the new
+        batch statistics.
+
+    Raises:
+        ValueError: The variables or the inputs do not fit the model.
     """
     modes = _Modes(upsample, frozen_norm, recompute)
     outputs, module = _run(_call, model, variables, images, train, sizes, rngs, labels, modes)
@@ -83,10 +99,10 @@ def activations(
     sizes: jax.Array | None = None,
     labels: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
-    """What each module of the net returns in evaluation, by its dotted path: {"backbone.conv1": (N, h, w, C), ...}.
+    """Returns what each module of the net gives in evaluation: {"backbone.conv1": (N, h, w, C), ...} by dotted path.
 
-    A path ending in ".activate" is a norm's output behind its activation. Modules that return several maps are left
-    out, and so are those that are called twice. For finding where two implementations part.
+    This serves to find where two implementations part. A path ending in ".activate" is a norm's output behind its
+    activation. Modules that return several maps are left out, and so are those that are called twice.
     """
 
     def captured(module, *inputs, **options):
@@ -113,7 +129,7 @@ class _Modes(NamedTuple):
 
 
 def _run(call, model, variables, images, train, sizes, rngs, labels, modes=_Modes()):  # noqa: B008
-    """call(module, images, ...) on the module with its variables; returns its result, and the module afterwards."""
+    """Returns call(module, images, ...) of the module with its variables, and the module afterwards."""
     images, sizes, labels = (None if x is None else jnp.asarray(x) for x in (images, sizes, labels))
     _check(model, variables, images, sizes, labels)
     if isinstance(rngs, dict):
@@ -176,7 +192,7 @@ def _paths(tree) -> set[str]:
 
 
 def _map_declarations(model: Segmentor, function) -> dict:
-    """{"params": ..., "batch_stats": ...} with function(path, declared variable) at every leaf; keys are strings."""
+    """Returns the tree of variables with function(path, declared variable) at every leaf; keys are strings."""
     result = {}
     for name, kind in _COLLECTIONS.items():
         result[name] = {}
@@ -194,7 +210,7 @@ def _with_string_keys(tree):
 
 
 def _like(template, tree):
-    """The leaves of `tree` under the keys of `template`, whose list indices are integers."""
+    """Returns the leaves of `tree` under the keys of `template`, whose list indices are integers."""
     if not isinstance(template, dict):
         return tree
     return {key: _like(value, tree[str(key)]) for key, value in template.items()}

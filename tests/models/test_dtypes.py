@@ -17,10 +17,8 @@ HEADS = (
     "fcnet", "hrnet_w48_ocr", "hrnet_w48_asp_ocr", "base_ocnet", "pyramid_ocnet", "asp_ocnet", "isanet",
     "ideal_spatial_ocrnet_b", "ce2p_asp_ocrnet", "segfix_hrnet",
 )  # fmt: skip
-BACKBONES = (
-    "hrnet48", "hrnet2x20", "resnet18", "resnext101_32x8d_dilated8", "wide_resnet38_dilated8",
-    "deepbase_resnest50_dilated8",
-)  # fmt: skip
+BACKBONES = ("hrnet48", "hrnet2x20", "resnet18", "wide_resnet38_dilated8", "deepbase_resnest50_dilated8")
+FORWARD_ONLY = ("hrnet2x20",)  # it is made of the blocks of the other HRNet, and compiling takes long
 TOLERANCES = {"bfloat16": 2e-2, "float16": 3e-3}
 SIZE = (65, 97)
 
@@ -30,6 +28,7 @@ def create(name: str, dtype: str) -> Segmentor:
         return tiny.create(name, dtype=dtype)
     part, backbone = models.MODELS[name].head, tiny.SmallBackbone()
     options = {key: 16 * value if "channels" in key else value for key, value in tiny.HEADS[name].items()}
+    options |= {"grids": (1, 3)} if name == "pyramid_ocnet" else {}  # two levels compile in half the time
     head = part.build(backbone.taps, 19, BatchNorm, **part.options | options)
     return Segmentor(ModelSpec(name, 19, "small", ("batch_norm", "batch_norm"), dtype, ()), backbone, head)
 
@@ -58,7 +57,7 @@ def test_close_to_float32(name):
     """The steps in float32 are those of every other test of training."""
     outputs, loss, _ = run(name, "float32", step=False)
     for dtype, tolerance in TOLERANCES.items():
-        found, value, changes = run(name, dtype, step=True)
+        found, value, changes = run(name, dtype, step=name not in FORWARD_ONLY)
         for key, x in outputs.items():
             assert np.linalg.norm(found[key] - x) <= tolerance * np.linalg.norm(x), (dtype, key)
         assert value == pytest.approx(loss, rel=tolerance)
@@ -73,13 +72,11 @@ def test_every_kind_is_here():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_two_activations_of_one_program(dtype):
     """jax.nn.relu of both, compiled together, is wrong in bfloat16 on the CPU of jax 0.11.2 and 0.12.0."""
-    x, w, v = (
-        jnp.asarray(np.random.default_rng(i).standard_normal((1, 16, 16, 256)), dtype).reshape(1, 256, 1, 256)
-        for i in range(3)
-    )
+    x, w, v = (jnp.asarray(np.random.default_rng(i).standard_normal((256, 256)), dtype) for i in range(3))
 
     def both(x, w, v):
-        return sum(relu(FeatureMap(x @ y[0, :, 0])).values.astype(jnp.float32).sum(axis=-1) for y in (w, v))
+        first, second = (relu(FeatureMap((x @ y)[None, None])) for y in (w, v))
+        return jnp.sum((first + second).values.astype(jnp.float32), axis=-1)
 
     np.testing.assert_allclose(jax.jit(both)(x, w, v), both(x, w, v), rtol=1e-2)
 
@@ -88,5 +85,6 @@ def test_activation_is_relu_in_every_dtype():
     for dtype in ("float32", "bfloat16", "float16"):
         x = jnp.asarray([-np.inf, -2, -0.0, 0, 1e-30, 3, np.inf, np.nan], dtype)[None, None, None]
         ours, theirs = (jax.vjp(f, x) for f in (lambda x: relu(FeatureMap(x)).values, jax.nn.relu))
-        np.testing.assert_array_equal(ours[0], theirs[0])
-        np.testing.assert_array_equal(ours[1](jnp.ones_like(x))[0][..., :-1], theirs[1](jnp.ones_like(x))[0][..., :-1])
+        pairs = [(ours[0], theirs[0]), *((f(jnp.ones_like(x))[0][..., :-1] for f in (ours[1], theirs[1])),)]
+        for a, b in pairs:
+            np.testing.assert_array_equal(np.float32(a), np.float32(b))

@@ -10,14 +10,14 @@ from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, relu
 class Block(nnx.Module):
     """A part of a backbone, called as block(x, train=train), at whose borders activations may be kept.
 
-    recompute: what lies inside is not kept for the backward pass, but computed again in it.
+    With `recompute` it is rematerialised: activations inside are computed again in the backward pass.
     """
 
     recompute = False
 
 
 def run_block(block: Block, x, *, train: bool):
-    """block(x, train=train), or the same with its `recompute` heeded."""
+    """Calls block(x, train=train), rematerialised if it says so."""
     if not block.recompute:
         return block(x, train=train)
     return nnx.remat(lambda block, x: block(x, train=train))(block, x)

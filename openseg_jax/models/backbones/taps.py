@@ -37,7 +37,11 @@ class TapSpec(NamedTuple):
 
 
 def require_same_stride(taps: TapSpec, why: str) -> None:
-    """Raises ValueError unless the low and the high tap have one resolution."""
+    """Checks that the low and the high tap have one resolution.
+
+    Raises:
+        ValueError: They have not; `why` begins the message.
+    """
     if taps.low.stride != taps.high.stride:
         raise ValueError(
             f"{why}, but the last two stages of this backbone have strides {taps.low.stride} and {taps.high.stride}; "

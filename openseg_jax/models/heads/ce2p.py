@@ -22,7 +22,7 @@ from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, Feature
 class CE2PHead(Head):
     """taps -> {"seg_out1", "edge_out", "seg_dsn", "seg_out2"}: (N, h, w, K) logits, edges (N, h, w, 2).
 
-    seg_out2 is the result. object_context: "asp" (atrous pyramid), "plain", or "ideal", which is told by labels.
+    seg_out2 is the result. object_context: "asp" (atrous pyramid), "plain", or "ideal", which uses the labels.
     dilations: of the pyramid. context_dropout, dropout: behind the object context, and elsewhere.
     """
 
@@ -74,8 +74,8 @@ class CE2PHead(Head):
         aux_rng, context_rng, decoder_rng = (None,) * 3 if rngs is None else jax.random.split(rngs, 3)
         aux = self.aux(taps.low, train=train, rngs=aux_rng)
         edge_logits, edges = self.edges(taps.maps[-4:-1], train=train)
-        told = {"labels": labels} if self.needs_labels else {}
-        context = self.context(taps.high, aux, train=train, rngs=context_rng, **told)
+        truth = {"labels": labels} if self.needs_labels else {}
+        context = self.context(taps.high, aux, train=train, rngs=context_rng, **truth)
         logits, decoded = self.decoder(context, taps.maps[-4], train=train, rngs=decoder_rng)
         fused = self.fuse(concat([decoded, edges]), train=train)
         return {"seg_out1": logits, "edge_out": edge_logits, "seg_dsn": aux, "seg_out2": self.classify(fused)}

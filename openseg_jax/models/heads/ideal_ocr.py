@@ -1,4 +1,4 @@
-"""OCR with the truth in place of a prediction: the upper bounds of the paper (section 3.3, "ideal" OCR).
+"""OCR with the ground truth in place of a prediction: the upper bounds of the paper (section 3.3, "ideal" OCR).
 
 The labels decide which pixels make up a region (gather), which regions a pixel sees (distribute), or both. Where
 labels gather, pixels to be ignored form a region of their own, the last one.
@@ -19,7 +19,7 @@ from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, Feature
 
 
 def label_regions(labels: FeatureMap, like: FeatureMap, regions: int) -> FeatureMap:
-    """One-hot (N, h, w, regions) of labels (N, H, W, 1), brought to the size of `like`; -1 is the last region.
+    """Resizes labels (N, H, W, 1) to `like` and returns their one-hot codes (N, h, w, regions); -1 is the last region.
 
     With K + 1 regions, ignored pixels have one of their own. With K they count as class K - 1: so does the original
     where labels distribute only.
@@ -30,7 +30,7 @@ def label_regions(labels: FeatureMap, like: FeatureMap, regions: int) -> Feature
 
 
 def gather_labelled(pixels: FeatureMap, regions: FeatureMap) -> FeatureMap:
-    """The mean of the pixels of each region, 0 for regions without any: (N, K, 1, C)."""
+    """Takes the mean of the pixels of each region, (N, K, 1, C), which is 0 for regions without any."""
     wide = jnp.promote_types(regions.values.dtype, jnp.float32)
     count = jnp.sum(regions.values, axis=(1, 2), keepdims=True, dtype=wide)
     weights = (regions.values / jnp.maximum(count, 1e-12)).astype(pixels.values.dtype)
@@ -38,7 +38,7 @@ def gather_labelled(pixels: FeatureMap, regions: FeatureMap) -> FeatureMap:
 
 
 class IdealObjectContext(nnx.Module):
-    """`ObjectContext` told by labels. pixels, logits, labels -> (N, h, w, out_channels).
+    """`ObjectContext` that uses labels: pixels, logits, labels -> (N, h, w, out_channels).
 
     gathers, distributes: whether labels do so; otherwise soft regions, and attention.
     background: also a context of all *other* regions, joined ("with") or instead of that of the own one ("only").
@@ -70,7 +70,7 @@ class IdealObjectContext(nnx.Module):
         return self.augment(pixels, regions, truth, train=train, rngs=rngs)
 
     def augment(self, pixels, regions, truth: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
-        """The pixels, joined with the contexts that these regions give them."""
+        """Joins the pixels with the contexts that these regions give them."""
         # Attention runs even where labels replace it: its batch statistics are part of the original's checkpoints.
         affinity = self.attend.affinity(pixels, regions, train=train)
         value = self.attend.value(regions, train=train)

@@ -25,7 +25,7 @@ from openseg_jax.models.layers import Canvas, ChannelDropout, Conv, ConvNormAct,
 
 
 def pad_to_blocks(x: FeatureMap, factors: tuple[int, int]) -> FeatureMap:
-    """Zeros around each map, so that its true size divides by the factors; the smaller half above and on the left.
+    """Puts zeros around each map, so that its true size divides by the factors; the smaller half above and on the left.
 
     These zeros are part of the map from here on: in the original they attend and are attended to.
     """
@@ -52,7 +52,7 @@ def _before(canvas: Canvas, factors):
 
 
 def _moved(values: jax.Array, offset, size) -> jax.Array:
-    """values (N, H, W, C) moved down and right by offset onto a canvas of `size`; zero where nothing comes from."""
+    """Moves values (N, H, W, C) down and right by offset onto a canvas of `size`, which is zero elsewhere."""
     if isinstance(offset, np.ndarray):
         edges = [(int(o), int(to - o - have), 0) for o, to, have in zip(offset, size, values.shape[1:3], strict=True)]
         return jax.lax.pad(values, jnp.zeros((), values.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
@@ -65,17 +65,17 @@ def _moved(values: jax.Array, offset, size) -> jax.Array:
 
 
 def long_range(x: FeatureMap, *, factors: tuple[int, int]) -> Partition:
-    """The partition by place within the block: dh * dw groups."""
+    """Groups positions by their place within the block: dh * dw groups."""
     return _cut(x, factors, (0, 2, 4, 1, 3))
 
 
 def short_range(x: FeatureMap, *, factors: tuple[int, int]) -> Partition:
-    """The partition into blocks: as many groups as there are blocks."""
+    """Groups the positions of each block: as many groups as there are blocks."""
     return _cut(x, factors, (0, 1, 3, 2, 4))
 
 
 def _cut(x: FeatureMap, factors: tuple[int, int], order: tuple[int, ...]) -> Partition:
-    """order: of the axes image, block row, row, block column and column; the last two make up a group."""
+    """Cuts by an order of the axes image, block row, row, block column, column; the last two make up a group."""
     n, height, width, _ = x.shape
     blocks = (n, height // factors[0], factors[0], width // factors[1], factors[1])
     ordered = [blocks[axis] for axis in order]

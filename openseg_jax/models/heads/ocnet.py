@@ -20,7 +20,7 @@ from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, Feature
 
 
 class OCNetHead(Head):
-    """What the three have in common. taps -> {"aux", "out"}: (N, h, w, K) logits."""
+    """The frame that the three share: taps -> {"aux", "out"}: (N, h, w, K) logits."""
 
     def __init__(
         self, taps: TapSpec, num_classes: int, norm, *, channels: int, aux_channels: int, context, out_channels
@@ -42,7 +42,10 @@ class OCNetHead(Head):
 
 
 class BaseOCHead(OCNetHead):
-    """base_ocnet. pools: an attention for each, on maps max-pooled by this factor; their contexts are added."""
+    """The head of base_ocnet.
+
+    pools: one attention for each, on maps max-pooled by this factor; their contexts are added.
+    """
 
     def __init__(
         self,
@@ -85,7 +88,7 @@ def _attention(channels, key_channels, out_channels, norm, pool=1) -> SelfAttent
 
 
 class ASPOCHead(OCNetHead):
-    """asp_ocnet. width: of each branch; key_channels: of the attention in one of them."""
+    """The head of asp_ocnet. width: channels of each branch; key_channels: of the attention in one of them."""
 
     def __init__(
         self,
@@ -129,7 +132,7 @@ class ASPOC(nnx.Module):
 
 
 class PyramidOCHead(OCNetHead):
-    """pyramid_ocnet, which the paper has and the original code lacks. grids: regions per side on each level."""
+    """The head of pyramid_ocnet, which the paper has and the original code lacks. grids: regions per side, by level."""
 
     def __init__(
         self,
@@ -168,7 +171,7 @@ class PyramidOC(nnx.Module):
 
 
 def regions(x: FeatureMap, *, grid: int) -> Partition:
-    """The partition into grid x grid regions of floor(size / grid) positions per side; the last ones take the rest."""
+    """Cuts maps into grid x grid regions of floor(size / grid) positions per side; the last ones take the rest."""
     n = x.shape[0]
     size = jnp.asarray(x.shape[1:3])[None] if x.extent is None else x.extent
     places = [_places(size[:, axis], x.shape[1 + axis], grid) for axis in (0, 1)]
@@ -190,9 +193,9 @@ def regions(x: FeatureMap, *, grid: int) -> Partition:
 
 
 def _places(size: jax.Array, canvas: int, grid: int):
-    """Along one axis, for true sizes (N,): the position of each (region, offset), whether it exists, and the way back.
+    """Returns, along one axis and for true sizes (N,), where each offset of a region lies, and the way back.
 
-    (N, grid, R), boolean (N, grid, R), (N, canvas) of indices into grid * R.
+    These are positions (N, grid, R), whether they exist, boolean (N, grid, R), and indices (N, canvas) into grid * R.
     """
     longest = canvas // grid + grid - 1
     step = size[:, None] // grid

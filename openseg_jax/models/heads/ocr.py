@@ -26,7 +26,7 @@ from openseg_jax.models.pooling import max_pool
 
 
 def gather(pixels: FeatureMap, logits: FeatureMap) -> FeatureMap:
-    """Object region representations: per class, the mean of the pixels weighted by a softmax **over space** (eq. 8).
+    """Makes object region representations (eq. 8): the means of the pixels weighted by a softmax **over space**.
 
     pixels (N, h, w, C), logits (N, h, w, K) -> (N, K, 1, C).
     """
@@ -36,7 +36,7 @@ def gather(pixels: FeatureMap, logits: FeatureMap) -> FeatureMap:
 
 
 def pyramid_gather(pixels: FeatureMap, logits: FeatureMap, scales: tuple[int, ...]) -> FeatureMap:
-    """Regions of the whole map, and of every s-th row and column of it, for each scale s and each place to begin.
+    """Gathers regions of the whole map, and of every s-th row and column of it, for each scale s and place to begin.
 
     (N, K * sum of s^2, 1, C): by scale, then place, then class. Part of the original's code that no named model uses;
     as there, the zeros that make a map divisible by s take part.
@@ -80,7 +80,7 @@ class ObjectAttention(nnx.Module):
         return resize.bilinear(context, to=pixels.canvas, align_corners=True) if self.pool > 1 else context
 
     def affinity(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool) -> FeatureMap:
-        """How much each pixel belongs to each region: (N, h, w, K), of sum 1."""
+        """Says how much each pixel belongs to each region (eq. 9 and 10): (N, h, w, K), of sum 1."""
         query, key = pixels, regions
         for layer in self.query:
             query = layer(query, train=train)
@@ -91,7 +91,7 @@ class ObjectAttention(nnx.Module):
         return pixels.replace(jax.nn.softmax(logits.astype(wide), axis=-1).astype(logits.dtype)).zero_outside()
 
     def distribute(self, affinity: FeatureMap, value: FeatureMap, *, train: bool) -> FeatureMap:
-        """The mean of the regions' values at each pixel, weighted by the affinity: (N, h, w, C)."""
+        """Takes the mean of the regions' values at each pixel, weighted by the affinity (eq. 11): (N, h, w, C)."""
         context = jnp.einsum("nhwk,nkc->nhwc", affinity.values, value.values[:, :, 0])
         return self.project(affinity.replace(context), train=train)
 
@@ -120,7 +120,7 @@ class ObjectContext(nnx.Module):
         return self.augment(pixels, regions, train=train, rngs=rngs)
 
     def augment(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
-        """Augmented representations (eq. 12): the pixels, joined with the context that these regions give them."""
+        """Augments the pixels (eq. 12): joins them with the context that these regions give them."""
         context = self.attend(pixels, regions, train=train)
         return self.dropout(self.fuse(concat([context, pixels]), train=train), train=train, rngs=rngs)
 

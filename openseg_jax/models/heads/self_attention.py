@@ -27,7 +27,7 @@ class Partition(NamedTuple):
 
 
 def whole_map(x: FeatureMap) -> Partition:
-    """Every position of an image attends to every other one."""
+    """Lets every position of an image attend to every other one."""
     n, height, width, _ = x.shape
     return Partition(
         split=lambda values: values.reshape(n, height * width, -1),
