@@ -84,7 +84,7 @@ def _section(values: Mapping[str, Any], kind: type, prefix: str, wrong: dict[str
                 found[field.name] = _section(value, hint, f"{path}.", wrong)
             else:
                 wrong[path] = f"{path} must be a section of fields, found {_short(value)}"
-        elif hint == tuple[_element(hint), ...] and dataclasses.is_dataclass(_element(hint)):
+        elif hint == tuple[_element(hint), ...] and dataclasses.is_dataclass(_element(hint)):  # type: ignore[misc]
             if isinstance(value, (tuple, list)) and all(isinstance(row, Mapping) for row in value):
                 rows = enumerate(value)
                 found[field.name] = tuple(_section(row, _element(hint), f"{path}[{i}].", wrong) for i, row in rows)

@@ -27,7 +27,7 @@ Targets = Mapping[str, jax.Array]
 
 def _ce(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
     options = {"class_weights": settings.class_weights or None}
-    return sum(cross_entropy(logits, targets["label"], **options) for logits in outputs.values())
+    return sum(cross_entropy(x, targets["label"], **options) for x in outputs.values())  # type: ignore[misc]
 
 
 def _ohem(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
