@@ -48,7 +48,7 @@ def _ours(settings: dict, exact: bool) -> dict:
     from openseg_jax import models, sharding
     from openseg_jax.config import EvalSettings
     from openseg_jax.data.normalize import Normalization
-    from openseg_jax.data.pictures import ArraySource
+    from openseg_jax.data.unlabelled import ArraySource
     from openseg_jax.inference import ArgMax, ConfusionCounts, Runner
     from openseg_jax.metrics.confusion import Confusion
 

@@ -78,8 +78,7 @@ class Checkpoints:
     def save(self, variables: dict, metadata: Metadata, training: dict | None = None) -> None:
         """Saves a checkpoint of step `metadata.step`: returns when the arrays are copied, and writes in the background.
 
-        Raises:
-            RunError: This save or the one before could not be written.
+        Raises RunError if this checkpoint, or the one before, cannot be written.
         """
         parts = {
             "variables": ocp.args.StandardSave(variables),
@@ -92,18 +91,10 @@ class Checkpoints:
         with self._reported():
             self._manager.save(metadata.step, args=ocp.args.Composite(**parts))
 
-    def read_metadata(self) -> Metadata:
-        return read_metadata(self.folder)
-
     def restore(self, variables, training) -> tuple[dict, dict, Metadata]:
-        """Restores the newest checkpoint.
+        """Returns `variables`, `training` and the metadata of the newest checkpoint.
 
-        Args:
-            variables: The tree of its variables, of jax.ShapeDtypeStruct with shardings.
-            training: The tree of the rest of the training state.
-
-        Returns:
-            Both trees, with arrays where the shardings say, and the metadata.
+        Both trees are given as jax.ShapeDtypeStruct with shardings, where their arrays then lie.
         """
         with _explained(self.folder):
             parts = {
@@ -145,13 +136,9 @@ def read_metadata(folder: str | Path) -> Metadata:
 
 
 def load(folder: str | Path) -> tuple[models.Segmentor, dict, Metadata]:
-    """Loads the checkpoint that `find` finds in a folder.
+    """Loads the model, its variables on the first device and the metadata from the checkpoint that `find` finds.
 
-    Returns:
-        The model, its variables on the first device, and the metadata.
-
-    Raises:
-        InputError: There is no checkpoint, or it is damaged.
+    Raises InputError if there is no checkpoint, or if it is damaged.
     """
     step_folder = find(folder)
     metadata = read_metadata(folder)

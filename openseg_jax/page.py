@@ -43,9 +43,9 @@ def _cell(value: object) -> str:
     return f'<td class="number">{text}</td>' if is_number else f"<td>{text}</td>"
 
 
-def picture(image: np.ndarray, caption: str = "", quality: int = 80) -> str:
+def image(pixels: np.ndarray, caption: str = "", quality: int = 80) -> str:
     """Returns an image, uint8 (H, W, 3) RGB, as a JPEG inside the page."""
-    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
     return _figure("image/jpeg", data, caption)
 
 

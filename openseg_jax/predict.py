@@ -22,9 +22,9 @@ from rich.progress import track
 
 from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
-from openseg_jax.config import EvalSettings
+from openseg_jax.config import EvalSettings, typed
 from openseg_jax.data.images import IMAGE_SUFFIXES
-from openseg_jax.data.pictures import ArraySource, PictureSource, unlabelled
+from openseg_jax.data.unlabelled import ArraySource, ImageSource, unlabelled
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_text, replacing
 from openseg_jax.inference import ArgMax, Item, Probabilities, Reader, Runner
@@ -61,7 +61,7 @@ class Predictor:
         self._mesh, self._normalization = sharding.make_mesh(), metadata.normalization
         names = [{"name": f"class {i}"} for i in range(self._model.spec.num_classes or 1)]
         self.classes = metadata.classes or ClassTable.from_dict({"classes": names}, str(checkpoint))
-        self.settings = EvalSettings(**{"batch_size": batch_size or self._mesh.size} | options)
+        self.settings = typed({"eval": {"batch_size": batch_size or self._mesh.size} | options}).eval
         self._variables = sharding.put_replicated(self._mesh, variables)
         self._runners: dict[str, Runner] = {}
 
@@ -104,7 +104,7 @@ def predict_images(checkpoint: str | Path, inputs: Sequence[str], out: Path, bat
         raise InputError(f"two of the images are called {twice}: their results would overwrite each other")
     predictor = Predictor(checkpoint, batch_size, **options)
     if images:
-        items = predictor.run(PictureSource(images, predictor.classes))
+        items = predictor.run(ImageSource(images, predictor.classes))
         for item in track(items, "segmenting", len(images)):
             write_prediction(out, item.name, item["labels"], predictor.classes, item.sample["image"])
         print(f"label/, color/ and overlay/ of {len(images)} images are in {out}")
@@ -117,7 +117,7 @@ def _expanded(text: str) -> Iterator[Path]:
     """Yields the files that an argument names."""
     path = Path(text).expanduser()
     if path.is_dir():
-        yield from PictureSource.of_folder(path).paths
+        yield from ImageSource.of_folder(path).paths
     elif path.suffix == ".txt" and path.is_file():
         for line in read_text(path).splitlines():
             yield from _expanded(line.strip()) if line.strip() else ()

@@ -108,5 +108,4 @@ def put(shardings, tree):
 
 def put_replicated(mesh: Mesh, tree):
     """Puts the same host values on every device."""
-    sharding = replicated(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
+    return put(jax.tree.map(lambda _: replicated(mesh), tree), tree)

@@ -6,7 +6,8 @@ import numpy as np
 from flax import nnx
 
 from openseg_jax import models
-from openseg_jax.models.layers import FeatureMap
+from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
+from openseg_jax.models.layers import BatchNorm, ConvNormAct, FeatureMap
 
 BACKBONE = {"width": 4, "blocks": 1, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 4}  # of HRNet
 RESNET = {"blocks": (1, 1, 2, 2), "width": 8, "stem_width": 8}
@@ -44,6 +45,25 @@ HEADS = {
     "ce2p_ideal_ocrnet": _CE2P,
     "segfix_hrnet": {"channels": 8},
 }
+
+
+class SmallBackbone(nnx.Module):
+    """Four maps at strides 2, 4, 8 and 8, each from one convolution and norm."""
+
+    def __init__(self):
+        channels, strides = (3, 8, 16, 16, 16), (2, 2, 2, 1)
+        self.layers = nnx.List(
+            ConvNormAct(c_in, c_out, 3, BatchNorm, stride=stride)
+            for c_in, c_out, stride in zip(channels, channels[1:], strides, strict=False)
+        )
+        maps = tuple(Tap(c, s) for c, s in zip(channels[1:], (2, 4, 8, 8), strict=True))
+        self.taps = TapSpec(maps, low=maps[-2], high=maps[-1])
+
+    def __call__(self, images, *, train):
+        maps = [images]
+        for layer in self.layers:
+            maps.append(layer(maps[-1], train=train))
+        return Taps(tuple(maps[1:]), low=maps[-2], high=maps[-1])
 
 
 def create(name: str = "hrnet_w48_ocr", num_classes: int = 5, *, backbone: str | None = None, **options):

@@ -15,7 +15,7 @@ from rich.progress import track
 from openseg_jax import data, models, sharding
 from openseg_jax.checkpoints import Metadata, load
 from openseg_jax.config import Config, DataSettings, typed
-from openseg_jax.data.pictures import PictureSource
+from openseg_jax.data.unlabelled import ImageSource
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation.cityscapes import official_scores
 from openseg_jax.evaluation.legacy import legacy_scores
@@ -71,7 +71,7 @@ def evaluate(
         return _evaluate_boundaries(config, model, variables, metadata, split, mesh, console)
     classes = _classes(config.data, model, checkpoint)
     source, folder = _source(config.data, split, classes), Path(out) if out else None
-    labelled = not isinstance(source, PictureSource)
+    labelled = not isinstance(source, ImageSource)
     if not labelled and folder is None:
         raise InputError(f"{split} has no masks, so there is nothing to score: give --out for its predictions")
     if cityscapes and not (labelled and folder and hasattr(source, "masks")):
@@ -139,7 +139,7 @@ def _source(settings: DataSettings, split: str, classes: ClassTable):
     if settings.source == "folder" and settings.root and not data.is_record_root(settings.root):
         folder = Path(settings.root).expanduser() / split
         if folder.is_dir() and not (folder / settings.label_folder).is_dir():
-            return PictureSource.of_folder(folder / settings.image_folder, classes)
+            return ImageSource.of_folder(folder / settings.image_folder, classes)
     return data.make_source(settings, split, complete=False)
 
 
@@ -193,7 +193,8 @@ def _evaluate_boundaries(
     """Prints and returns the scores of a SegFix net."""
     if "offset" not in config.data.maps:
         raise InputError(
-            f"{model.spec.name} predicts boundaries: take configs/segfix.py, or --config.data.maps='(\"offset\",)'"
+            f"{model.spec.name} predicts boundaries: give --config=segfix:DATASET, or "
+            "--config.data.maps='(\"offset\",)'"
         )
     source, task = data.make_source(config.data, split), task_of(model, None, config.loss.segfix)
     runner, score = Runner(model, source, config.eval, task.readers(), metadata.normalization, mesh), task.score()

@@ -116,7 +116,7 @@ class Report:
         for index in np.argsort(np.nan_to_num(found, nan=2.0))[:WORST]:
             path = out / "overlay" / f"{self.names[index]}.jpg"
             if path.exists():
-                yield page.picture(read_image(path), f"{self.names[index]}: mIoU {percent(found[index])} %")
+                yield page.image(read_image(path), f"{self.names[index]}: mIoU {percent(found[index])} %")
         if self.facts["failures"]:
             yield "<h2>Left out</h2>" + page.table(("image", "why"), self.facts["failures"].items())
 

@@ -30,7 +30,8 @@ def f_scores(
     """Returns the boundary F-score of each class in one image, float64 (K,), as the original's F1RunningScore has it.
 
     It is the harmonic mean of precision, the share of the predicted boundary within the tolerance of a true one, and
-    recall, the other way round. Ignored pixels belong to no class.
+    recall, the other way round. Ignored pixels belong to no class. A class without a boundary in either map is nan; the
+    original counts it as 1, which raises means.
 
     Args:
         prediction: int (H, W).
@@ -38,9 +39,6 @@ def f_scores(
         num_classes: K.
         tolerance: Pixels if at least 1, else a share of the diagonal, rounded up.
         ignore: The label that does not count.
-
-    Returns:
-        nan for a class without a boundary in either map; the original counts it as 1, which raises means.
     """
     if tolerance < 1:
         tolerance = math.ceil(tolerance * math.hypot(*truth.shape))
@@ -76,27 +74,6 @@ def boundary_regions(
         a, b = (_rim((x == k) & valid, distance) for x in (prediction, truth))
         result[k] = np.count_nonzero(a & b), np.count_nonzero(a | b)
     return result
-
-
-def mean_scores(found: np.ndarray) -> dict[str, float]:
-    """Means over the classes that occur: of the mean F-score over images, and of boundary IoU.
-
-    found: (images, K, 3), of each image `f_scores` and `boundary_regions`; nan where an image was not scored.
-    """
-    found = scored(found)
-    inside, union = found[..., 1:].sum(0).T
-    iou = np.where(union > 0, inside / np.maximum(union, 1), np.nan)
-    present = ~np.isnan(found[..., 0])
-    f, counts = np.nan_to_num(found[..., 0]).sum(0), present.sum(0)
-    return {
-        "boundary_f_score": float((f[counts > 0] / counts[counts > 0]).mean()),
-        "boundary_iou": float(np.nanmean(iou)),
-    }
-
-
-def scored(found: np.ndarray) -> np.ndarray:
-    """Those of the images that were scored."""
-    return found[~np.isnan(found[..., 1]).any(1)]
 
 
 def _rim(mask: np.ndarray, distance: int) -> np.ndarray:

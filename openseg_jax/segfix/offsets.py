@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from openseg_jax.data.offset_files import find_offsets, read_offsets
-from openseg_jax.data.pictures import PictureSource
+from openseg_jax.data.unlabelled import ImageSource
 from openseg_jax.data.workers import in_threads
 from openseg_jax.inference.offsets import offset_runner
 
@@ -44,5 +44,5 @@ def predicted_offsets(checkpoint: str | os.PathLike, images: Sequence[Path], **o
     Raises:
         InputError: At once if the checkpoint or the options are wrong; later, if an image is damaged.
     """
-    runner, variables = offset_runner(checkpoint, PictureSource(list(images)), **options)
+    runner, variables = offset_runner(checkpoint, ImageSource(list(images)), **options)
     return (ImageOffsets(item.name, item["offsets"], images[item.index]) for item in runner.run(variables))

@@ -105,8 +105,8 @@ def _shown(change: Change, file: Path, out: Path, image: Path, classes: ClassTab
     top, left = (side.start for side in window)
     share = page.percent(change.changed / change.pixels)
     title = f"{change.name}: {share} % of the pixels changed; from row {top}, column {left}"
-    field = page.picture(direction_field(part, change.offsets[window]), "boundary, and the direction off it")
-    row = page.picture(changes(part, old, new, labels.colors(ids, classes)), "before, after, what changed")
+    field = page.image(direction_field(part, change.offsets[window]), "boundary, and the direction off it")
+    row = page.image(changes(part, old, new, labels.colors(ids, classes)), "before, after, what changed")
     return f"<h3>{escape(title)}</h3>{field}{row}"
 
 

@@ -28,16 +28,12 @@ def dry_run(config: Config, workdir: str | Path) -> None:
     """Prints the config, the model, the parameter groups and a memory estimate.
 
     It writes config.json, schedule.png and batch.jpg (the first training batch with its labels) into workdir/dry_run,
-    and compiles nothing but what the batch needs.
-
-    Raises:
-        InputError: The config, the data and the devices do not fit each other.
+    and compiles nothing but what the batch needs. Raises InputError where `train` would.
     """
     config, folder, console = typed(config), Path(workdir).expanduser() / "dry_run", Console(soft_wrap=True)
     run = make_run(config)
-    resolved = json.dumps(config.to_dict(), indent=2)
-    console.print(yaml.safe_dump(json.loads(resolved), sort_keys=False), markup=False, highlight=False)
-    write_text(folder / "config.json", resolved + "\n")
+    console.print(yaml.safe_dump(json.loads(config.to_json()), sort_keys=False), markup=False, highlight=False)
+    write_text(folder / "config.json", config.to_json() + "\n")
     _print_model(run, console)
     _print_groups(run.step.optimizer, models.shapes(run.model)["params"], console)
     write_bytes(folder / "schedule.png", plots.curves(_rates(run.step.optimizer), "learning rate"))

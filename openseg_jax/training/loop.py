@@ -14,7 +14,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from openseg_jax import models, sharding
-from openseg_jax.checkpoints import Checkpoints, Metadata
+from openseg_jax.checkpoints import Checkpoints, Metadata, read_metadata
 from openseg_jax.config import Config, typed
 from openseg_jax.data.pipeline import train_batches
 from openseg_jax.errors import InputError
@@ -99,7 +99,7 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict, str]:
     if checkpoints.latest_step() is None:
         variables, origin = with_pretrained(models.init(run.model, config.seed), run.model, config.pretrained)
         return sharding.put(run.step.shardings, run.step.init(variables)), {}, origin
-    metadata = checkpoints.read_metadata()
+    metadata = read_metadata(checkpoints.folder)
     if models.create(**metadata.model).spec != run.model.spec:
         raise InputError(
             f"{checkpoints.folder} holds a run of {metadata.model}, this config is of {run.model.spec.to_dict()}: "

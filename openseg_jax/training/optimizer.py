@@ -27,12 +27,7 @@ GROUPS = tuple(Group(part, kernels) for part in ("backbone", "head") for kernels
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
     """Updates parameters as torch does: weight decay is added to the gradient (with adamw to the update), and the
-    learning rate is applied after the momentum.
-
-    Attributes:
-        settings: Which optimizer, and its numbers.
-        schedule: The schedule of the learning rate.
-        steps: The number of all updates.
+    learning rate is applied after the momentum. `steps` is the number of all updates.
     """
 
     settings: OptimizerSettings
@@ -40,23 +35,18 @@ class Optimizer:
     steps: int
 
     def init(self, params: dict) -> tuple:
-        """Returns the state of the optimizer.
-
-        Raises:
-            InputError: `freeze` names something that is no parameter.
-        """
-        self._check_frozen(params)
+        """Returns the state of the optimizer; raises InputError if `freeze` names something that is no parameter."""
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        paths = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+        for prefix in self.settings.freeze:
+            if not any(path == prefix or path.startswith(f"{prefix}.") for path in paths):
+                raise InputError(f"optimizer.freeze names {prefix!r}, but no parameter begins so; one is {paths[0]}")
         return self._direction().init(params)
 
     def update(self, gradients: dict, opt_state, params: dict, count: jax.Array, factor: jax.Array | float = 1.0):
-        """Returns the new parameters and the new state.
+        """Returns the parameters and the state after an update that follows `count` others.
 
-        Args:
-            gradients: The gradients, a tree like `params`.
-            opt_state: The state before.
-            params: The parameters before.
-            count: int (), the number of updates before this one.
-            factor: A factor of every learning rate.
+        `factor` is a factor of every learning rate.
         """
         if self.settings.clip_norm:
             norm = optax.tree.norm(gradients)
@@ -89,13 +79,6 @@ class Optimizer:
         if any(dotted == prefix or dotted.startswith(f"{prefix}.") for prefix in self.settings.freeze):
             return None
         return Group("backbone" if dotted.startswith("backbone.") else "head", dotted.endswith(".kernel"))
-
-    def _check_frozen(self, params: dict) -> None:
-        leaves = jax.tree_util.tree_leaves_with_path(params)
-        paths = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
-        for prefix in self.settings.freeze:
-            if not any(path == prefix or path.startswith(f"{prefix}.") for path in paths):
-                raise InputError(f"optimizer.freeze names {prefix!r}, but no parameter begins so; one is {paths[0]}")
 
     def without_frozen(self, params: dict) -> dict:
         """Returns the same parameters, of which the frozen ones pass no gradient on."""

@@ -13,15 +13,11 @@ from openseg_jax.errors import InputError
 
 
 def parse_steps(text: str | None) -> tuple[int, int] | None:
-    """Parses "10:15" into (10, 15).
-
-    Raises:
-        InputError: The text is something else.
-    """
+    """Parses "10:15" into (10, 15); raises InputError on anything else."""
     if not text:
         return None
-    first, colon, last = text.partition(":")
-    if not (colon and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last)):
+    first, _, last = text.partition(":")
+    if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last)):
         raise InputError(f"--profile_steps takes FIRST:LAST, such as 10:15, found {text!r}")
     return int(first), int(last)
 

@@ -28,7 +28,7 @@ def write_report(workdir: Path, metrics: list[dict]) -> None:
     overlays = sorted((workdir / "overlay").glob("*.jpg"))
     if overlays:
         parts.append("<h2>Predictions, beside the truth</h2>")
-        parts += [page.picture(read_image(path), path.stem) for path in overlays]
+        parts += [page.image(read_image(path), path.stem) for path in overlays]
     config = read_text(workdir / "config.json")
     parts.append(f"<h2>Config</h2><details><summary>config.json</summary><pre>{config}</pre></details>")
     write_text(workdir / "report.html", page.document(workdir.name, parts))

@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import cv2
@@ -26,10 +27,7 @@ from openseg_jax.training.validation import Validated
 
 
 class RunLog:
-    """Reads the metrics of training steps and writes them; only the first process prints and writes.
-
-    metrics.jsonl has one JSON object per line, each with a "step".
-    """
+    """Reads the metrics of training steps and writes them; only the first process prints and writes."""
 
     def __init__(self, workdir: Path, first_step: int, config: Config):
         self._active, self._settings = jax.process_index() == 0, config.train
@@ -39,7 +37,7 @@ class RunLog:
         self.console = Console(quiet=not self._active, soft_wrap=True)
         if not self._active:
             return
-        write_text(workdir / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
+        write_text(workdir / "config.json", config.to_json() + "\n")
         self._lines = workdir / "metrics.jsonl"
         _forget_after(self._lines, first_step)
         self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step + 1, flush_secs=10)
@@ -56,14 +54,8 @@ class RunLog:
     def step(self, step: int, metrics: dict[str, jax.Array], up_to_now: bool) -> None:
         """Keeps the metrics of a step, and every `log_every` steps writes the means since the last time.
 
-        Args:
-            step: The number of the step.
-            metrics: Its metrics, which the device may still be computing.
-            up_to_now: Whether to wait for this step and write the means at once. Otherwise those of the last step wait
-                for the next time, so that the device is never idle.
-
-        Raises:
-            RunError: A metric is not finite.
+        The metrics of the last step, which the device may still compute, wait for the next time, unless `up_to_now`.
+        Raises RunError if a metric is not finite.
         """
         self._pending.append((step, metrics))
         if step == self._first_step + 1:
@@ -92,7 +84,7 @@ class RunLog:
             return
         text = (
             f"loss {metrics['loss']:.4f}  lr {metrics['learning_rate/head']:.2e}  "
-            f"{images:.1f} images/s  ETA {_duration((self._settings.steps - step) / rate)}"
+            f"{images:.1f} images/s  ETA {timedelta(seconds=int((self._settings.steps - step) / rate))}"
         )
         self._bar.update(self._task, completed=step, description=text)
         if not self.console.is_terminal:
@@ -187,9 +179,3 @@ def _forget_after(path: Path, step: int) -> None:
             except (json.JSONDecodeError, KeyError):
                 continue  # a last line cut short by a kill
         write_text(path, "".join(line + "\n" for line in kept))
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"

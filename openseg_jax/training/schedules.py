@@ -50,11 +50,8 @@ def swa_parts(steps: int) -> tuple[int, int]:
 def swa(steps: int, of: Callable[[int], Factor]) -> Factor:
     """Returns a schedule of SWA (Izmailov et al., UAI 2018, arXiv:1803.05407).
 
-    It runs once over the first three quarters, then from half the rate over each time between two snapshots.
-
-    Args:
-        steps: The number of all updates.
-        of: Makes the schedule that is repeated, from its number of updates.
+    The schedule that `of` makes for a number of updates runs once over the first 3/4, then again from half the rate
+    over each time between two snapshots.
     """
     start, cycle = swa_parts(steps)
     before, after = of(start), of(cycle)

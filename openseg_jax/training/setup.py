@@ -23,8 +23,7 @@ from openseg_jax.training.validation import Validation
 class Run:
     """The parts of a run. Making them reads no pixels but those of the data check, and allocates no arrays of the net.
 
-    Attributes:
-        prepare: Turns a batch of `samples`, on the device, into a batch of the training step.
+    `prepare` turns a batch of `samples`, on the device, into a batch of the training step.
     """
 
     config: Config
@@ -49,11 +48,7 @@ class Run:
 
 
 def make_run(config: Config) -> Run:
-    """Makes the parts of a run.
-
-    Raises:
-        InputError: The config, the data and the devices do not fit each other.
-    """
+    """Makes the parts of a run; raises InputError if the config, the data and the devices do not fit each other."""
     mesh = sharding.make_mesh(config.mesh.spatial)
     batch_size, parts = config.train.batch_size, config.train.accumulate
     sharding.check_batch(mesh, "train.batch_size", batch_size, height=config.augment.crop[0])

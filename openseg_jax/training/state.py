@@ -58,13 +58,10 @@ class TrainState:
 
 
 def placements(state: TrainState, mesh: Mesh, shard_optimizer: bool) -> TrainState:
-    """Returns the NamedSharding of each leaf of a state.
+    """Returns the NamedSharding of each leaf of a state, or of its shapes.
 
-    Args:
-        state: The state, or its shapes.
-        mesh: The devices.
-        shard_optimizer: Whether what only the update needs (momenta, averages of the weights) is divided among the
-            devices of the `data` axis; each device then updates a part of the parameters.
+    With `shard_optimizer`, what only the update needs (momenta, averages of the weights) is divided among the devices
+    of the `data` axis, each of which then updates a part of the parameters.
     """
     placed = jax.tree.map(lambda _: sharding.replicated(mesh), state)
     if not shard_optimizer:

@@ -272,5 +272,5 @@ def test_a_segfix_net_is_scored_for_its_boundaries(setting, segfix, capsys):
     config = load("configs/segfix.py:folder", [*places(root), "--config.eval.batch_size=8"])
     found = evaluate(config, str(segfix))
     assert f"mask f score {100 * found['mask_f_score']:.2f} %" in capsys.readouterr().out
-    with pytest.raises(InputError, match="segfix_hrnet predicts boundaries: take configs/segfix.py"):
+    with pytest.raises(InputError, match="segfix_hrnet predicts boundaries: give --config=segfix:DATASET"):
         evaluate(load("configs/folder.py", places(root)), str(segfix))

@@ -18,7 +18,7 @@ import numpy as np
 from openseg_jax import models
 from openseg_jax.config import EvalSettings
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.data.pictures import ArraySource
+from openseg_jax.data.unlabelled import ArraySource
 from openseg_jax.inference.batches import eval_batches
 from openseg_jax.inference.buckets import exact_buckets, make_buckets
 from openseg_jax.inference.forward import Forward
@@ -77,7 +77,7 @@ class Scenes(ArraySource):
         return super().__getitem__(index) | {"label": label, "depth": rng.uniform(0, 63, label.shape)}
 
 
-def pictures(sizes) -> list[np.ndarray]:
+def images(sizes) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [np.kron(rng.integers(0, 256, (-(-h // 8), -(-w // 8), 3)), np.ones((8, 8, 1)))[:h, :w].astype(np.uint8)
             for h, w in sizes]  # fmt: skip
@@ -99,7 +99,7 @@ def compare(name: str, sizes=SIZES, *, max_buckets: int = 4, batch_sizes: tuple[
     model = Together(spec, SmallBackbone(), AllHeads(heads))
     variables = tiny.random_variables(model)
     protocol = make_protocol(EvalSettings(protocol=name, **options_of(name)))
-    source = Scenes(pictures(sizes))
+    source = Scenes(images(sizes))
 
     def run(buckets, batch_size: int, exact: bool):
         forward = lambda batch: Forward(model, variables, batch, Normalization(), protocol, exact=exact)  # noqa: E731

@@ -10,7 +10,7 @@ from openseg_jax import models, sharding
 from openseg_jax.config import EvalSettings, SegFixSettings
 from openseg_jax.data.maps import depth_of
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.data.pictures import ArraySource
+from openseg_jax.data.unlabelled import ArraySource
 from openseg_jax.errors import InputError
 from openseg_jax.inference import ArgMax, ConfusionCounts, Probabilities, Runner
 from openseg_jax.inference.protocols import Protocol, make_protocol
@@ -141,7 +141,7 @@ def test_mixed_sizes_in_few_programs_are_as_alone(protocol):
     """Twelve sizes in four buckets equal one program per size, in batches and one by one."""
     model = tiny.create("fcnet", 5)
     variables = tiny.random_variables(model)
-    source = every_head.Scenes(every_head.pictures(SIZES))
+    source = every_head.Scenes(every_head.images(SIZES))
     found = {}
     for name, changes in {
         "buckets": {"batch_size": 3},

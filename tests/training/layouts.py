@@ -11,14 +11,12 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from openseg_jax import losses, models, sharding
 from openseg_jax.config import LossSettings
 from openseg_jax.data.normalize import normalize
-from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.heads.head import Head
-from openseg_jax.models.layers import BatchNorm, ConvNormAct
+from openseg_jax.models.layers import BatchNorm
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
 from openseg_jax.training import step as step_module
 from tests import tiny
@@ -36,25 +34,6 @@ KINDS = {
     "fcnet": "aux_ce",
     "segfix_hrnet": "segfix",
 }
-
-
-class SmallBackbone(nnx.Module):
-    """Four maps at strides 2, 4, 8 and 8, each from one convolution and norm."""
-
-    def __init__(self):
-        channels, strides = (3, 8, 16, 16, 16), (2, 2, 2, 1)
-        self.layers = nnx.List(
-            ConvNormAct(c_in, c_out, 3, BatchNorm, stride=stride)
-            for c_in, c_out, stride in zip(channels, channels[1:], strides, strict=False)
-        )
-        maps = tuple(Tap(c, s) for c, s in zip(channels[1:], (2, 4, 8, 8), strict=True))
-        self.taps = TapSpec(maps, low=maps[-2], high=maps[-1])
-
-    def __call__(self, images, *, train):
-        maps = [images]
-        for layer in self.layers:
-            maps.append(layer(maps[-1], train=train))
-        return Taps(tuple(maps[1:]), low=maps[-2], high=maps[-1])
 
 
 class AllHeads(Head):
@@ -84,7 +63,7 @@ class AllHeads(Head):
 
 def make_step(mesh, config):
     """The training step of all heads on one backbone."""
-    spec, backbone = ModelSpec("all", 5, "small", ("batch_norm", "batch_norm"), "float32", ()), SmallBackbone()
+    spec, backbone = ModelSpec("all", 5, "small", ("batch_norm", "batch_norm"), "float32", ()), tiny.SmallBackbone()
     model = Segmentor(spec, backbone, AllHeads(backbone.taps, 5, BatchNorm))
     step = runs.train_step(config, model, mesh)
     parts = {}

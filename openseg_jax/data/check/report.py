@@ -146,7 +146,7 @@ def _figure(scan: Scan, sample: Sample) -> str:
     size = (_WIDTH, max(1, round(image.shape[0] * _WIDTH / image.shape[1])))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
-    return page.picture(visualize.side_by_side(image, visualize.overlay(image, label, scan.classes)), name)
+    return page.image(visualize.side_by_side(image, visualize.overlay(image, label, scan.classes)), name)
 
 
 def _label(sample: Sample, classes: ClassTable) -> np.ndarray:

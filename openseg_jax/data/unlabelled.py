@@ -17,14 +17,14 @@ def unlabelled(image: np.ndarray, name: str) -> dict:
     return {"image": image, "label": np.full(image.shape[:2], IGNORE, np.uint8), "name": name}
 
 
-class PictureSource:
+class ImageSource:
     """The images of files. Their names are those of the files, without suffix."""
 
     def __init__(self, paths: list[Path], classes: ClassTable | None = None):
         self.paths, self.classes, self.names = paths, classes, [path.stem for path in paths]
 
     @classmethod
-    def of_folder(cls, folder: Path, classes: ClassTable | None = None) -> PictureSource:
+    def of_folder(cls, folder: Path, classes: ClassTable | None = None) -> ImageSource:
         """Returns all images of a folder, by name."""
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
         if not paths:
