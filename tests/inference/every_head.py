@@ -27,7 +27,7 @@ from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, concat
 from openseg_jax.models.segmentor import ModelSpec, Segmentor
 from tests import tiny
-from tests.training.layouts import SmallBackbone
+from tests.tiny import SmallBackbone
 
 SIZES = [(60, 90), (61, 310), (230, 90), (97, 101), (120, 119), (64, 128), (77, 200), (150, 96), (230, 310), (99, 75),
          (180, 222), (66, 91)]  # fmt: skip
