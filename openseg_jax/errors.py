@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from logging import getLogger
+from typing import NoReturn
 
 from absl import logging
 
@@ -20,7 +21,7 @@ class RunError(RuntimeError):
     """A run failed because of its own numbers, for example a loss that became NaN."""
 
 
-def run_command(main: Callable[[], int | None], verbose: bool = False) -> None:
+def run_command(main: Callable[[], int | None], verbose: bool = False) -> NoReturn:
     """Runs the main function of a command and exits.
 
     The exit status is 0 on success, 1 if a check or a run failed, and 2 with one sentence on stderr if the input was

@@ -167,7 +167,7 @@ def _write_film(predictor: Predictor, path: Path, out: Path) -> int:
     """Writes the overlays of a video's frames as a film and returns their number."""
     frames = _Frames(path, predictor.classes)
     with replacing(out) as temporary, contextlib.ExitStack() as stack:
-        size, code = frames.size(0)[::-1], cv2.VideoWriter_fourcc(*"mp4v")
+        size, code = frames.size(0)[::-1], cv2.VideoWriter.fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(temporary), code, frames.rate, size)
         stack.callback(writer.release)
         for item in predictor.run(frames):

@@ -27,13 +27,13 @@ def make_mesh(spatial: int = 1, devices: list[jax.Device] | None = None) -> Mesh
     Raises:
         InputError: `spatial` does not divide the devices of a process.
     """
-    devices = np.asarray(devices or jax.devices())
+    grid = np.asarray(devices or jax.devices())
     if spatial < 1 or jax.local_device_count() % spatial:
         raise InputError(
             f"mesh.spatial={spatial} must divide the {jax.local_device_count()} devices of a process: "
             "the rows of an image stay within one"
         )
-    return Mesh(devices.reshape(-1, spatial), ("data", "spatial"), axis_types=(AxisType.Auto, AxisType.Auto))
+    return Mesh(grid.reshape(-1, spatial), ("data", "spatial"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

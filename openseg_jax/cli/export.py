@@ -63,9 +63,9 @@ def run(arguments) -> None:
             data, errors = to_stablehlo(find_logits, size, batch, platforms.split(","), arguments.logits)
     except jax.errors.InconclusiveDimensionOperation as error:
         raise InputError(f"{model.spec.name} needs a number of images, not --batch any") from error
-    for what, error in errors.items():
-        if not error <= TOLERANCE:
-            raise RunError(f"the exported program differs from the net, {what} {error:.1e}; nothing was written")
+    for what, difference in errors.items():
+        if not difference <= TOLERANCE:
+            raise RunError(f"the exported program differs from the net, {what} {difference:.1e}; nothing was written")
     files.write_bytes(out, data)
-    found = ", ".join(f"{what} {error:.1e}" for what, error in errors.items())
+    found = ", ".join(f"{what} {difference:.1e}" for what, difference in errors.items())
     print(f"{out}, {len(data) / 2**20:.1f} MB; on random images: {found}")

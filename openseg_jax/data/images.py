@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_bytes, replacing
@@ -115,7 +115,7 @@ def read_size(file: str | os.PathLike | BinaryIO, where: str | None = None) -> t
     return (width, height) if turned else (height, width)
 
 
-def is_turned(image: Image.Image) -> bool:
+def is_turned(image: ImageFile.ImageFile) -> bool:
     """Returns whether the EXIF orientation of an opened image exchanges its sides, as the values 5 to 8 do."""
     exif = _png_exif(image.fp) if image.format == "PNG" else image.getexif()
     return exif.get(0x0112, 1) >= 5

@@ -10,6 +10,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import grain
@@ -26,7 +27,7 @@ class TrainSamples:
     The sample at a position is a function of (seed, position) alone.
     """
 
-    source: object
+    source: Any
     chain: transforms.Transform
     collate: Collate
     seed: int

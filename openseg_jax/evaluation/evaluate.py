@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -24,7 +25,6 @@ from openseg_jax.evaluation.report import Report
 from openseg_jax.inference import ArgMax, ConfusionCounts, Item, Probabilities, Reader, Refined, Runner, writers
 from openseg_jax.inference.tasks import task_of
 from openseg_jax.labels.classes import ClassTable
-from openseg_jax.metrics.accumulator import Accumulator
 from openseg_jax.metrics.boundaries import Boundaries
 from openseg_jax.metrics.confusion import Confusion
 from openseg_jax.metrics.statistics import interval
@@ -153,8 +153,8 @@ def _readers(num_classes: int, refine_scale: int, probabilities: bool) -> dict[s
     return labels | counts | further
 
 
-def _scores(num_classes: int, images: int, refined: bool, boundaries: bool) -> dict[str, Accumulator]:
-    scores = {}
+def _scores(num_classes: int, images: int, refined: bool, boundaries: bool) -> dict[str, Any]:
+    scores: dict[str, Any] = {}
     for when in ("", "_before")[: 1 + refined]:
         scores[f"confusion{when}"] = Confusion(num_classes, images, f"counts{when}")
         if boundaries:
@@ -169,7 +169,7 @@ def _write(folder: Path, item: Item, classes: ClassTable, labelled: bool, probab
         writers.write_array(folder / "prob" / f"{item.name}.npy", item["probabilities"])
 
 
-def _result(scores: Mapping[str, Accumulator], split: str) -> dict:
+def _result(scores: Mapping[str, Any], split: str) -> dict:
     """Returns the scores of the results, and those before refinement if there was one."""
     if not scores["confusion"].matrix.any():
         raise InputError(f"no pixel of {split} is labelled, so there is nothing to score")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -65,7 +66,7 @@ class Progress:
             if self._path and self._due():
                 self._write(self._path)
 
-    def merge(self) -> tuple[dict[str, Accumulator], dict[str, str]]:
+    def merge(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Returns the scores and failures of all processes. All must call it, at the same point."""
         scores = {name: score.merge(sharding.exchange) for name, score in self.scores.items()}
         failures = {}

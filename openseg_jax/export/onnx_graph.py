@@ -73,7 +73,7 @@ class Graph:
         values = dict(zip(jaxpr.constvars + jaxpr.invars, [*map(np.asarray, constants), *inputs], strict=True))
 
         def read(x) -> Value:
-            return np.asarray(x.val, x.aval.dtype) if isinstance(x, core.Literal) else values[x]
+            return np.asarray(x.val, x.aval.dtype) if isinstance(x, core.Literal) else values[x]  # type: ignore[attr-defined]
 
         for equation in jaxpr.eqns:
             results = self._convert_equation(equation, [read(x) for x in equation.invars])

@@ -58,7 +58,8 @@ class Forward:
     @property
     def own_size(self) -> Canvas:
         """The images' own sizes, on the canvas of the labels."""
-        return Canvas(*self.batch["label"].shape[1:], extent(self.batch["label_box"]))
+        height, width = self.batch["label"].shape[1:]
+        return Canvas(height, width, extent(self.batch["label_box"]))
 
     @functools.cached_property
     def logits(self) -> FeatureMap:

@@ -109,12 +109,12 @@ class Protocol:
         n = images.shape[0]
         both = net(_joined(images, mirror(images)))
         own, mirrored = (images.replace(part) for part in (both.values[:n], both.values[n:]))
-        mirrored = mirror(mirrored).values
-        order = np.arange(mirrored.shape[-1])
+        back = mirror(mirrored).values
+        order = np.arange(back.shape[-1])
         for a, b in self.swap:
             order[[a, b]] = order[[b, a]]
-        mirrored = mirrored[..., order] if self.swap else mirrored
-        return images.replace((own.values + mirrored) / (2 if self.mean else 1))
+        back = back[..., order] if self.swap else back
+        return images.replace((own.values + back) / (2 if self.mean else 1))
 
     def _in_windows(self, net: Net, images: FeatureMap) -> FeatureMap:
         crop, stride = np.array(self.crop), np.array(self.crop_stride or self.crop)

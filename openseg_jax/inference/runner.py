@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -148,6 +148,7 @@ class Runner:
             return self._source.size(index)
         except InputError as error:
             self.unreadable[index] = error
+            return None
 
     def _compute(self, variables: dict, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Computes the results of all readers for a batch, (N, ...) each."""
@@ -165,7 +166,7 @@ class Runner:
         pixels = {name: reader for name, reader in self._readers.items() if isinstance(reader, PixelReader)}
         for output in dict.fromkeys(reader.output for reader in pixels.values()):
             group = {name: reader.pixels for name, reader in pixels.items() if reader.output == output}
-            forward.found |= forward.read(lambda x, group=group: {name: of(x) for name, of in group.items()}, output)
+            forward.found |= forward.read(functools.partial(_all_of, group), output)
         for name, reader in self._readers.items():
             if name not in pixels:
                 forward.found[name] = reader(forward)
@@ -183,6 +184,10 @@ class Runner:
             if index >= 0:
                 found[index] = functools.partial(take, row, self._sizes[index])
         return [Item(self._source, index, self._sizes[index], what) for index, what in found.items()]
+
+
+def _all_of(readers: Mapping[str, Callable], logits: jax.Array) -> dict[str, jax.Array]:
+    return {name: of(logits) for name, of in readers.items()}
 
 
 class Item:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ class FeatureMap:
         return Canvas(self.shape[1], self.shape[2], self.extent, self.mask)
 
     @property
-    def inside(self) -> jax.Array | bool:
+    def inside(self) -> Any:
         """Boolean (N, H, W, 1), true on real positions; plain True without an extent."""
         if self.extent is None:
             return True

@@ -24,7 +24,7 @@ from openseg_jax.models.segmentor import ModelSpec, Segmentor
 class Part(NamedTuple):
     """A class and the arguments that make a variant of it."""
 
-    build: type
+    build: Any
     options: dict[str, Any]
 
 
@@ -199,7 +199,7 @@ def default_options(name: str, backbone: str | None = None) -> dict[str, Any]:
     return {option: value for part in parts if part for option, value in (_options(part.build) | part.options).items()}
 
 
-def _options(build: type) -> dict[str, Any]:
+def _options(build: Any) -> dict[str, Any]:
     """Returns the keyword-only parameters and their defaults."""
     parameters = inspect.signature(build.__init__).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

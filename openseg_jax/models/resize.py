@@ -8,6 +8,7 @@ align_corners, filters when shrinking, and its cubic kernel is a = -0.5.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,8 @@ def cubic(x: FeatureMap, *, to: Canvas) -> FeatureMap:
 def cubic_part(x: FeatureMap, *, to: Canvas, axis: int, start: jax.Array, count: int) -> FeatureMap:
     """Returns rows (axis 1) or columns (axis 2) start to start + count of `x` resized along this axis as by `cubic`."""
     n_in, n_out = (_true_sizes(canvas, x.shape[0], axis) for canvas in (x.canvas, to))
-    values = _interpolate_each(x.values, *cubic_taps(start + jnp.arange(count)[None], n_in, n_out), axis)
+    indices, weights = cubic_taps(start + jnp.arange(count)[None], n_in, n_out)
+    values = _interpolate_each(x.values, indices, weights, axis)
     part, other = jnp.clip(n_out - start, 0, count), _true_sizes(x.canvas, x.shape[0], 3 - axis)
     return FeatureMap(values, jnp.concatenate([part, other] if axis == 1 else [other, part], axis=1)).zero_outside()
 
@@ -49,14 +51,15 @@ def _resize(x: FeatureMap, to: Canvas, rule) -> FeatureMap:
         if x.extent is None and to.extent is None:
             if x.shape[axis] == n_out:  # every rule is then the identity
                 continue
-            taps = rule(np.arange(n_out, dtype=dtype), x.shape[axis], n_out)
-            if _is_local(*taps, x.shape[axis]):
-                values = _from_neighbours(values, *taps, axis)
+            indices, weights = rule(np.arange(n_out, dtype=dtype), x.shape[axis], n_out)
+            if _is_local(indices, weights, x.shape[axis]):
+                values = _from_neighbours(values, indices, weights, axis)
                 continue
         else:
             sizes = [_true_sizes(canvas, x.shape[0], axis) for canvas in (x.canvas, to)]
-            taps = rule(jnp.arange(n_out)[None], *sizes)
-        values = _interpolate_each(values, *taps, axis) if taps[0].ndim == 3 else interpolate(values, *taps, axis)
+            indices, weights = rule(jnp.arange(n_out)[None], *sizes)
+        apply = _interpolate_each if indices.ndim == 3 else interpolate
+        values = apply(values, indices, weights, axis)
     return FeatureMap(values, to.extent, to.mask).zero_outside()
 
 
@@ -143,7 +146,7 @@ def _from_neighbours(x: jax.Array, indices: np.ndarray, weights: np.ndarray, axi
     distance = indices - np.arange(indices.shape[1]) // factor
     shape = [1] * (x.ndim + 1)
     shape[axis], shape[axis + 1] = n_in, factor
-    total = 0
+    total: Any = 0
     for d in (-1, 0, 1):
         share = (weights * (distance == d)).sum(0).reshape(shape)
         if share.any():
@@ -166,7 +169,8 @@ def interpolate(x: jax.Array, indices, weights, axis: int) -> jax.Array:
     Forward gathers; backward multiplies with the transposed matrix, because the transpose of a gather is a
     scatter-add, which is slow on every backend (on CPU 40 ms against 8 ms for 16x32 -> 128x256).
     """
-    total, wide = 0, jnp.promote_types(x.dtype, jnp.float32)
+    total: Any = 0
+    wide = jnp.promote_types(x.dtype, jnp.float32)
     for index, weight in zip(indices, weights, strict=True):
         if index.ndim == 1:
             taken = jnp.take(x, index, axis=axis, mode="clip")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ class Segmentor(nnx.Module):
 
     def __init__(self, spec: ModelSpec, backbone: nnx.Module, head: Head | None):
         self.spec = spec
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.head = head
 
     @property

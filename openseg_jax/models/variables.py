@@ -152,7 +152,8 @@ def _run(call, model, variables, images, train, sizes, rngs, labels, modes=_Mode
 def _set_modes(module: Segmentor, modes: _Modes) -> None:
     if modes.frozen_norm not in ("", "backbone", "all"):
         raise ValueError(f'frozen_norm must be "", "backbone" or "all", found {modes.frozen_norm!r}')
-    for part in {"": [], "backbone": [module.backbone], "all": [module]}[modes.frozen_norm]:
+    parts: dict[str, list] = {"": [], "backbone": [module.backbone], "all": [module]}
+    for part in parts[modes.frozen_norm]:
         for _, norm in nnx.iter_modules(part):
             if isinstance(norm, BatchNorm):
                 norm.frozen = True
@@ -177,7 +178,7 @@ def _check(model, variables, images, sizes, labels) -> None:
     if needs_labels and (labels.shape != images.shape[:3] or not jnp.issubdtype(labels.dtype, jnp.integer)):
         raise ValueError(f"labels must be int {images.shape[:3]}, found {labels.dtype} {labels.shape}")
     wanted = shapes(model)
-    if jax.tree.structure(wanted) != jax.tree.structure(variables):
+    if jax.tree.structure(wanted) != jax.tree.structure(variables):  # type: ignore[operator]
         differing = _paths(wanted) ^ _paths(variables)
         raise ValueError(
             f"variables do not fit {model.spec.name}: {len(differing)} leaves are missing or unknown, "

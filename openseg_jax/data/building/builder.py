@@ -90,7 +90,7 @@ def png(mask: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A benchmark.
 
     Subclasses give the name, the class table, the downloads and the splits in them. Examples are {"image": encoded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -139,7 +140,9 @@ class PascalContext(SegmentationBuilder):
         mats = {} if "train" in parts else parts["labels"].find(r"trainval/([^/]+)\.mat")
         for split in ("train", "val"):
             if "train" in parts:
-                labels = {f"{str(key)[:4]}_{str(key)[4:]}": png for key, png in read_masks(parts[split].path).items()}
+                labels: dict[str, Any] = {
+                    f"{str(key)[:4]}_{str(key)[4:]}": png for key, png in read_masks(parts[split].path).items()
+                }
                 yield Split(split, images, labels, labels)
             else:
                 names = parts["images"].lines(f"ImageSets/Main/{split}.txt")

@@ -125,7 +125,7 @@ def scan_folder(
     with warnings.catch_warnings(), progress:
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large images; the result counts
         try:
-            done = pool.map(lambda item: _look(*item, classes, quick), work)
+            done = pool.map(lambda item: _look(item[0], item[1], classes, quick), work)
             list(progress.track(done, len(work), description=f"reading {root}"))
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupted check ends at once
@@ -185,8 +185,8 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
             return facts, None
         label = None
         if facts.mode in DEEP_MODES:
-            with Image.open(path) as mask:
-                facts.highest = int(np.asarray(mask).max())
+            with Image.open(path) as deep:
+                facts.highest = int(np.asarray(deep).max())
         if facts.mode in _ID_MODES:
             mask = read_mask(path)
             counts = np.bincount(mask.ravel(), minlength=256)

@@ -87,7 +87,7 @@ class Resize(Transform):
     bound: int = 0
 
     def draw(self, size, rng):
-        height, width = self.size or functions.min_side_size(*size, self.min_side)
+        height, width = self.size or functions.min_side_size(size[0], size[1], self.min_side)
         if self.bound and max(height, width) > self.bound:
             height, width = functions.max_side_size(height, width, self.bound)
         return [Step(functions.resize, {"height": height, "width": width})]
@@ -159,7 +159,7 @@ class RandomRotate(Transform):
     def draw(self, size, rng):
         degrees = rng.uniform(-self.degrees, self.degrees)
         rng.random()
-        height, width = functions.rotated_size(*size, degrees)
+        height, width = functions.rotated_size(size[0], size[1], degrees)
         return [Step(functions.rotate, {"degrees": degrees, "height": height, "width": width})]
 
 

@@ -8,6 +8,8 @@ output_stride 8 or 16 the last two stages, or the last one, keep the resolution 
 
 from __future__ import annotations
 
+from typing import Any
+
 from flax import nnx
 
 from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck, run_block
@@ -19,6 +21,10 @@ from openseg_jax.models.pooling import max_pool
 
 class ResidualNet(nnx.Module):
     """A stem, a max-pool, and four stages of residual blocks: self.stem, self.ceil_pool and self.stages."""
+
+    stem: Any
+    ceil_pool: bool
+    stages: Any
 
     def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
         x = images
