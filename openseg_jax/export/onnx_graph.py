@@ -101,8 +101,8 @@ class Graph:
         """Unrolls `jax.lax.map`, which computes large attention part by part."""
         body = equation.params["jaxpr"]
         # Versions of JAX name these numbers differently; what a loop goes through has one axis less in its body.
-        shared = sum(x.aval.ndim == y.aval.ndim for x, y in zip(equation.invars, body.jaxpr.invars, strict=True))
-        if any(x.aval.ndim == y.aval.ndim for x, y in zip(equation.outvars, body.jaxpr.outvars, strict=True)):
+        shared = sum(np.ndim(x.aval) == np.ndim(y.aval) for x, y in zip(equation.invars, body.jaxpr.invars, strict=True))
+        if any(np.ndim(x.aval) == np.ndim(y.aval) for x, y in zip(equation.outvars, body.jaxpr.outvars, strict=True)):
             raise InputError("this net cannot be written as ONNX: it has a loop that carries values along")
         rows = []
         for i in range(equation.params["length"]):

@@ -180,7 +180,7 @@ class Runner:
             return array[: size[0], : size[1]] if self._readers[name].is_map else array
 
         found = dict(batch.failures)
-        for row, index in enumerate(batch.arrays["index"].tolist()):
+        for row, index in enumerate(map(int, batch.arrays["index"])):
             if index >= 0:
                 found[index] = functools.partial(take, row, self._sizes[index])
         return [Item(self._source, index, self._sizes[index], what) for index, what in found.items()]

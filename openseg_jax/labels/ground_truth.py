@@ -37,7 +37,7 @@ def semantic_offsets(
         Both are 0 on void and on classes that are too small.
     """
     small = np.flatnonzero(np.bincount(label.ravel()) < min_pixels)
-    return _offsets(label.astype(np.int32), {ignore, *small.tolist()}, kernel_size, metric)
+    return _offsets(label.astype(np.int32), {ignore, *map(int, small)}, kernel_size, metric)
 
 
 def instance_offsets(

@@ -90,7 +90,7 @@ def changes(
 
 def most_changed_window(changed: np.ndarray, size: tuple[int, int] = (64, 96)) -> tuple[slice, slice]:
     """Returns rows and columns of the window of this (height, width) in which most of a mask, (H, W), is set."""
-    height, width = np.minimum(size, changed.shape).tolist()
+    height, width = map(min, size, changed.shape)
     sums = cv2.integral(changed.astype(np.uint8))
     counts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     y, x = map(int, np.unravel_index(counts.argmax(), counts.shape))

@@ -129,7 +129,7 @@ def rotate(sample: Sample, degrees: float, height: int, width: int) -> Sample:
     """
     h, w = size_of(sample)
     matrix = cv2.getRotationMatrix2D((w / 2, h / 2), degrees, 1)
-    matrix[:, 2] += (width - w) / 2, (height - h) / 2
+    matrix[:, 2] = matrix[:, 2] + ((width - w) / 2, (height - h) / 2)
 
     def turn(x: np.ndarray, name: str) -> np.ndarray:
         # OpenCV wants the fill as a scalar and warps integers of at most 16 bits.
