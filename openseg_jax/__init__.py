@@ -5,7 +5,7 @@ The names in `__all__` are the public interface. They are imported when they are
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Predictor", "__version__", "checkpoints", "config", "converters", "evaluate", "models", "train"]
 
 _FUNCTIONS = {
