@@ -101,8 +101,12 @@ class Graph:
         """Unrolls `jax.lax.map`, which computes large attention part by part."""
         body = equation.params["jaxpr"]
         # Versions of JAX name these numbers differently; what a loop goes through has one axis less in its body.
-        shared = sum(np.ndim(x.aval) == np.ndim(y.aval) for x, y in zip(equation.invars, body.jaxpr.invars, strict=True))
-        if any(np.ndim(x.aval) == np.ndim(y.aval) for x, y in zip(equation.outvars, body.jaxpr.outvars, strict=True)):
+        inputs, outputs = (
+            [np.ndim(x.aval) == np.ndim(y.aval) for x, y in zip(outer, inner, strict=True)]
+            for outer, inner in ((equation.invars, body.jaxpr.invars), (equation.outvars, body.jaxpr.outvars))
+        )
+        shared = sum(inputs)
+        if any(outputs):
             raise InputError("this net cannot be written as ONNX: it has a loop that carries values along")
         rows = []
         for i in range(equation.params["length"]):
