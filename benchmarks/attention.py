@@ -7,8 +7,6 @@ channels. "whole" holds all affinities at once; "in parts" is `openseg_jax.model
 PyTorch is torch.nn.functional.scaled_dot_product_attention.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 

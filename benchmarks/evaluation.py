@@ -8,8 +8,6 @@ some of any size; the net sees them with a shorter side of 520, as in the recipe
 by cubic interpolation. Sizes are times --scale. "first" is the first evaluation, with compilation, "again" one after.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import time

@@ -4,8 +4,6 @@ A contestant is a function (settings) -> dict with "run", a function that does t
 done, and any numbers worth reporting. It runs in a fresh process, so that memory is its own.
 """
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 import importlib.metadata

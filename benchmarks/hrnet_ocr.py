@@ -8,8 +8,6 @@ features, which fuse their branches by nearest upsampling, under the same OCR he
 with torch.compile and autocast. The contestants take turns, each in its own process.
 """
 
-from __future__ import annotations
-
 import os
 import time
 

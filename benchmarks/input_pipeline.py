@@ -12,8 +12,6 @@ OpenCV, as the original does. Every contestant runs on one core.
 device's part, on whatever device there is.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import os

@@ -7,8 +7,6 @@
 backward pass, as training does. The logits have a quarter of the size of the labels, like those of an HRNet.
 """
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

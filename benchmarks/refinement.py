@@ -8,8 +8,6 @@ where steps are whole pixels, that gives the same maps. Offsets are unit steps a
 "with files" also decodes and encodes PNGs and offsets in threads, as the command does.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import tempfile

@@ -9,8 +9,6 @@ refinement wins back, at a tolerance of one pixel or so (0.00088 of the diagonal
 pixels after it. All maps of the split are scored.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -7,8 +7,6 @@ distance transform that the original uses; "whole image" is OpenCV without cutti
 was computed from a .mat file. The last table compares the distances of both libraries.
 """
 
-from __future__ import annotations
-
 import itertools
 import tempfile
 from pathlib import Path

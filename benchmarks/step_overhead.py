@@ -8,8 +8,6 @@ remains is to pass the arrays in and out, to put a batch on the device, and to r
 typed `TrainState` and the list of its leaves, which `TrainStep` passes, take turns.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 

@@ -4,8 +4,6 @@ Written from the papers and the specification of the original's behaviour, to be
 against (strict loading of exported checkpoints, training trajectories). Not part of the installed package.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import nn

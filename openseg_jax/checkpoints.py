@@ -4,8 +4,6 @@ Training, evaluation, prediction and the converters share this one form. `variab
 `training` is what else a run needs to continue, which only its own checkpoints have; `metadata` is JSON (`Metadata`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from pathlib import Path
@@ -48,7 +46,7 @@ class Metadata:
         return {"format": _FORMAT, **fields}
 
     @classmethod
-    def from_dict(cls, fields: dict, where: str) -> Metadata:
+    def from_dict(cls, fields: dict, where: str) -> "Metadata":
         if fields.pop("format", None) != _FORMAT:
             raise InputError(f"{where} was written by another version of openseg_jax")
         classes = fields["classes"] and ClassTable.from_dict(fields["classes"], where)

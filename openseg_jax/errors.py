@@ -1,7 +1,5 @@
 """The two kinds of error whose message is meant for the user, and how commands end on them."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from logging import getLogger

@@ -1,7 +1,5 @@
 """Files that are read as a whole, and written completely or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

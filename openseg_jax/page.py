@@ -1,7 +1,5 @@
 """Parts of an HTML page that is one file: images and figures are inside it."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterable
 from html import escape

@@ -1,7 +1,5 @@
 """Figures, as PNG bytes."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 

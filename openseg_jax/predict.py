@@ -7,8 +7,6 @@ In Python:
     labels = Predictor("DIR")(images)  # a list of uint8 (H, W, 3) RGB arrays of any sizes -> uint8 (H, W) class ids
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import glob

@@ -1,7 +1,5 @@
 """Where arrays live. Only this module knows of several devices; models, losses and steps are written as for one."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 from jax.experimental import multihost_utils

@@ -1,7 +1,5 @@
 """Class ids as colours, and over images."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from openseg_jax.labels.classes import IGNORE, ClassTable

@@ -8,8 +8,6 @@
 `openseg COMMAND --help` shows an example and all options of a command.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import shlex

@@ -4,8 +4,6 @@ A subcommand is a module of this package with a function `add(commands)`, which 
 `Parser.add_argument`. Heavy imports (jax, the parts of the package) belong into the functions that run it.
 """
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import re

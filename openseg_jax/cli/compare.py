@@ -7,8 +7,6 @@ of sets of as many images, and with how often one as large comes about by giving
 run.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from openseg_jax.cli.arguments import add_command

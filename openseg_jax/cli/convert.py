@@ -10,8 +10,6 @@
 docs/converting.md tells more.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from pathlib import Path

@@ -8,8 +8,6 @@
 docs/datasets.md and docs/your-data.md tell more.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -10,8 +10,6 @@ with --logits float32 (N, H, W, K); of a SegFix net the boundary mask, and the d
 on random images before it is written. docs/export.md loads one.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from openseg_jax.cli.arguments import add_command, size

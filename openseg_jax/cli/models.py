@@ -9,8 +9,6 @@ what the original publishes for its checkpoint of that model: Cityscapes val, tr
 747.5 G that are published for HRNet-W48 are those of its authors' 1x1 head; the original's hrnet_w48 has a 3x3 one.
 """
 
-from __future__ import annotations
-
 from openseg_jax.cli.arguments import add_command
 
 PAPERS = {

@@ -9,8 +9,6 @@
 docs/segfix.md explains more; `COMMAND --help` lists the options of each.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import time

@@ -1,7 +1,5 @@
 """The check at the entrance: from a `ConfigDict` or nested mappings to a `Config`, or to all that is wrong at once."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import functools

@@ -1,7 +1,5 @@
 """Configs by name or by file, with the changes of a command line."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import importlib

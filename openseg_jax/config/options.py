@@ -1,7 +1,5 @@
 """The options of models: keyword arguments of a backbone and a head, whose signatures say what they are."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 import typing

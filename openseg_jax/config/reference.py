@@ -1,7 +1,5 @@
 """The page docs/config.md, written from the schema and the recipes."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import typing

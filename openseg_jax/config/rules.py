@@ -4,8 +4,6 @@ Every rule yields sentences that name their fields by dotted names. What needs f
 they are used.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 

@@ -3,8 +3,6 @@
 Defaults, checks, the `ConfigDict` of recipes and docs/config.md all come from here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The substitutions are applied in order to module paths such as "backbone.stages.
 norm with its activation: a Sequential of two layers, or a single inplace_abn.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

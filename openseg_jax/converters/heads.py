@@ -3,8 +3,6 @@
 A name that ends in * is a norm with its activation: a Sequential of two layers, or a single inplace_abn.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Recognises from the keys and shapes of a state dict which model it belongs to."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple

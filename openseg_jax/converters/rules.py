@@ -5,8 +5,6 @@ Modules here have one name for one thing; the original names the same thing diff
 import and export both read these rows.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Proof of an import: the same variables as the file, the same activations as PyTorch, and a report of both."""
 
-from __future__ import annotations
-
 import json
 import os
 import zipfile

@@ -1,7 +1,5 @@
 """Data: sources of samples, transforms, the training pipeline, the data check and the building of records."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rich.progress import track

@@ -1,7 +1,5 @@
 """A data set that is decoded once, into one file that is mapped into memory and read window by window."""
 
-from __future__ import annotations
-
 import fcntl
 import functools
 import hashlib

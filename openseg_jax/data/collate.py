@@ -1,7 +1,5 @@
 """Collation brings the samples of a batch to one size, as the original's collate function does."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -23,7 +21,7 @@ class Collate(CollateSettings):
             size = self.sizes[int(rng.integers(0, len(self.sizes) - 1, endpoint=True))]
         return tuple(-(-side // self.stride) * self.stride for side in size)
 
-    def fit(self, target: Size) -> Fit:
+    def fit(self, target: Size) -> "Fit":
         """Returns the transform that brings a sample to the size of its batch."""
         return Fit(target, self.align, self.place)
 

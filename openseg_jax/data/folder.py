@@ -1,7 +1,5 @@
 """A data set in folders of images and masks: ROOT/SPLIT/image/NAME.jpg with ROOT/SPLIT/label/NAME.png."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from openseg_jax.data.images import IMAGE_SUFFIXES, read_image, read_mask, read_size

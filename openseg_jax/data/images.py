@@ -1,7 +1,5 @@
 """Reading and writing images and masks; what cannot be meant is refused with a sentence."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path

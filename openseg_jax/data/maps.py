@@ -1,7 +1,5 @@
 """Further maps of a sample: files of the original's preparation scripts, or computed from labels."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """Several sources as one, joined one after the other or mixed by weight."""
 
-from __future__ import annotations
-
 import bisect
 import itertools
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Normalization of uint8 images on the device, to which they travel at a quarter of the size of float32."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

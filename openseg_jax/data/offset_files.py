@@ -1,7 +1,5 @@
 """Files of offsets: NAME.npz is the form of this project, NAME.mat that of the original."""
 
-from __future__ import annotations
-
 import io
 import os
 import threading

@@ -5,8 +5,6 @@ because OpenCV computes in fixed point, and labels except for pixels whose sourc
 in a chain become one.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -37,13 +35,13 @@ class Axis:
     place: int = 0  # where the first one stands in the result
 
     @classmethod
-    def whole(cls, n: int) -> Axis:
+    def whole(cls, n: int) -> "Axis":
         return cls(n, n, 0, n)
 
-    def resized(self, m: int) -> Axis:
+    def resized(self, m: int) -> "Axis":
         return Axis.whole(self.n).cropped(0, m, m)
 
-    def cropped(self, start: int, count: int, m: int | None = None) -> Axis:
+    def cropped(self, start: int, count: int, m: int | None = None) -> "Axis":
         return dataclasses.replace(self, start=self.start + start, count=count, m=m or self.m)
 
     def window(self) -> tuple[int, int]:
@@ -66,7 +64,7 @@ class Plan:
     shift: int = 0
 
     @classmethod
-    def of(cls, steps: Sequence[Step], size: Size) -> Plan:
+    def of(cls, steps: Sequence[Step], size: Size) -> "Plan":
         """Builds the plan of these steps for a sample of this (height, width)."""
         plan = cls(Axis.whole(size[0]), Axis.whole(size[1]))
         for step in steps:

@@ -3,8 +3,6 @@
 A source has `len`, `source[i]` -> {"image", "label", "name"}, and `source.size(i)` -> (height, width).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools

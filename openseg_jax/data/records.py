@@ -1,7 +1,5 @@
 """A data set in ArrayRecord files, as `openseg data build` writes them."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

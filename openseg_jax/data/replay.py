@@ -1,7 +1,5 @@
 """The batch of one training step again, as images and as the list of what was done to each sample."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -5,8 +5,6 @@ and its shape says nothing; scale and angle of the texture, light and noise vary
 receptive field of many pixels, and does not get far with either alone.
 """
 
-from __future__ import annotations
-
 import colorsys
 
 import cv2

@@ -1,7 +1,5 @@
 """Images without masks, as sources of samples whose labels are all void."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +22,7 @@ class ImageSource:
         self.paths, self.classes, self.names = paths, classes, [path.stem for path in paths]
 
     @classmethod
-    def of_folder(cls, folder: Path, classes: ClassTable | None = None) -> ImageSource:
+    def of_folder(cls, folder: Path, classes: ClassTable | None = None) -> "ImageSource":
         """Returns all images of a folder, by name."""
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
         if not paths:

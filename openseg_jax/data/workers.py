@@ -1,7 +1,5 @@
 """How worker processes start, and how they end with their parent."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -1,7 +1,5 @@
 """Cityscapes' own evaluation of the label PNGs that an evaluation wrote, by the package cityscapesScripts."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Evaluation: a checkpoint and a data set in, scores and label maps out."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path

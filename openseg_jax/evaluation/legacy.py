@@ -1,7 +1,5 @@
 """Scores of the original's own evaluators where these differ from ours, to compare with its logs."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from openseg_jax.labels.classes import ClassTable

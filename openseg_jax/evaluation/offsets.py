@@ -1,7 +1,5 @@
 """The offsets by which `eval.segfix` refines predictions before they are scored."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """An evaluation that can be killed and goes on."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping

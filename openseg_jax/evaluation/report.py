@@ -1,7 +1,5 @@
 """What an evaluation leaves behind besides label maps: a table, a JSON file, a page, and the counts of each image."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import json

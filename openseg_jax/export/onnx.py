@@ -1,7 +1,5 @@
 """A net as an ONNX model, for runtimes that know nothing of JAX."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

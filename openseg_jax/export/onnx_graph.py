@@ -4,8 +4,6 @@ JAX describes a function as a jaxpr, a list of equations over primitives (docs.j
 Each becomes one or a few nodes, as onnx_operations.py has it; what depends on no input is computed here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

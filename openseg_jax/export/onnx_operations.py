@@ -4,8 +4,6 @@ Each operation: (graph, equation, *values) -> value, or a list of values, where 
 constant. A case that is not handled here shows in the comparison with the net, before a file is written.
 """
 
-from __future__ import annotations
-
 import math
 from string import ascii_lowercase
 

@@ -1,7 +1,5 @@
 """Defines the program that is exported for a net, and compares a file with it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import jax

@@ -1,7 +1,5 @@
 """A net as a StableHLO program, which JAX runs on any of the platforms it is made for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import jax

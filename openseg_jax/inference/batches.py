@@ -1,7 +1,5 @@
 """From a source of samples to padded batches, in which each image comes exactly once."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple

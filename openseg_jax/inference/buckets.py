@@ -1,7 +1,5 @@
 """Buckets: a few padded shapes for images of all sizes, so that a few compiled programs serve them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """One batch on its way through a net, and what is read of the logits at the images' own sizes."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

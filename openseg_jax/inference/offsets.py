@@ -1,7 +1,5 @@
 """Offsets of images by the SegFix net of a checkpoint."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

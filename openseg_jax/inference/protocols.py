@@ -3,8 +3,6 @@
 As in the original logits are added, not probabilities, and not averaged, over scales and over an image and its mirror.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from fractions import Fraction

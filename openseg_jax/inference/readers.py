@@ -1,7 +1,5 @@
 """Readers: what a `Runner` computes on the device for every image, and yields as `item[name]`."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

@@ -1,7 +1,5 @@
 """Runs a net over a source of images of any sizes, and yields what readers make of each."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import itertools
@@ -76,7 +74,7 @@ class Runner:
         self._step = jax.jit(self._compute, out_shardings=sharding.per_image(mesh))
         self._take(source)
 
-    def over(self, source) -> Runner:
+    def over(self, source) -> "Runner":
         """Returns a runner over another source with the same classes, which shares the compiled programs."""
         other = copy.copy(self)
         other._take(source)
@@ -91,7 +89,7 @@ class Runner:
         """The number of batches of a whole run."""
         return sum(-(-len(bucket.indices) // self._settings.batch_size) for bucket in self.buckets)
 
-    def run(self, variables: dict, start: int = 0) -> Iterator[Item]:
+    def run(self, variables: dict, start: int = 0) -> Iterator["Item"]:
         """Yields the images of this process in the order of `order`.
 
         An image that cannot be read comes as an item with an `error`, which is raised when its results are taken.
@@ -103,7 +101,7 @@ class Runner:
         for _, items in self.batches(variables, start):
             yield from items
 
-    def batches(self, variables: dict, start: int = 0) -> Iterator[tuple[int, list[Item]]]:
+    def batches(self, variables: dict, start: int = 0) -> Iterator[tuple[int, list["Item"]]]:
         """Yields what `run` does as (batches that are done with these items, items), on all processes at the same time.
 
         A batch may have no item on a process. The results of a batch are there to be taken when the next one was given
@@ -172,7 +170,7 @@ class Runner:
                 forward.found[name] = reader(forward)
         return forward.found
 
-    def _items(self, batch: Batch, arrays: dict[str, jax.Array]) -> list[Item]:
+    def _items(self, batch: Batch, arrays: dict[str, jax.Array]) -> list["Item"]:
         on_host = functools.cache(lambda name: sharding.local_rows(arrays[name]))
 
         def take(row: int, size: tuple[int, int], name: str) -> np.ndarray:

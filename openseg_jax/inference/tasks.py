@@ -1,7 +1,5 @@
 """What a net is scored by in validation: which readers, which score, and what its predictions are compared with."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

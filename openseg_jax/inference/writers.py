@@ -1,7 +1,5 @@
 """Files of a predicted label map."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

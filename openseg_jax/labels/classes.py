@@ -3,8 +3,6 @@
 They are small JSON or YAML files. `tables/` holds those of the benchmarks.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json
@@ -135,7 +133,7 @@ class ClassTable:
         }
 
     @classmethod
-    def from_dict(cls, content: dict, where: str) -> ClassTable:
+    def from_dict(cls, content: dict, where: str) -> "ClassTable":
         """Builds a table from the content of a file.
 
         Raises:

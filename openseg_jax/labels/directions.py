@@ -5,8 +5,6 @@ directions D is 4, 8, 16 or 32. Class 0 lies around -180 degrees, which is left,
 by way of up. The functions take arrays of NumPy or of JAX and return arrays of the same library.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -4,8 +4,6 @@ The rules are those of the original's preparation scripts (Yuan et al., ECCV 202
 so is the precision, which is that of its files: whole pixels up to 250, and steps of 2 degrees.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 import cv2

@@ -1,7 +1,5 @@
 """Losses by name, as functions of the outputs of a net and of what they should be."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple

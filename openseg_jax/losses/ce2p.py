@@ -1,7 +1,5 @@
 """The loss of CE2P (Ruan et al., AAAI 2019, arXiv:1809.05996), which the original names but does not contain."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

@@ -1,7 +1,5 @@
 """Cross-entropy over pixels, with the original's conventions (FSCELoss)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import jax

@@ -1,7 +1,5 @@
 """Online hard example mining (Shrivastava et al. 2016), with the original's selection rule (FSOhemCELoss)."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

@@ -4,8 +4,6 @@ Each pixel is described by the R x R labels around it, and by the R x R probabil
 mutual information of the two, per image and class, beside a binary cross-entropy.
 """
 
-from __future__ import annotations
-
 import functools
 
 import jax

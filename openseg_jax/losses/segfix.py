@@ -1,7 +1,5 @@
 """The loss of SegFix: where boundaries are, and which direction leads off them (SegFixLoss)."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

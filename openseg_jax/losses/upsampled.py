@@ -1,7 +1,5 @@
 """Logits at the resolution of a head, standing for their enlargement to the size of the labels."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

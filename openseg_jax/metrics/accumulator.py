@@ -1,7 +1,5 @@
 """What all scores over the images of a run have in common."""
 
-from __future__ import annotations
-
 import copy
 import io
 from collections.abc import Callable
@@ -40,7 +38,7 @@ class Accumulator:
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.sums = {name: np.array(state[name]) for name in self.sums}
 
-    def merge(self, exchange: Callable[[bytes], list[bytes]]) -> Accumulator:
+    def merge(self, exchange: Callable[[bytes], list[bytes]]) -> "Accumulator":
         """Returns the score of the images of all processes; this one goes on with its own.
 
         Args:

@@ -1,7 +1,5 @@
 """How well predictions meet the boundaries of classes: boundary F-score and boundary IoU."""
 
-from __future__ import annotations
-
 import math
 
 import cv2

@@ -3,8 +3,6 @@
 counts are int (..., 3, K): for each class the pixels that are right, labelled and predicted.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,5 @@
 """How well a SegFix net predicts boundaries and the directions that lead off them."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

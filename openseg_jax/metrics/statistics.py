@@ -3,8 +3,6 @@
 counts are int (images, 3, K): for each image and class the pixels that are right, labelled and predicted.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

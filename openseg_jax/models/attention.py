@@ -1,7 +1,5 @@
 """Attention between positions, in memory that does not grow with the square of their number."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 

@@ -1,7 +1,5 @@
 """Counts the parameters and the multiply-adds of a model without allocating or running anything."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

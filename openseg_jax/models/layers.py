@@ -4,8 +4,6 @@ Arrays never travel alone here: a `FeatureMap` carries the true size of each ima
 primitive takes care of it, so that backbones and heads never have to. See `FeatureMap` for the one rule.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math
@@ -77,7 +75,7 @@ class FeatureMap:
         columns = jnp.arange(self.shape[2])[None, None, :, None] < self.extent[:, 1, None, None, None]
         return rows & columns
 
-    def replace(self, values: jax.Array) -> FeatureMap:
+    def replace(self, values: jax.Array) -> "FeatureMap":
         """Returns a map of the same size with other values, which must be zero beyond the extent already."""
         return FeatureMap(values, self.extent, None if self.extent is None else self.inside)
 
@@ -85,14 +83,14 @@ class FeatureMap:
         """Returns the values, with `fill` beyond the extent."""
         return self.values if self.extent is None else jnp.where(self.inside, self.values, fill)
 
-    def zero_outside(self) -> FeatureMap:
+    def zero_outside(self) -> "FeatureMap":
         """Restores the rule after an operation that broke it."""
         if self.extent is None:
             return self
         inside = self.inside
         return FeatureMap(jnp.where(inside, self.values, 0), self.extent, inside)
 
-    def __add__(self, other: FeatureMap) -> FeatureMap:
+    def __add__(self, other: "FeatureMap") -> "FeatureMap":
         return self.replace(self.values + other.values)
 
 

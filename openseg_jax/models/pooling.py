@@ -1,7 +1,5 @@
 """Pooling with torch's rules on feature maps. Windows that reach beyond the true border see padding there."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

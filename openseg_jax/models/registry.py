@@ -1,7 +1,5 @@
 """The tables of backbones and of named models, and `create`, which builds from them."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 from typing import Any, NamedTuple

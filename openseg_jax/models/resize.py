@@ -5,8 +5,6 @@ Each rule says, for every output position along one axis, which input positions 
 align_corners, filters when shrinking, and its cubic kernel is a = -0.5.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Backbone + head -> named outputs."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Between modules and plain nested dicts: `init`, `apply`, `shapes`. The only place that knows NNX's state plumbing."""
 
-from __future__ import annotations
-
 import contextlib
 import zlib
 from typing import NamedTuple

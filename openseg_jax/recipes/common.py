@@ -1,7 +1,5 @@
 """What recipes share: the config with every field, the options after the colon, and the loss that a net takes."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 from collections.abc import Iterable

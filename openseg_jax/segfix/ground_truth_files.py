@@ -1,7 +1,5 @@
 """The ground truth of SegFix in files, as the original's preparation scripts write them and training can read them."""
 
-from __future__ import annotations
-
 import functools
 import multiprocessing
 from collections.abc import Iterator, Mapping

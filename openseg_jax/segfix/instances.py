@@ -7,8 +7,6 @@ COCO: a JSON list of {"image_id", "category_id", "score", "segmentation": {"size
 codes.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """Label maps in image files of any encoding; refined maps keep encoding and palette."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping

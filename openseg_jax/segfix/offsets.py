@@ -1,7 +1,5 @@
 """Offsets of many images, one after the other: from files, or from a SegFix net."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Refinement of many maps as a stream: threads load, the device refines, threads save."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import heapq

@@ -1,7 +1,5 @@
 """The page on a refinement: numbers, and images of the boundaries, directions and changes where most changed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Averages of the weights: exponential (EMA), and of snapshots (SWA, Izmailov et al. 2018, arXiv:1803.05407)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 
@@ -28,10 +26,10 @@ class SwaAverage:
     count: jax.Array | int
 
     @classmethod
-    def start(cls, params: dict) -> SwaAverage:
+    def start(cls, params: dict) -> "SwaAverage":
         return cls(jax.tree.map(jnp.zeros_like, params), 0)
 
-    def after(self, params: dict, updates: jax.Array, steps: int) -> SwaAverage:
+    def after(self, params: dict, updates: jax.Array, steps: int) -> "SwaAverage":
         """Returns the mean after `updates` of `steps` updates, the last of which gave `params`."""
         start, cycle = swa_parts(steps)
         is_snapshot = (updates > start) & (((updates - start) % cycle == 0) | (updates == steps))

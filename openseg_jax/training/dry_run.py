@@ -1,7 +1,5 @@
 """Shows what a run would be, without running it: `openseg train --config=... --workdir=DIR --dry_run`."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

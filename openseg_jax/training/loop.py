@@ -1,7 +1,5 @@
 """The training loop: a config and a folder in, a trained checkpoint out."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import math

@@ -4,8 +4,6 @@ The rule is that of torch's GradScaler: the scale doubles after 2000 good steps;
 finite it halves, and the step is not taken. bfloat16 and float32 need none of this.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax
@@ -24,10 +22,10 @@ class LossScale:
     good: jax.Array | np.int32
 
     @classmethod
-    def start(cls) -> LossScale:
+    def start(cls) -> "LossScale":
         return cls(np.float32(FIRST), np.int32(0))
 
-    def after(self, finite: jax.Array) -> LossScale:
+    def after(self, finite: jax.Array) -> "LossScale":
         """Returns the scale after a step whose gradients were finite, or not: bool ()."""
         good = jnp.where(finite, self.good + 1, 0)
         grows = good == PATIENCE

@@ -1,7 +1,5 @@
 """Optimizers with the original's semantics: the direction of a step, and the learning rate of each parameter group."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import NamedTuple
 

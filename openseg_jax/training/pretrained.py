@@ -1,7 +1,5 @@
 """Starts a run from the weights of another net, in a checkpoint folder or a PyTorch file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import jax

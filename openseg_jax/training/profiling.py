@@ -1,7 +1,5 @@
 """A profile of a few steps: a trace to look at, and a table of the operations that took most of the time."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """report.html of a run: its curves, the scores of each class, and predictions beside the ground truth."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The log of a run: console, metrics.jsonl, TensorBoard events, validations, and at the end report.html."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import json

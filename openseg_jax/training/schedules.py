@@ -3,8 +3,6 @@
 The first update uses factor(0) and the last factor(steps - 1), which no schedule takes to zero.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 
@@ -103,10 +101,10 @@ class Plateau:
     cooldown: jax.Array | np.int32
 
     @classmethod
-    def start(cls) -> Plateau:
+    def start(cls) -> "Plateau":
         return cls(np.float32(1), np.float32(-np.inf), np.int32(0), np.int32(0))
 
-    def after(self, score: float, settings: PlateauSettings) -> Plateau:
+    def after(self, score: float, settings: PlateauSettings) -> "Plateau":
         """Returns the plateau after a validation.
 
         After more than `patience` validations in a row that did not exceed the best score by the share `threshold`,

@@ -1,7 +1,5 @@
 """The parts of a run, made from its config."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The typed state of a training run, and its form in checkpoints."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax
@@ -51,7 +49,7 @@ class TrainState:
         return self.variables, {name: vars(part) if name in _NESTED else part for name, part in parts.items()}
 
     @classmethod
-    def from_parts(cls, variables: dict, training: dict) -> TrainState:
+    def from_parts(cls, variables: dict, training: dict) -> "TrainState":
         """Inverts `to_parts`."""
         parts = {name: _NESTED[name](**part) if name in _NESTED else part for name, part in training.items()}
         return cls(**variables, **parts)

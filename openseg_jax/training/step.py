@@ -1,7 +1,5 @@
 """One training step: a pure function of (state, batch), compiled once."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import jax

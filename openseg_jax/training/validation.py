@@ -1,7 +1,5 @@
 """Validation between training steps: scores of a split, and its first images beside the ground truth."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

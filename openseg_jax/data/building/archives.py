@@ -1,7 +1,5 @@
 """Archives as names and bytes, be it a zip, a tar, a zip inside a zip, an unpacked folder or a single file."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
@@ -128,10 +126,10 @@ def close_all() -> None:
     _handles.clear()
 
 
-_handles: dict[Path, zipfile.ZipFile | _Tar] = {}
+_handles: "dict[Path, zipfile.ZipFile | _Tar]" = {}
 
 
-def _handle(path: Path) -> zipfile.ZipFile | _Tar:
+def _handle(path: Path) -> "zipfile.ZipFile | _Tar":
     if path not in _handles:
         with _explained(path):
             _handles[path] = zipfile.ZipFile(path) if path.suffix == ".zip" else _Tar(path)

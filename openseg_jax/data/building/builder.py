@@ -1,7 +1,5 @@
 """The base of all builders, which say what archives they need and which of their members are images and labels."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import io

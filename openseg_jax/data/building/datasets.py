@@ -1,7 +1,5 @@
 """The builders, one for each benchmark, which say what archives it needs and where images and labels lie in them."""
 
-from __future__ import annotations
-
 import functools
 import io
 from typing import Any

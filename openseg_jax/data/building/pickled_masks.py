@@ -1,7 +1,5 @@
 """Reads the .pth files of PyTorch-Encoding, pickles of {int: PIL image}, without running anything in them."""
 
-from __future__ import annotations
-
 import pickle
 import zipfile
 from pathlib import Path

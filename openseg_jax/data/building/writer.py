@@ -4,8 +4,6 @@ OUT/NAME/1.0.0 holds NAME-SPLIT.array_record-00000-of-00008 and so on, index-SPL
 these are complete and checked, features.json and dataset_info.json, without which tfds does not open it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import errno
@@ -174,7 +172,7 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *error) -> None:

@@ -3,8 +3,6 @@
 `scan_folder` reads every file once; each function of `files`, `ids` and `statistics` finds one kind of fault.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

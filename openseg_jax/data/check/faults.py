@@ -1,7 +1,5 @@
 """What the check finds: an error if it is certain, a warning if it is only likely or does no harm."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Iterable

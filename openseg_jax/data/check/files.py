@@ -1,7 +1,5 @@
 """Faults of files: missing partners, names, damage, sizes, duplicates, and kinds of image that no mask can be."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 Each explanation looks at the ids of a whole split; the first that fits is the fault.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

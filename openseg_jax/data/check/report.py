@@ -1,7 +1,5 @@
 """What a check leaves behind: tables on the terminal, check.json, and check.html with overlays of samples."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """One pass over the files of a data set, which finds out what each image and mask is and what its pixels say."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import os

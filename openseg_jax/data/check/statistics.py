@@ -1,7 +1,5 @@
 """Faults of the classes as a whole: empty classes, rare ones, and an order that differs from the class table."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The transforms and the collation of training, from the `augment` settings of a config."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from openseg_jax.config import AugmentSettings

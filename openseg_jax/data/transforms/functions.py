@@ -5,8 +5,6 @@ of the size of the label travel along: "edge" uint8, "distance" int32 (pixels to
 direction (sin, cos) = (down, right), -180 to 180 degrees). Sizes are (height, width) everywhere.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

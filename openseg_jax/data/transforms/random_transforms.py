@@ -6,8 +6,6 @@ samples. For this the transforms also draw the number with which the original de
 recipes always do.
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import math

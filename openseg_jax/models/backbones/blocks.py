@@ -1,7 +1,5 @@
 """The two residual blocks (He et al. 2016, figure 5), with the grouped convolution of ResNeXt."""
 
-from __future__ import annotations
-
 from flax import nnx
 
 from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, relu

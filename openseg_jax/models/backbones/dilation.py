@@ -1,7 +1,5 @@
 """How a ResNet is made to end at stride 8 or 16 instead of 32: strides become dilations (Yu, Koltun 2016)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

@@ -8,8 +8,6 @@ of modules; in each, every branch passes a few residual blocks, and then all bra
 HRNet2x, made for SegFix, has one more branch in every stage, at stride 2.
 """
 
-from __future__ import annotations
-
 import functools
 import operator
 
@@ -124,7 +122,7 @@ class HRNet2x(nnx.Module):
         return _join(_run_stage(self.transition3, self.stage4, branches, train))
 
 
-def _run_stage(transition: Transition, modules, branches: list[FeatureMap], train: bool) -> list[FeatureMap]:
+def _run_stage(transition: "Transition", modules, branches: list[FeatureMap], train: bool) -> list[FeatureMap]:
     branches = transition(branches, train=train)
     for module in modules:
         branches = run_block(module, branches, train=train)

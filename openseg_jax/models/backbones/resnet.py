@@ -6,8 +6,6 @@ Each stage is a sequence of residual blocks; the first one halves the resolution
 output_stride 8 or 16 the last two stages, or the last one, keep the resolution and dilate instead.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from flax import nnx

@@ -1,7 +1,5 @@
 """What a backbone hands to a head."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from openseg_jax.models.layers import FeatureMap

@@ -5,8 +5,6 @@
 Blocks activate before they convolve (He et al. 2016, arXiv:1603.05027); the last stages dilate.
 """
 
-from __future__ import annotations
-
 from flax import nnx
 
 from openseg_jax.models.backbones.blocks import Block, run_block

@@ -5,8 +5,6 @@ high -----------------------> object context -> decoder (with the first stage) -
 stages 1, 2, 3 -> edges -> edge_out                              '---- fuse ----> seg_out2
 """
 
-from __future__ import annotations
-
 import jax
 from flax import nnx
 

@@ -1,7 +1,5 @@
 """The fully convolutional head (Long, Shelhamer, Darrell 2015), and the pixel classifier that other heads reuse."""
 
-from __future__ import annotations
-
 import jax
 from flax import nnx
 

@@ -1,7 +1,5 @@
 """What the rest of the package knows of a head."""
 
-from __future__ import annotations
-
 from flax import nnx
 
 

@@ -4,8 +4,6 @@ The labels decide which pixels make up a region (gather), which regions a pixel 
 labels gather, pixels to be ignored form a region of their own, the last one.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from flax import nnx

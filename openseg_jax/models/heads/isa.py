@@ -8,8 +8,6 @@ Attention of every pixel to every other one, in two cheap steps. A map is cut in
 Figure 2 of the paper shows both partitions.
 """
 
-from __future__ import annotations
-
 import functools
 
 import jax

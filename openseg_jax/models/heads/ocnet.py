@@ -4,8 +4,6 @@ Three ways to gather it: base (every pixel attends to all pixels), pyramid (also
 ASP (as one branch of an atrous spatial pyramid).
 """
 
-from __future__ import annotations
-
 import functools
 
 import jax

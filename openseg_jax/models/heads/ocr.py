@@ -10,8 +10,6 @@
 Section 3.2 of the paper; figure 3 shows the same three steps.
 """
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 from flax import nnx

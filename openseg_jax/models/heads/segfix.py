@@ -1,7 +1,5 @@
 """SegFix (Yuan, Xie, Chen, Wang, ECCV 2020, arXiv:2007.04269): where boundaries are, and which way leads off them."""
 
-from __future__ import annotations
-
 import jax
 from flax import nnx
 

@@ -1,7 +1,5 @@
 """Attention of pixels to pixels, which OCNet and ISA are made of."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

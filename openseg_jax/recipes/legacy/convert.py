@@ -1,7 +1,5 @@
 """From options of openseg.pytorch to fields of a config."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Options of openseg.pytorch: a JSON file, the flags of its main.py, and dotted KEY VALUE overrides, by its rules."""
 
-from __future__ import annotations
-
 import argparse
 import ast
 import json

@@ -1,7 +1,5 @@
 """Writes the config that trains what openseg.pytorch trains."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from pathlib import Path
