@@ -6,8 +6,8 @@ import numpy as np
 from flax import nnx
 
 from openseg_jax import models
-from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.layers import BatchNorm, ConvNormAct, FeatureMap
+from openseg_jax.models.segmentor import Tap, Taps, TapSpec
 
 BACKBONE = {"width": 4, "blocks": 1, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 4}  # of HRNet
 RESNET = {"blocks": (1, 1, 2, 2), "width": 8, "stem_width": 8}

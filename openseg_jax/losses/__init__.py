@@ -24,13 +24,13 @@ Targets = Mapping[str, jax.Array]
 
 
 def _ce(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
-    options = {"class_weights": settings.class_weights or None}
-    return functools.reduce(jnp.add, (cross_entropy(x, targets["label"], **options) for x in outputs.values()))
+    losses = (cross_entropy(x, targets["label"], class_weights=_weights(settings)) for x in outputs.values())
+    return functools.reduce(jnp.add, losses)
 
 
 def _ohem(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
     options = {"threshold": settings.ohem_threshold, "min_kept": settings.ohem_min_kept}
-    return ohem(outputs["out"], targets["label"], class_weights=settings.class_weights or None, **options)
+    return ohem(outputs["out"], targets["label"], class_weights=_weights(settings), **options)
 
 
 def _rmi(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
@@ -53,14 +53,17 @@ def _segfix(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.A
 
 
 def _ce2p(settings: LossSettings, outputs: Outputs, targets: Targets) -> jax.Array:
-    weights = {"aux_weight": settings.aux_weight, "out_weight": settings.out_weight}
-    options = weights | {"class_weights": settings.class_weights or None, **vars(settings.ce2p)}
-    return ce2p(outputs, targets["label"], targets.get("edge"), **options)
+    weights = {"aux_weight": settings.aux_weight, "out_weight": settings.out_weight, **vars(settings.ce2p)}
+    return ce2p(outputs, targets["label"], targets.get("edge"), class_weights=_weights(settings), **weights)
+
+
+def _weights(settings: LossSettings) -> tuple[float, ...] | None:
+    return settings.class_weights or None
 
 
 def _counted(settings: LossSettings, targets: Targets) -> jax.Array:
     """The sum of the weights of all pixels, by which a mean over pixels is divided."""
-    return jnp.sum(pixel_weights(targets["label"], 255, settings.class_weights or None, jnp.result_type(float)))
+    return jnp.sum(pixel_weights(targets["label"], 255, _weights(settings), jnp.result_type(float)))
 
 
 class Loss(NamedTuple):
@@ -68,8 +71,7 @@ class Loss(NamedTuple):
 
     Attributes:
         function: (settings, outputs, targets) -> scalar.
-        weight: (settings, targets) -> how much the loss of a part of a batch counts in that of the whole; None if
-            labels alone do not tell.
+        weight: (settings, targets) -> how much a part of a batch counts in the whole; None if labels do not tell.
     """
 
     function: Callable

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from openseg_jax.losses.cross_entropy import Weights, balanced_weights, cross_entropy
+from openseg_jax.losses.cross_entropy import Weights, balanced, cross_entropy
 from openseg_jax.losses.upsampled import Logits
 from openseg_jax.models.layers import FeatureMap
 from openseg_jax.models.pooling import max_pool
@@ -26,11 +26,10 @@ def ce2p(
     Edge pixels and the others weigh as much in sum, as in the paper's own code.
 
     Args:
-        outputs: Logits (N, H, W, K) by name: seg_out1 before the fusion, seg_out2 after it, seg_dsn, which is
-            auxiliary, and edge_out (N, H, W, 2).
+        outputs: Logits (N, H, W, K): seg_out1 before the fusion, seg_out2 after it, seg_dsn; edge_out (N, H, W, 2).
         labels: Integers (N, H, W).
         edges: (N, H, W), 1 on boundaries; None takes the boundaries of the labels.
-        aux_weight: The weight of seg_dsn.
+        aux_weight: The weight of seg_dsn, which is auxiliary.
         edge_weight: The weight of edge_out.
         parsing_weight: The weight of seg_out1.
         out_weight: The weight of seg_out2.
@@ -40,9 +39,8 @@ def ce2p(
     if edges is None:
         edges = class_boundaries(labels, ignore)
     edges = jnp.where(labels == ignore, -1, edges.astype(jnp.int32))
-    edge_weights = balanced_weights(edges, 2, ignore=-1)
     parsing = {"seg_out1": parsing_weight, "seg_out2": out_weight, "seg_dsn": aux_weight}
-    total = edge_weight * cross_entropy(outputs["edge_out"], edges, ignore=-1, class_weights=edge_weights)
+    total = edge_weight * balanced(outputs["edge_out"], edges)
     for name, weight in parsing.items():
         total += weight * cross_entropy(outputs[name], labels, ignore=ignore, class_weights=class_weights)
     return total

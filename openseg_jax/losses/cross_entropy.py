@@ -25,8 +25,7 @@ def cross_entropy(
         labels: (N, H, W) integers, which are resized to (h, w) by torch's nearest rule.
         ignore: The label of pixels that do not count.
         class_weights: K numbers, the weights of the classes.
-        reduction: "mean" divides by the sum of the weights of the counted pixels, not by their number; "sum" does not
-            divide; "none" gives (N, h, w).
+        reduction: "mean" divides by the sum of the weights of the counted pixels; "none" gives (N, h, w); or "sum".
 
     Raises:
         InputError: If the number of class weights is not that of the classes.
@@ -46,13 +45,13 @@ def cross_entropy(
 
 def negative_log_likelihood(logits: Logits, labels: jax.Array) -> jax.Array:
     """Returns -log softmax(logits)[label] of each pixel, (N, H, W)."""
-    return map_pixels(_negative_log_likelihood, logits, labels)
 
+    def of_band(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        # A masked sum in place of an index: its gradient needs no scatter.
+        chosen = labels[..., None] == jnp.arange(logits.shape[-1])
+        return -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits, axis=-1), 0), axis=-1)
 
-def _negative_log_likelihood(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    # A masked sum in place of an index: its gradient needs no scatter.
-    chosen = labels[..., None] == jnp.arange(logits.shape[-1])
-    return -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits, axis=-1), 0), axis=-1)
+    return map_pixels(of_band, logits, labels)
 
 
 def pixel_weights(labels: jax.Array, ignore: int, class_weights: Weights, dtype=jnp.float32) -> jax.Array:
@@ -63,10 +62,10 @@ def pixel_weights(labels: jax.Array, ignore: int, class_weights: Weights, dtype=
     return jnp.where(valid, jnp.asarray(class_weights, dtype)[jnp.where(valid, labels, 0)], 0)
 
 
-def balanced_weights(labels: jax.Array, num_classes: int, ignore: int) -> jax.Array:
-    """Returns float32 (K,), for each class the share of the counted pixels that belong to other classes."""
-    counts = jnp.stack([jnp.sum(labels == k, dtype=jnp.float32) for k in range(num_classes)])
-    return 1 - _ratio(counts, jnp.sum(counts))
+def balanced(logits: Logits, labels: jax.Array) -> jax.Array:
+    """Returns the cross-entropy of labels, -1 to ignore, in which each class weighs as much as the share of others."""
+    counts = jnp.stack([jnp.sum(labels == k, dtype=jnp.float32) for k in range(logits.shape[-1])])
+    return cross_entropy(logits, labels, ignore=-1, class_weights=1 - _ratio(counts, jnp.sum(counts)))
 
 
 def _ratio(total: jax.Array, norm: jax.Array) -> jax.Array:

@@ -29,11 +29,9 @@ def ohem(
         threshold: A probability.
         min_kept: The number of pixels that are kept at least.
         ignore: The label of pixels that do not count.
-        class_weights: K numbers. As in the original they scale the loss of each pixel, while "mean" divides by the
-            number of pixels kept.
+        class_weights: K numbers. They scale the loss of each pixel; "mean" divides by the number of pixels kept.
         reduction: "mean" or "sum".
-        first_pixel: Whether the very first pixel takes part even if it is ignored, as in the original: it adds 0 to
-            the sum but is counted.
+        first_pixel: Whether the very first pixel counts even if it is ignored, as in the original; it adds 0.
 
     Raises:
         ValueError: If the grids differ.

@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from openseg_jax.losses.upsampled import Logits, Upsampled, full
+from openseg_jax.losses.upsampled import Logits, Upsampled
 from openseg_jax.models import resize
 from openseg_jax.models.layers import Canvas, FeatureMap
 from openseg_jax.models.pooling import avg_pool, max_pool
@@ -32,10 +32,9 @@ def rmi(
     """Returns weight * (balance * BCE + (1 - balance) * RMI), which may be negative.
 
     Ignored pixels have probability 1e-6 in the RMI (equation 15 of the paper) and are not in the BCE, which is summed
-    over the classes and divided by the number of counted pixels plus one.
-
-    The covariances are computed in float64, whatever JAX is set to: their entries grow with the number of pixels
-    against a ridge of 1e-3, and in float32 gradients at 520x520 would be off by up to three percent.
+    over the classes and divided by the number of counted pixels plus one. The covariances are computed in float64,
+    whatever JAX is set to: their entries grow with the number of pixels against a ridge of 1e-3, and in float32
+    gradients at 520x520 would be off by up to three percent.
 
     Args:
         logits: (N, H, W, K) floats.
@@ -61,7 +60,7 @@ def rmi(
 
     def of_group(first, part):
         """Returns (BCE, RMI) of some classes, beginning with `first`; logits beyond the last class add nothing."""
-        x = full(Upsampled(part, (height, width)))
+        x = Upsampled(part, (height, width)).full()
         own = first + jnp.arange(x.shape[-1])
         truth = jnp.where(counted[..., None] & (labels[..., None] == own), 1, 0).astype(x.dtype)
         entropy = jax.nn.relu(x) - x * truth + jnp.log1p(jnp.exp(-jnp.abs(x)))
@@ -91,8 +90,7 @@ def _shrink(x: jax.Array, *, pool: str, size: int, nearest: bool = False) -> jax
     values = FeatureMap(x)
     if pool == "resize":
         smaller = Canvas(x.shape[1] // size, x.shape[2] // size)
-        bilinear = functools.partial(resize.bilinear, align_corners=True)
-        return (resize.nearest if nearest else bilinear)(values, to=smaller).values
+        return (resize.nearest if nearest else resize.bilinear)(values, to=smaller).values
     return (max_pool if pool == "max" else avg_pool)(values, size, stride=size, padding=size // 2).values
 
 
@@ -100,11 +98,8 @@ def _shrink(x: jax.Array, *, pool: str, size: int, nearest: bool = False) -> jax
 def lower_bound(labels: jax.Array, probabilities: jax.Array, real: jax.Array, radius: int) -> jax.Array:
     """Returns the sum over classes of half the log determinant of a covariance, over R^2, as the mean of the images.
 
-    Args:
-        labels: (N, h, w, K), 1 for the class of each pixel. Theirs is the covariance, given the probabilities.
-        probabilities: (N, h, w, K).
-        real: (K,), 1 for the classes that count.
-        radius: R.
+    It is the covariance of labels (N, h, w, K), 1 for the class of each pixel, given their probabilities (N, h, w, K).
+    real: (K,), 1 for the classes that count. radius: R.
     """
     with jax.enable_x64(True):
         return _lower_bound(labels, probabilities, real, radius).astype(probabilities.dtype)

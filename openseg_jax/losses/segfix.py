@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from openseg_jax.labels.directions import boundary_labels, quantize
-from openseg_jax.losses.cross_entropy import balanced_weights, cross_entropy
+from openseg_jax.losses.cross_entropy import balanced
 from openseg_jax.losses.upsampled import Upsampled
 
 
@@ -44,16 +44,9 @@ def segfix(
     """
     mask, direction = (Upsampled(x, labels.shape[1:]).full() for x in (mask, direction))
     void, num_directions = labels == ignore, direction.shape[-1]
-
     boundary = boundary_labels(distance, void, min_distance=min_distance, max_distance=max_distance)
-    mask_loss = _balanced(mask, boundary)
-
+    mask_loss = balanced(mask, boundary)
     predicted = jax.nn.softmax(jax.lax.stop_gradient(mask), axis=-1)[..., 1] > mask_threshold
     sector = quantize(angle, num_directions, shifted=num_directions == 4 and not align_axis)
-    direction_loss = _balanced(direction, jnp.where(void | ~predicted, -1, sector))
-    return mask_weight * mask_loss + direction_weight * direction_loss
-
-
-def _balanced(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    weights = balanced_weights(targets, logits.shape[-1], ignore=-1)
-    return cross_entropy(logits, targets, ignore=-1, class_weights=weights)
+    learnt = jnp.where(void | ~predicted, -1, sector)
+    return mask_weight * mask_loss + direction_weight * balanced(direction, learnt)

@@ -40,33 +40,24 @@ class Upsampled:
 
     def full(self) -> jax.Array:
         """Returns the enlarged logits (N, H, W, K)."""
-        return bilinear(FeatureMap(self.low), to=Canvas(*self.size), align_corners=True).values
+        return bilinear(FeatureMap(self.low), to=Canvas(*self.size)).values
 
 
 Logits = jax.Array | Upsampled
 
 
-def full(logits: Logits) -> jax.Array:
-    return logits.full() if isinstance(logits, Upsampled) else logits
-
-
 def map_pixels(function: Callable, logits: Logits, labels: jax.Array) -> jax.Array:
     """Applies a function of single pixels to enlarged logits, band by band.
 
-    A band is a group of columns, because rows may be spread over devices.
-
-    Args:
-        function: Maps logits (N, H, w, K) and labels (N, H, w) to (N, H, w).
-        logits: (N, H, W, K).
-        labels: (N, H, W).
-
-    Returns:
-        (N, H, W).
+    `function` maps logits (N, H, w, K) and labels (N, H, w) to (N, H, w). A band is a group of columns, because rows
+    may be spread over devices.
     """
+    if not isinstance(logits, Upsampled):
+        return function(logits, labels)
     n, height, width, channels = logits.shape
     bands = -(-n * height * width * channels // _BAND)
-    if bands == 1 or not isinstance(logits, Upsampled):
-        return function(full(logits), labels)
+    if bands == 1:
+        return function(logits.full(), labels)
     low, columns = logits.low, -(-width // bands)
     labels = jnp.pad(labels, ((0, 0), (0, 0), (0, bands * columns - width)))
 

@@ -84,18 +84,10 @@ class Confusion(Accumulator):
     main_score = "miou"
 
     def __init__(self, num_classes: int, images: int = 0, name: str = "counts"):
-        """Begins without images.
-
-        Args:
-            num_classes: K.
-            images: The number of images of which counts are kept; 0 keeps none.
-            name: The reader `ConfusionCounts`.
-        """
+        """Begins without images, and will keep the counts of so many. name: The reader `ConfusionCounts`."""
         self._name = name
-        self.sums = {
-            "matrix": np.zeros((num_classes, num_classes), np.int64),
-            "images": np.zeros((images, 3, num_classes), np.int32),
-        }
+        matrix, counts = np.zeros((num_classes, num_classes), np.int64), np.zeros((images, 3, num_classes), np.int32)
+        self.sums = {"matrix": matrix, "images": counts}
 
     @property
     def matrix(self) -> np.ndarray:

@@ -38,12 +38,7 @@ def _count(jaxpr: Any) -> int:
             (contracted, _), _ = equation.params["dimension_numbers"]
             total += outputs * math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        total += repeats * sum(map(_count, _inner(equation.params)))
+        for value in jax.tree.leaves(equation.params):
+            if isinstance(value, (core.Jaxpr, core.ClosedJaxpr)):  # a program that the operation calls
+                total += repeats * _count(getattr(value, "jaxpr", value))
     return total
-
-
-def _inner(params: dict) -> list[core.Jaxpr]:
-    """Returns the programs that an operation calls."""
-    values = [value for entry in params.values() for value in (entry if isinstance(entry, (list, tuple)) else [entry])]
-    values = [value.jaxpr if isinstance(value, core.ClosedJaxpr) else value for value in values]
-    return [value for value in values if isinstance(value, core.Jaxpr)]

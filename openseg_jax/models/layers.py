@@ -1,17 +1,17 @@
 """The primitives every net is made of, with PyTorch's semantics on NHWC feature maps.
 
-Arrays never travel alone here: a `FeatureMap` carries the true size of each image of a padded batch, and every
-primitive takes care of it, so that backbones and heads never have to. See `FeatureMap` for the one rule.
+A `FeatureMap` carries the true size of each image of a padded batch. Every primitive takes care of it, so that
+backbones and heads never have to.
 """
 
 import dataclasses
 import functools
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -19,14 +19,7 @@ from flax import nnx
 
 
 class Canvas(NamedTuple):
-    """The size of a batch of maps: (height, width) of the array, and what `FeatureMap` knows of its real part.
-
-    Attributes:
-        height: Rows of the array.
-        width: Columns of the array.
-        extent: int32 (N, 2), the true (height, width) of each map, or None where all of it is real.
-        mask: Boolean (N, height, width, 1), what `FeatureMap.inside` returns for this extent if it exists already.
-    """
+    """The size of a batch of maps: that of the array, and the extent and the mask of a `FeatureMap` on it."""
 
     height: int
     width: int
@@ -45,10 +38,9 @@ class FeatureMap:
 
     Attributes:
         values: (N, H, W, C) array.
-        extent: int32 (N, 2), the true (height, width) of each map; None means that all of it is real, and costs
-            nothing.
-        mask: What `inside` returns, handed on from map to map of the same extent. Made anew in each layer, the masks
-            of an HRNet take ten times as long to compile as the net.
+        extent: int32 (N, 2), the true (height, width) of each map; None means that all is real, and costs nothing.
+        mask: What `inside` returns, handed on between maps of one extent: made anew in each layer, the masks of an
+            HRNet take ten times as long to compile as the net.
     """
 
     values: jax.Array
@@ -60,13 +52,18 @@ class FeatureMap:
         return self.values.shape
 
     @property
+    def wide(self) -> jax.Array:
+        """The values in at least float32."""
+        return self.values.astype(jnp.promote_types(self.values.dtype, jnp.float32))
+
+    @property
     def canvas(self) -> Canvas:
         """The size of this map, to which others can be resized."""
         return Canvas(self.shape[1], self.shape[2], self.extent, self.mask)
 
     @property
     def inside(self) -> Any:
-        """Boolean (N, H, W, 1), true on real positions; plain True without an extent."""
+        """Boolean (N, H, W, 1), whether positions are real; plain True without an extent."""
         if self.extent is None:
             return True
         if self.mask is not None:
@@ -107,52 +104,34 @@ def concat(maps: list[FeatureMap]) -> FeatureMap:
     return maps[0].replace(jnp.concatenate([m.values for m in maps], axis=-1))
 
 
+def chain(modules: Iterable, x: FeatureMap, *, train: bool) -> FeatureMap:
+    """Calls modules one after the other."""
+    for module in modules:
+        x = module(x, train=train)
+    return x
+
+
+def softmax(x: jax.Array, axis: int | tuple[int, ...]) -> jax.Array:
+    """Takes a softmax in at least float32, and returns the dtype of x."""
+    return jax.nn.softmax(x.astype(jnp.promote_types(x.dtype, jnp.float32)), axis).astype(x.dtype)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
-# Parameters: declared as shape and initial distribution, so that building a net allocates and compiles nothing
+# Layers
 
 
-@dataclasses.dataclass(frozen=True)
-class Uniform:
-    """Uniform in [-bound, bound]."""
+def declare(kind: type[nnx.Variable], shape: tuple[int, ...], init: float | tuple) -> nnx.Variable:
+    """Declares a float32 variable without making it, so that building a net allocates and compiles nothing.
 
-    bound: float
-
-    def __call__(self, rng, shape):
-        return rng.uniform(-self.bound, self.bound, shape)
-
-
-@dataclasses.dataclass(frozen=True)
-class Normal:
-    """Normal with mean 0."""
-
-    deviation: float
-
-    def __call__(self, rng, shape):
-        return self.deviation * rng.standard_normal(shape)
-
-
-@dataclasses.dataclass(frozen=True)
-class Constant:
-    value: float
-
-    def __call__(self, rng, shape):
-        return np.full(shape, self.value)
-
-
-def declare(kind: type[nnx.Variable], shape: tuple[int, ...], init) -> nnx.Variable:
-    """Declares a float32 variable; `init(rng, shape)` will draw its value from a numpy generator."""
+    `init` is its first value, or the distribution of it: a method of numpy.random.Generator and its arguments.
+    """
     return kind(jax.ShapeDtypeStruct(shape, jnp.float32), init=init)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Convolution
-
-
 class Conv(nnx.Module):
-    """torch.nn.Conv2d: integer zero padding, dilation, groups, and its default initialisation.
+    """torch.nn.Conv2d, with its initial distribution: uniform in +-1/sqrt(fan_in), or 0 if `zero`.
 
-    kernel: (kh, kw, in/groups, out), weight and bias uniform in +-1/sqrt(fan_in), or 0 if `zero`. The default padding
-    `dilation * (kernel // 2)` keeps the size at stride 1; every convolution of the original uses it.
+    The default padding, dilation * (kernel // 2), keeps the size at stride 1. The original has no other.
     """
 
     def __init__(
@@ -161,17 +140,18 @@ class Conv(nnx.Module):
         out_channels: int,
         kernel: int,
         *,
-        stride: int = 1,
-        padding: int | None = None,
-        dilation: int = 1,
-        groups: int = 1,
-        bias: bool = True,
-        zero: bool = False,
+        stride=1,
+        padding=None,
+        dilation=1,
+        groups=1,
+        bias=True,
+        zero=False,
     ):
         self.size, self.stride, self.dilation, self.groups = kernel, stride, dilation, groups
         self.padding = dilation * (kernel // 2) if padding is None else padding
         shape = (kernel, kernel, in_channels // groups, out_channels)
-        init = Constant(0.0) if zero else Uniform(1 / math.sqrt(math.prod(shape[:3])))
+        bound = 1 / math.sqrt(math.prod(shape[:3]))
+        init = 0.0 if zero else ("uniform", -bound, bound)
         self.kernel = declare(nnx.Param, shape, init)
         self.bias = declare(nnx.Param, (out_channels,), init) if bias else None
 
@@ -206,19 +186,6 @@ class Conv(nnx.Module):
         )
 
 
-def redraw_kernels(net: nnx.Module) -> None:
-    """Gives every convolution kernel He's normal distribution over the fan out, as ResNets of the original begin."""
-    for _, module in nnx.iter_modules(net):
-        if isinstance(module, Conv):
-            shape = module.kernel.get_value().shape
-            fan_out = shape[0] * shape[1] * shape[3]  # groups do not divide it
-            module.kernel = declare(nnx.Param, shape, Normal(math.sqrt(2 / fan_out)))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Normalisation
-
-
 class BatchNorm(nnx.Module):
     """torch.nn.BatchNorm2d. Under `jit` with a sharded batch the statistics are global: torch.nn.SyncBatchNorm.
 
@@ -226,17 +193,16 @@ class BatchNorm(nnx.Module):
     running variance is the unbiased one (n / (n - 1)), and statistics are float32 in two passes (the one-pass formula
     E[x^2] - E[x]^2 loses the variance of channels with a large mean). It also traces in constant time, where
     flax.nnx.BatchNorm's indexed writes make tracing quadratic in the size of the net.
-    frozen: in training too, the running statistics are used, and stay.
     """
 
-    frozen = False
+    epsilon, momentum = 1e-5, 0.1
+    frozen = False  # whether the running statistics are used, and stay, in training too
 
-    def __init__(self, channels: int, *, epsilon: float = 1e-5, momentum: float = 0.1):
-        self.epsilon, self.momentum = epsilon, momentum
-        self.scale = declare(nnx.Param, (channels,), Constant(1.0))
-        self.bias = declare(nnx.Param, (channels,), Constant(0.0))
-        self.mean = declare(nnx.BatchStat, (channels,), Constant(0.0))
-        self.var = declare(nnx.BatchStat, (channels,), Constant(1.0))
+    def __init__(self, channels: int):
+        self.scale = declare(nnx.Param, (channels,), 1.0)
+        self.bias = declare(nnx.Param, (channels,), 0.0)
+        self.mean = declare(nnx.BatchStat, (channels,), 0.0)
+        self.var = declare(nnx.BatchStat, (channels,), 1.0)
 
     def gain(self) -> jax.Array:
         return self.scale.get_value()
@@ -246,19 +212,17 @@ class BatchNorm(nnx.Module):
         return relu(x)
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        values = x.values.astype(jnp.promote_types(x.values.dtype, jnp.float32))
+        values = x.wide
         if train and not self.frozen:
             mean, var, count = moments(values, x.inside, axes=(0, 1, 2))
-            self._update(mean, var * (count / jnp.maximum(count - 1, 1)))
+            unbiased = var * (count / jnp.maximum(count - 1, 1))
+            for stat, new in ((self.mean, mean), (self.var, unbiased)):
+                old, new = stat.get_value(), jax.lax.stop_gradient(new).reshape(-1)
+                stat.set_value(((1 - self.momentum) * old + self.momentum * new).astype(old.dtype))
         else:
             mean, var = self.mean.get_value(), self.var.get_value()
         y = (values - mean) * (jax.lax.rsqrt(var + self.epsilon) * self.gain()) + self.bias.get_value()
         return x.replace(y.astype(x.values.dtype)).zero_outside()
-
-    def _update(self, mean: jax.Array, var: jax.Array) -> None:
-        for stat, new in ((self.mean, mean), (self.var, var)):
-            old, new = stat.get_value(), jax.lax.stop_gradient(new).reshape(-1)
-            stat.set_value(((1 - self.momentum) * old + self.momentum * new).astype(old.dtype))
 
 
 class InplaceABN(BatchNorm):
@@ -278,17 +242,17 @@ class InplaceABN(BatchNorm):
 class GroupNorm(nnx.Module):
     """torch.nn.GroupNorm; the statistics are those of the real positions of one image. 8 groups as in the original."""
 
-    def __init__(self, channels: int, *, groups: int = 8, epsilon: float = 1e-5):
-        if channels % groups:
-            raise ValueError(f"group norm: {channels} channels cannot be divided into {groups} groups")
-        self.groups, self.epsilon = groups, epsilon
-        self.scale = declare(nnx.Param, (channels,), Constant(1.0))
-        self.bias = declare(nnx.Param, (channels,), Constant(0.0))
+    epsilon, groups = 1e-5, 8
+
+    def __init__(self, channels: int):
+        if channels % self.groups:
+            raise ValueError(f"group norm: {channels} channels cannot be divided into {self.groups} groups")
+        self.scale = declare(nnx.Param, (channels,), 1.0)
+        self.bias = declare(nnx.Param, (channels,), 0.0)
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         del train  # the same in both modes
-        values = x.values.astype(jnp.promote_types(x.values.dtype, jnp.float32))
-        values = values.reshape(*x.shape[:3], self.groups, -1)
+        values = x.wide.reshape(*x.shape[:3], self.groups, -1)
         inside = True if x.extent is None else x.inside[..., None]
         mean, var, _ = moments(values, inside, axes=(1, 2, 4))
         y = ((values - mean) * jax.lax.rsqrt(var + self.epsilon)).reshape(x.shape)
@@ -312,10 +276,6 @@ def moments(values: jax.Array, inside: jax.Array | bool, axes: tuple[int, ...]):
 
 
 NORMS = {"batch_norm": BatchNorm, "inplace_abn": InplaceABN, "group_norm": GroupNorm}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Small compositions
 
 
 class ConvNorm(nnx.Module):

@@ -12,19 +12,13 @@ def max_pool(x: FeatureMap, kernel: int, *, stride: int, padding: int = 0, ceil_
 
     With ceil_mode a last, partial window counts if it starts inside the image or its padding.
     """
-    lowest = np.array(-np.inf, x.values.dtype)
-    y = _reduce_windows(x.filled_outside(lowest), lowest, jax.lax.max, kernel, stride, padding, ceil_mode)
-    return FeatureMap(y, _pooled(x.extent, kernel, stride, padding, ceil_mode)).zero_outside()
+    window, lowest = (kernel, stride, padding, ceil_mode), np.array(-np.inf, x.values.dtype)
+    y = _reduce_windows(x.filled_outside(lowest), lowest, jax.lax.max, *window)
+    return FeatureMap(y, _pooled(x.extent, *window)).zero_outside()
 
 
 def avg_pool(
-    x: FeatureMap,
-    kernel: int,
-    *,
-    stride: int,
-    padding: int = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
+    x: FeatureMap, kernel: int, *, stride: int, padding=0, ceil_mode=False, count_include_pad=True
 ) -> FeatureMap:
     """Pools as torch.nn.AvgPool2d does.
 
@@ -33,13 +27,12 @@ def avg_pool(
     """
     if kernel == stride == 1:
         return x
-    zero = np.zeros((), x.values.dtype)
-    total = _reduce_windows(x.values, zero, jax.lax.add, kernel, stride, padding, ceil_mode)
-    count = kernel**2
+    window, zero, count = (kernel, stride, padding, ceil_mode), np.zeros((), x.values.dtype), kernel**2
+    total = _reduce_windows(x.values, zero, jax.lax.add, *window)
     if not count_include_pad:
         real = jnp.broadcast_to(x.inside, (*x.shape[:3], 1)).astype(x.values.dtype)
-        count = jnp.maximum(_reduce_windows(real, zero, jax.lax.add, kernel, stride, padding, ceil_mode), 1)
-    return FeatureMap(total / count, _pooled(x.extent, kernel, stride, padding, ceil_mode)).zero_outside()
+        count = jnp.maximum(_reduce_windows(real, zero, jax.lax.add, *window), 1)
+    return FeatureMap(total / count, _pooled(x.extent, *window)).zero_outside()
 
 
 def global_avg_pool(x: FeatureMap) -> FeatureMap:

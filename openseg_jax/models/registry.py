@@ -45,6 +45,7 @@ _RESNETS = {
     "101": {"blocks": (3, 4, 23, 3)},
     "152": {"blocks": (3, 8, 36, 3)},
 }
+_RESNEXT = {**_RESNETS["101"], "output_stride": 8, "groups": 32, "ceil_pool": False}
 _STRIDES = {"_dilated8": 8, "_dilated16": 16, "": 32}  # where keys do not tell, a checkpoint is taken for the first
 
 BACKBONES: dict[str, Part] = {
@@ -56,18 +57,13 @@ BACKBONES: dict[str, Part] = {
     "hrnet18_small_v2": Part(HRNet, {"width": 18, "blocks": 2, "modules": (1, 3, 2), "layer1_blocks": 2}),
     "hrnet2x20": Part(HRNet2x, {"width": 20}),
     **{
-        f"{stem}resnet{depth}{suffix}": Part(
-            ResNet, {**variant, "deep_stem": stem == "deepbase_", "output_stride": stride}
-        )
+        f"{stem}resnet{depth}{suffix}": Part(ResNet, {**sizes, "deep_stem": bool(stem), "output_stride": stride})
         for stem in ("deepbase_", "")
-        for depth, variant in _RESNETS.items()
+        for depth, sizes in _RESNETS.items()
         for suffix, stride in _STRIDES.items()
     },
     **{
-        f"resnext101_32x{width}d_dilated8": Part(
-            ResNet,
-            {**_RESNETS["101"], "output_stride": 8, "groups": 32, "group_width": width, "ceil_pool": False},
-        )
+        f"resnext101_32x{width}d_dilated8": Part(ResNet, {**_RESNEXT, "group_width": width})
         for width in (8, 16, 32, 48)
     },
     "wide_resnet16_dilated8": Part(WideResNet, {"blocks": (1, 1, 1, 1, 1, 1)}),
@@ -82,8 +78,7 @@ BACKBONES: dict[str, Part] = {
 # ---------------------------------------------------------------------------------------------------------------------
 # Named models: those of the original, and its HRNet models on every HRNet
 
-_OCR = {"aux_channels": 512, "aux_dropout": 0.05}
-_R101 = "deepbase_resnet101_dilated8"
+_R101, _R101_16 = "deepbase_resnet101_dilated8", "deepbase_resnet101_dilated16"
 _HRNET_HEADS: dict[str, tuple[Part, str]] = {
     "": (Part(FCNHead, {}), "HRNet"),
     "_ocr": (Part(OCRHead, {"channels": 512, "key_channels": 256}), "OCR"),
@@ -103,21 +98,16 @@ MODELS: dict[str, Recipe] = {
     "pyramid_ocnet": Recipe(_R101, Part(PyramidOCHead, {}), "OCNet"),
     "asp_ocnet": Recipe(_R101, Part(ASPOCHead, {}), "OCNet"),
     "isanet": Recipe(_R101, Part(ISAHead, {}), "ISA"),
-    "spatial_ocrnet": Recipe(_R101, Part(OCRHead, _OCR), "OCR"),
+    "spatial_ocrnet": Recipe(_R101, Part(OCRHead, {"aux_channels": 512, "aux_dropout": 0.05}), "OCR"),
     "spatial_asp_ocrnet": Recipe(_R101, Part(ASPOCRHead, {"aux_dropout": 0.1}), "OCR"),
     "ideal_spatial_ocrnet": Recipe(_R101, Part(IdealOCRHead, {}), "OCR"),
     "ideal_spatial_ocrnet_b": Recipe(_R101, Part(IdealOCRHead, {"background": "with"}), "OCR"),
     "ideal_spatial_ocrnet_c": Recipe(_R101, Part(IdealOCRHead, {"background": "only"}), "OCR"),
     "ideal_gather_ocrnet": Recipe(_R101, Part(IdealOCRHead, {"distributes": False}), "OCR"),
     "ideal_distribute_ocrnet": Recipe(_R101, Part(IdealOCRHead, {"gathers": False}), "OCR"),
-    **{
-        name: Recipe("deepbase_resnet101_dilated16", Part(CE2PHead, options), "CE2P")
-        for name, options in {
-            "ce2p_asp_ocrnet": {},
-            "ce2p_ocrnet": {"object_context": "plain", "context_dropout": 0.0},
-            "ce2p_ideal_ocrnet": {"object_context": "ideal", "context_dropout": 0.0},
-        }.items()
-    },
+    "ce2p_asp_ocrnet": Recipe(_R101_16, Part(CE2PHead, {}), "CE2P"),
+    "ce2p_ocrnet": Recipe(_R101_16, Part(CE2PHead, {"object_context": "plain", "context_dropout": 0.0}), "CE2P"),
+    "ce2p_ideal_ocrnet": Recipe(_R101_16, Part(CE2PHead, {"object_context": "ideal", "context_dropout": 0.0}), "CE2P"),
     "segfix_hrnet": Recipe("hrnet48", Part(SegFixHead, {}), "SegFix"),
 }
 
@@ -150,36 +140,31 @@ def create(
     Raises:
         ValueError: Something is unknown or does not fit; the message says what was found and what is possible.
     """
-    if name in BACKBONES:
-        if backbone not in (None, name):
-            raise ValueError(f"{name} is a backbone itself, backbone={backbone!r} cannot be given with it")
-        recipe = Recipe(name, head=None)
-    else:
-        recipe = _lookup(MODELS, name, "model")
-        needs_classes = recipe.head.build.needs_classes
-        if needs_classes and (not isinstance(num_classes, int) or num_classes < 1):
-            raise ValueError(f"num_classes must be a positive number for {name}, found {num_classes!r}")
+    if name in BACKBONES and backbone not in (None, name):
+        raise ValueError(f"{name} is a backbone itself, backbone={backbone!r} cannot be given with it")
+    recipe = _recipe(name)
+    if recipe.head and recipe.head.build.needs_classes and (not isinstance(num_classes, int) or num_classes < 1):
+        raise ValueError(f"num_classes must be a positive number for {name}, found {num_classes!r}")
     backbone = backbone or recipe.backbone
-    part = _lookup(BACKBONES, backbone, "backbone")
+    known = default_options(name, backbone)
     norms = _norms(norm)
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f'dtype must be "float32", "bfloat16" or "float16", found {dtype!r}')
-
-    takes = {kind: set(_options(p.build)) for kind, p in {"backbone": part, "head": recipe.head}.items() if p}
-    unknown = [option for option in options if not any(option in names for names in takes.values())]
-    if unknown:
-        known = sorted(set().union(*takes.values()))
-        raise ValueError(f"unknown option {unknown[0]!r} for {name} on {backbone}; known are {', '.join(known)}")
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"unknown option {option!r} for {name} on {backbone}; known are {', '.join(sorted(known))}"
+            )
     options = {key: as_tuples(value) for key, value in options.items()}
 
-    def build(kind: str, part: Part, *args):
-        chosen = part.options | {key: value for key, value in options.items() if key in takes[kind]}
-        return part.build(*args, **chosen)
+    def build(part: Part, *args):
+        given = {key: value for key, value in options.items() if key in _options(part.build)}
+        return part.build(*args, **part.options | given)
 
     spec = ModelSpec(name, num_classes, backbone, norms, dtype, tuple(sorted(options.items())))
-    body = build("backbone", part, NORMS[norms[0]])
+    body = build(BACKBONES[backbone], NORMS[norms[0]])
     try:
-        head = build("head", recipe.head, body.taps, num_classes, NORMS[norms[1]]) if recipe.head else None
+        head = build(recipe.head, body.taps, num_classes, NORMS[norms[1]]) if recipe.head else None
     except ValueError as error:
         raise ValueError(f"{name} on {backbone}: {error}") from None
     return Segmentor(spec, body, head)
@@ -192,9 +177,13 @@ def as_tuples(value):
 
 def default_options(name: str, backbone: str | None = None) -> dict[str, Any]:
     """Returns every option that `create` takes for a named model or a backbone, with its default."""
-    recipe = Recipe(name, head=None) if name in BACKBONES else _lookup(MODELS, name, "model")
+    recipe = _recipe(name)
     parts = (_lookup(BACKBONES, backbone or recipe.backbone, "backbone"), recipe.head)
     return {option: value for part in parts if part for option, value in (_options(part.build) | part.options).items()}
+
+
+def _recipe(name: str) -> Recipe:
+    return Recipe(name, head=None) if name in BACKBONES else _lookup(MODELS, name, "model")
 
 
 def _options(build: Any) -> dict[str, Any]:
@@ -204,13 +193,10 @@ def _options(build: Any) -> dict[str, Any]:
 
 
 def _norms(norm) -> tuple[str, str]:
-    if isinstance(norm, str):
-        pair = (norm, norm)
-    elif isinstance(norm, dict) and set(norm) == {"backbone", "head"}:
-        pair = (norm["backbone"], norm["head"])
-    elif isinstance(norm, (tuple, list)) and len(norm) == 2:
-        pair = tuple(norm)
-    else:
+    if isinstance(norm, dict) and set(norm) == {"backbone", "head"}:
+        norm = norm["backbone"], norm["head"]
+    pair = (norm, norm) if isinstance(norm, str) else norm
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ValueError(f"norm must be a name or one each for backbone and head, found {norm!r}")
     pair = tuple(_NORM_ALIASES.get(n, n) for n in pair)
     for n in pair:

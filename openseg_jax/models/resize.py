@@ -15,7 +15,7 @@ import numpy as np
 from openseg_jax.models.layers import Canvas, FeatureMap
 
 
-def bilinear(x: FeatureMap, *, to: Canvas, align_corners: bool) -> FeatureMap:
+def bilinear(x: FeatureMap, *, to: Canvas, align_corners: bool = True) -> FeatureMap:
     """Resizes as torch.nn.functional.interpolate(mode="bilinear") does, to the size and the extent of a canvas."""
     return _resize(x, to, functools.partial(bilinear_taps, align_corners=align_corners))
 
@@ -56,16 +56,13 @@ def _resize(x: FeatureMap, to: Canvas, rule) -> FeatureMap:
         else:
             sizes = [_true_sizes(canvas, x.shape[0], axis) for canvas in (x.canvas, to)]
             indices, weights = rule(jnp.arange(n_out)[None], *sizes)
-        apply = _interpolate_each if indices.ndim == 3 else interpolate
-        values = apply(values, indices, weights, axis)
+        values = (_interpolate_each if indices.ndim == 3 else interpolate)(values, indices, weights, axis)
     return FeatureMap(values, to.extent, to.mask).zero_outside()
 
 
 def _true_sizes(canvas: Canvas, n: int, axis: int) -> jax.Array:
-    """The true sizes (N, 1) of n maps along `axis`."""
-    if canvas.extent is None:
-        return jnp.full((n, 1), canvas[axis - 1])
-    return canvas.extent[:, axis - 1, None]
+    """Returns the true sizes (N, 1) of n maps along `axis`."""
+    return jnp.full((n, 1), canvas[axis - 1]) if canvas.extent is None else canvas.extent[:, axis - 1, None]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -91,8 +88,8 @@ def nearest_taps(position, n_in, n_out):
     # The ratio and the product are rounded to float32 as in torch: for some sizes (28 -> 92) the product then falls
     # just below an integer, and the index is one less than that of integer arithmetic.
     xp = jnp if isinstance(n_in, jax.Array) else np
-    as_float = lambda n: xp.asarray(n).astype(np.float32)  # noqa: E731
-    source = xp.floor(as_float(position) * (as_float(n_in) / as_float(n_out)))
+    position, floats_in, floats_out = (xp.asarray(n).astype(np.float32) for n in (position, n_in, n_out))
+    source = xp.floor(position * (floats_in / floats_out))
     return _taps(xp, [source], [xp.ones_like(source)], n_in)
 
 
@@ -168,13 +165,13 @@ def interpolate(x: jax.Array, indices, weights, axis: int) -> jax.Array:
     scatter-add, which is slow on every backend (on CPU 40 ms against 8 ms for 16x32 -> 128x256).
     """
     total: Any = 0
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide, places = jnp.promote_types(x.dtype, jnp.float32), (-1, 1, 1) if axis == 1 else (1, -1, 1)
     for index, weight in zip(indices, weights, strict=True):
         if index.ndim == 1:
-            taken = jnp.take(x, index, axis=axis, mode="clip")
+            images, taken = 1, jnp.take(x, index, axis=axis, mode="clip")
         else:
-            taken = jax.vmap(lambda m, i: jnp.take(m, i, axis=axis - 1, mode="clip"))(x, index)
-        total = total + taken.astype(wide) * _along(weight, axis)
+            images, taken = len(x), jax.vmap(lambda m, i: jnp.take(m, i, axis=axis - 1, mode="clip"))(x, index)
+        total = total + taken.astype(wide) * jnp.reshape(weight, (images, *places))
     return total.astype(x.dtype)
 
 
@@ -195,24 +192,15 @@ def _matrix(indices: jax.Array, weights: jax.Array, n_in: int) -> jax.Array:
     return jnp.sum(jax.nn.one_hot(indices, n_in, dtype=weights.dtype) * weights[..., None], axis=0)
 
 
-def _along(weight, axis: int):
-    """Shapes (O,) or (N, O) weights for broadcasting against (N, H, W, C)."""
-    leading = (1,) if weight.ndim == 1 else (weight.shape[0],)
-    middle = (-1, 1) if axis == 1 else (1, -1)
-    return jnp.reshape(weight, (*leading, *middle, 1))
-
-
 def _interpolate_forward(x, indices, weights, axis):
     return interpolate(x, indices, weights, axis), (indices, weights, jnp.empty((0, x.shape[axis]), x.dtype))
 
 
 def _interpolate_backward(axis, residuals, gradient):
     indices, weights, like = residuals
-    n_in = like.shape[1]
-    matrix = _matrix(indices, weights, n_in).astype(like.dtype)
-    images, out, position = "n" * (matrix.ndim == 3), "o", "i"
-    spatial = ("{}w", "h{}")[axis - 1]
-    equation = f"n{spatial.format(out)}c,{images}{out}{position}->n{spatial.format(position)}c"
+    matrix = _matrix(indices, weights, like.shape[1]).astype(like.dtype)
+    equation = "nohc,{}oi->nihc" if axis == 1 else "nhoc,{}oi->nhic"
+    equation = equation.format("n" if matrix.ndim == 3 else "")
     return jnp.einsum(equation, gradient, matrix, precision="highest"), None, None
 
 

@@ -1,15 +1,66 @@
-"""Backbone + head -> named outputs."""
+"""Backbone + head -> named outputs, and what the one hands to the other."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import FeatureMap
+
+
+class Tap(NamedTuple):
+    """The channels and the stride of one feature map that a backbone promises."""
+
+    channels: int
+    stride: int  # of the images, in pixels
+
+
+class Taps(NamedTuple):
+    """The feature maps that a backbone gives.
+
+    Attributes:
+        maps: Every tap, finest first, as the original returns them.
+        low: What auxiliary classifiers read: the last but one stage of a ResNet.
+        high: What the head reads. HRNet has one map for both: all branches joined at the finest resolution.
+    """
+
+    maps: tuple[FeatureMap, ...]
+    low: FeatureMap
+    high: FeatureMap
+
+
+class TapSpec(NamedTuple):
+    """What a backbone promises of its `Taps` before they exist, for heads to be built on."""
+
+    maps: tuple[Tap, ...]
+    low: Tap
+    high: Tap
+
+
+def require_same_stride(taps: TapSpec) -> None:
+    """Raises ValueError if the low and the high tap have different resolutions."""
+    if taps.low.stride != taps.high.stride:
+        raise ValueError(
+            "OCR gathers pixels of the last stage by regions of the one before, but the last two stages of this "
+            f"backbone have strides {taps.low.stride} and {taps.high.stride}; "
+            "take one that ends in _dilated8 or _dilated16, or an HRNet"
+        )
+
+
+class Head(nnx.Module):
+    """taps -> a dict of logits (N, h, w, channels). Made as Head(taps, num_classes, norm, **options).
+
+    main_output: which of the outputs is the segmentation. full_size: whether outputs are upsampled to the images.
+    needs_classes: whether num_classes means anything. needs_labels: whether it is called with `labels`, a FeatureMap
+    (N, H, W, 1) of class ids, -1 for pixels to ignore.
+    """
+
+    main_output = "out"
+    full_size = True
+    needs_classes = True
+    needs_labels = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,24 +97,13 @@ class Segmentor(nnx.Module):
         return "" if self.head is None else self.head.main_output
 
     def __call__(
-        self,
-        images: FeatureMap,
-        *,
-        labels: FeatureMap | None,
-        train: bool,
-        rngs: jax.Array | None,
-        upsample: bool | None,
+        self, images: FeatureMap, *, labels: FeatureMap | None, train: bool, rngs: jax.Array | None, upsample
     ) -> dict[str, FeatureMap]:
         taps = self.backbone(images, train=train)
         if self.head is None:
-            return {f"tap{i}": _wide(tap) for i, tap in enumerate(taps.maps)}
+            return {f"tap{i}": tap.replace(tap.wide) for i, tap in enumerate(taps.maps)}
         truth = {"labels": labels} if self.head.needs_labels else {}
-        logits = {name: _wide(x) for name, x in self.head(taps, train=train, rngs=rngs, **truth).items()}
+        logits = {name: x.replace(x.wide) for name, x in self.head(taps, train=train, rngs=rngs, **truth).items()}
         if self.head.full_size if upsample is None else upsample:
-            logits = {name: resize.bilinear(x, to=images.canvas, align_corners=True) for name, x in logits.items()}
+            logits = {name: resize.bilinear(x, to=images.canvas) for name, x in logits.items()}
         return logits
-
-
-def _wide(x: FeatureMap) -> FeatureMap:
-    """Casts to at least float32, whatever the compute dtype."""
-    return x.replace(x.values.astype(jnp.promote_types(x.values.dtype, jnp.float32)))

@@ -2,12 +2,12 @@
 
 import contextlib
 import zlib
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from flax.traverse_util import unflatten_dict
 
 from openseg_jax.models.backbones.blocks import Block
 from openseg_jax.models.layers import BatchNorm, FeatureMap
@@ -18,7 +18,7 @@ _COLLECTIONS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 
 def shapes(model: Segmentor) -> dict:
     """Returns the variables as jax.ShapeDtypeStruct: their shapes and dtypes, without making them."""
-    return _map_declarations(model, lambda path, variable: variable.get_value())
+    return _leaves(model, lambda path, variable: variable.get_value())
 
 
 def init(model: Segmentor, seed: int = 0) -> dict:
@@ -37,10 +37,11 @@ def init(model: Segmentor, seed: int = 0) -> dict:
 
     def draw(path, variable):
         rng = np.random.default_rng([seed, zlib.crc32(".".join(path).encode())])
-        declared = variable.get_value()
-        return jnp.asarray(variable.get_metadata()["init"](rng, declared.shape), declared.dtype)
+        shape, init = variable.get_value().shape, variable.get_metadata()["init"]
+        values = np.full(shape, init) if isinstance(init, float) else getattr(rng, init[0])(*init[1:], shape)
+        return jnp.asarray(values, jnp.float32)
 
-    return _map_declarations(model, draw)
+    return _leaves(model, draw)
 
 
 def apply(
@@ -68,35 +69,27 @@ def apply(
             it would get alone at its own size; logits beyond it are zero.
         rngs: A PRNG key (or {"dropout": key}) for dropout. Without one, training runs without dropout.
         labels: int (N, H, W), -1 for pixels to ignore, for the nets that need labels (the `ideal` ones).
-        upsample: Whether logits are enlarged to the size of the images. None does what the original does, which
-            leaves those of SegFix as they are. The losses can enlarge logits in less memory.
+        upsample: Whether logits are enlarged to the size of the images; None leaves those of SegFix as they are, as in
+            the original. The losses can enlarge logits in less memory.
         frozen_norm: "backbone" or "all": the batch norms that use and keep their running statistics in training.
-        recompute: Whether blocks of the backbone are rematerialised: activations inside them are computed again in the
-            backward pass, not kept.
+        recompute: Whether activations inside blocks of the backbone are computed again in the backward pass, not kept.
         maps: Whether outputs are feature maps, which know the true size of each image's logits, and not arrays.
 
     Returns:
-        A dict of float32 (N, H, W, K) logits at the size of the images. With train=True, the pair of that and the new
-        batch statistics.
+        A dict of float32 (N, H, W, K) logits at the size of the images; if `train`, with the new batch statistics.
 
     Raises:
         ValueError: The variables or the inputs do not fit the model.
     """
-    modes = _Modes(upsample, frozen_norm, recompute)
-    outputs, module = _run(_call, model, variables, images, train, sizes, rngs, labels, modes)
+    inputs = images, train, sizes, rngs, labels
+    outputs, module = _run(Segmentor.__call__, model, variables, *inputs, upsample, frozen_norm, recompute)
     outputs = outputs if maps else {name: x.values for name, x in outputs.items()}
     if not train:
         return outputs
-    return outputs, _with_string_keys(nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)))
+    return outputs, _leaves(module, lambda path, variable: variable.get_value())["batch_stats"]
 
 
-def activations(
-    model: Segmentor,
-    variables: dict,
-    images: jax.Array,
-    sizes: jax.Array | None = None,
-    labels: jax.Array | None = None,
-) -> dict[str, jax.Array]:
+def activations(model: Segmentor, variables: dict, images: jax.Array, sizes=None, labels=None) -> dict[str, jax.Array]:
     """Returns what each module of the net gives in evaluation: {"backbone.conv1": (N, h, w, C), ...} by dotted path.
 
     This serves to find where two implementations part. A path ending in ".activate" is a norm's output behind its
@@ -104,10 +97,9 @@ def activations(
     """
 
     def captured(module, *inputs, **options):
-        _, state = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(*inputs, **options)
-        return state
+        return nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(*inputs, **options)
 
-    state, _ = _run(captured, model, variables, images, False, sizes, None, labels)
+    (_, state), _ = _run(captured, model, variables, images, False, sizes, None, labels)
     result = {}
     for path, variable in nnx.to_flat_state(state):
         value = variable.get_value()
@@ -116,26 +108,17 @@ def activations(
     return result
 
 
-def _call(module, *inputs, **options):
-    return module(*inputs, **options)
-
-
-class _Modes(NamedTuple):
-    upsample: bool | None = None
-    frozen_norm: str = ""
-    recompute: bool = False
-
-
-def _run(call, model, variables, images, train, sizes, rngs, labels, modes=_Modes()):  # noqa: B008
+def _run(call, model, variables, images, train, sizes, rngs, labels, upsample=None, frozen_norm="", recompute=False):
     """Returns call(module, images, ...) of the module with its variables, and the module afterwards."""
     images, sizes, labels = (None if x is None else jnp.asarray(x) for x in (images, sizes, labels))
     _check(model, variables, images, sizes, labels)
     if isinstance(rngs, dict):
         rngs = rngs["dropout"]
     graph, *states = nnx.split(model, *_COLLECTIONS.values())
-    filled = [_like(nnx.to_pure_dict(state), variables[name]) for name, state in zip(_COLLECTIONS, states, strict=True)]
-    module = nnx.merge(graph, *filled)
-    _set_modes(module, modes)
+    for name, state in zip(_COLLECTIONS, states, strict=True):
+        nnx.replace_by_pure_dict(state, variables[name])
+    module = nnx.merge(graph, *states)
+    _set_modes(module, frozen_norm, recompute)
 
     is_float32 = model.spec.dtype == "float32"
     compute_dtype = jnp.promote_types(images.dtype, jnp.float32) if is_float32 else jnp.dtype(model.spec.dtype)
@@ -144,18 +127,18 @@ def _run(call, model, variables, images, train, sizes, rngs, labels, modes=_Mode
     with exact:
         x = FeatureMap(images.astype(compute_dtype), sizes).zero_outside()
         truth = None if labels is None else FeatureMap(labels[..., None].astype(jnp.float32), sizes)
-        return call(module, x, labels=truth, train=train, rngs=rngs, upsample=modes.upsample), module
+        return call(module, x, labels=truth, train=train, rngs=rngs, upsample=upsample), module
 
 
-def _set_modes(module: Segmentor, modes: _Modes) -> None:
-    if modes.frozen_norm not in ("", "backbone", "all"):
-        raise ValueError(f'frozen_norm must be "", "backbone" or "all", found {modes.frozen_norm!r}')
+def _set_modes(module: Segmentor, frozen_norm: str, recompute: bool) -> None:
     parts: dict[str, list] = {"": [], "backbone": [module.backbone], "all": [module]}
-    for part in parts[modes.frozen_norm]:
+    if frozen_norm not in parts:
+        raise ValueError(f'frozen_norm must be "", "backbone" or "all", found {frozen_norm!r}')
+    for part in parts[frozen_norm]:
         for _, norm in nnx.iter_modules(part):
             if isinstance(norm, BatchNorm):
                 norm.frozen = True
-    if modes.recompute:
+    if recompute:
         for _, block in nnx.iter_modules(module.backbone):
             if isinstance(block, Block):
                 block.recompute = True
@@ -167,9 +150,7 @@ def _check(model, variables, images, sizes, labels) -> None:
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images must be floating point and normalised, found {images.dtype}")
     if sizes is not None and sizes.shape != (images.shape[0], 2):
-        raise ValueError(
-            f"sizes must be ({images.shape[0]}, 2), the height and width of each image, found {sizes.shape}"
-        )
+        raise ValueError(f"sizes must be ({len(images)}, 2), the height and width of each image, found {sizes.shape}")
     needs_labels = model.head is not None and model.head.needs_labels
     if needs_labels != (labels is not None):
         raise ValueError(f"{model.spec.name} {'needs' if needs_labels else 'takes no'} labels")
@@ -190,26 +171,10 @@ def _paths(tree) -> set[str]:
     }
 
 
-def _map_declarations(model: Segmentor, function) -> dict:
-    """Returns the tree of variables with function(path, declared variable) at every leaf; keys are strings."""
+def _leaves(module: Segmentor, function) -> dict:
+    """Returns the tree of variables with function(path, variable) at every leaf; keys are strings."""
     result = {}
     for name, kind in _COLLECTIONS.items():
-        result[name] = {}
-        for path, variable in nnx.to_flat_state(nnx.state(model, kind)):
-            path = tuple(str(key) for key in path)
-            node = result[name]
-            for key in path[:-1]:
-                node = node.setdefault(key, {})
-            node[path[-1]] = function(path, variable)
+        flat = {tuple(map(str, path)): leaf for path, leaf in nnx.to_flat_state(nnx.state(module, kind))}
+        result[name] = unflatten_dict({path: function(path, leaf) for path, leaf in flat.items()})
     return result
-
-
-def _with_string_keys(tree):
-    return {str(key): _with_string_keys(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
-
-
-def _like(template, tree):
-    """Returns the leaves of `tree` under the keys of `template`, whose list indices are integers."""
-    if not isinstance(template, dict):
-        return tree
-    return {key: _like(value, tree[str(key)]) for key, value in template.items()}

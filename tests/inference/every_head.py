@@ -23,9 +23,8 @@ from openseg_jax.inference.batches import eval_batches
 from openseg_jax.inference.buckets import exact_buckets, make_buckets
 from openseg_jax.inference.forward import Forward
 from openseg_jax.inference.protocols import PROTOCOLS, make_protocol
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, concat
-from openseg_jax.models.segmentor import ModelSpec, Segmentor
+from openseg_jax.models.segmentor import Head, ModelSpec, Segmentor
 from tests import tiny
 
 SIZES = [(60, 90), (61, 310), (230, 90), (97, 101), (120, 119), (64, 128), (77, 200), (150, 96), (230, 310), (99, 75),

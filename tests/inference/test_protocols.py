@@ -16,10 +16,8 @@ from openseg_jax.inference import ArgMax, ConfusionCounts, Probabilities, Runner
 from openseg_jax.inference.protocols import Protocol, make_protocol
 from openseg_jax.inference.tasks import task_of
 from openseg_jax.labels.classes import ClassTable
-from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import Conv, FeatureMap, relu
-from openseg_jax.models.segmentor import ModelSpec, Segmentor
+from openseg_jax.models.segmentor import Head, ModelSpec, Segmentor, Tap, Taps, TapSpec
 from openseg_jax.recipes.common import base
 from tests import tiny
 from tests.conftest import golden

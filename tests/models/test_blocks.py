@@ -10,8 +10,7 @@ from flax import nnx
 
 from openseg_jax.converters import backbones, heads
 from openseg_jax.models.backbones import hrnet, resnest, resnet, wide_resnet
-from openseg_jax.models.backbones.blocks import Bottleneck
-from openseg_jax.models.backbones.dilation import place_blocks
+from openseg_jax.models.backbones.blocks import Bottleneck, place_blocks
 from openseg_jax.models.heads import ideal_ocr, isa, ocnet, ocr
 from openseg_jax.models.layers import BatchNorm, FeatureMap, InplaceABN
 from tests import recipe, tiny
@@ -97,8 +96,10 @@ CASES = {
     ),
     "splat_r2c1": (lambda norm: resnest.SplitAttention(8, norm), RESNEST, None),
     "splat_r2c2": (lambda norm: resnest.SplitAttention(8, norm, dilation=2, cardinality=2), RESNEST, None),
-    "resnest_block_s2": (lambda norm: resnest.SplitBottleneck(8, 4, norm, stride=2, pools=True), RESNEST, None),
-    "resnest_block_s1_first": (lambda norm: resnest.SplitBottleneck(8, 4, norm, dilation=2, pools=True), RESNEST, None),
+    "resnest_block_s2": (lambda norm: resnest.SplitBottleneck(8, 4, norm, stride=2), RESNEST, None),
+    "resnest_block_s1_first": (
+        lambda norm: resnest.SplitBottleneck(8, 4, norm, first_dilation=2, dilation=4), RESNEST, None,
+    ),
     "resnext_block": (lambda norm: Bottleneck(16, 4, norm, groups=4), backbone(resnet.ResNet), None),
     "wide_block2": (lambda norm: PREACTIVATED(8, (6, 12), 2, 1, norm), WIDE, None),
     "wide_block2_id": (lambda norm: PREACTIVATED(8, (6, 8), 1, 2, norm), WIDE, None),

@@ -15,9 +15,8 @@ import numpy as np
 from openseg_jax import losses, models, sharding
 from openseg_jax.config import LossSettings
 from openseg_jax.data.normalize import normalize
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm
-from openseg_jax.models.segmentor import ModelSpec, Segmentor
+from openseg_jax.models.segmentor import Head, ModelSpec, Segmentor
 from openseg_jax.training import step as step_module
 from tests import tiny
 from tests.training import runs

@@ -7,10 +7,8 @@ from flax import nnx
 
 from openseg_jax import sharding
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import BatchNorm, Conv, relu
-from openseg_jax.models.segmentor import ModelSpec, Segmentor
+from openseg_jax.models.segmentor import Head, ModelSpec, Segmentor, Tap, Taps, TapSpec
 from openseg_jax.recipes.common import base
 from openseg_jax.training import averaging
 from openseg_jax.training import step as step_module

@@ -1,4 +1,6 @@
-"""The two residual blocks (He et al. 2016, figure 5), with the grouped convolution of ResNeXt."""
+"""The two residual blocks (He et al. 2016, figure 5), with ResNeXt's grouped convolution, and how they are dilated."""
+
+from typing import NamedTuple
 
 from flax import nnx
 
@@ -11,6 +13,7 @@ class Block(nnx.Module):
     With `recompute` it is rematerialised: activations inside are computed again in the backward pass.
     """
 
+    expansion = 1  # of the channels, from the width that a block is made with to its output
     recompute = False
 
 
@@ -26,8 +29,6 @@ class BasicBlock(Block):
 
     stride, first_dilation: of the first convolution; dilation: of the second.
     """
-
-    expansion = 1
 
     def __init__(self, in_channels: int, width: int, norm, *, stride=1, first_dilation=1, dilation=1):
         self.conv1 = Conv(in_channels, width, 3, stride=stride, dilation=first_dilation, bias=False)
@@ -52,16 +53,7 @@ class Bottleneck(Block):
     expansion = 4
 
     def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        norm,
-        *,
-        stride=1,
-        first_dilation=1,
-        dilation=1,
-        groups: int = 1,
-        inner_width: int | None = None,
+        self, in_channels: int, width: int, norm, *, stride=1, first_dilation=1, dilation=1, groups=1, inner_width=None
     ):
         del dilation  # of a second 3x3 convolution, which there is none
         out_channels, inner = width * self.expansion, inner_width or width
@@ -84,3 +76,29 @@ def _projection(in_channels: int, out_channels: int, stride: int, norm) -> ConvN
     if stride == 1 and in_channels == out_channels:
         return None
     return ConvNorm(in_channels, out_channels, 1, norm, stride=stride)
+
+
+class Placement(NamedTuple):
+    """Stride and dilations of one residual block, the keyword arguments that blocks take."""
+
+    stride: int
+    first_dilation: int  # of the block's first 3x3 convolution
+    dilation: int  # of the other one, where there is one
+
+
+def place_blocks(stage: int, count: int, output_stride: int, multi_grid: tuple[int, ...] | None) -> list[Placement]:
+    """Says where the `count` blocks of stage 1, 2, 3 or 4 stand, in a net that ends at output_stride 8, 16 or 32.
+
+    A stage that gives up its stride of 2 has dilation D = 2, or 4 if an earlier stage has given up its own too (Yu,
+    Koltun 2016). The convolution that had the stride gets D / 2: it still reads what the stage before it has written.
+    multi_grid multiplies D block by block, in stage 4 only (Chen et al. 2017); blocks it does not reach stay at
+    dilation 1, as in the original. Raises ValueError if it is longer than the stage.
+    """
+    first_dilated = {32: 5, 16: 4, 8: 3}[output_stride]
+    dilations = [2 ** max(stage - first_dilated + 1, 0)] * count
+    if multi_grid and stage == 4 and output_stride < 32:
+        if len(multi_grid) > count:
+            raise ValueError(f"multi_grid {list(multi_grid)} has more entries than the last stage blocks, {count}")
+        dilations = [int(dilations[0] * factor) for factor in multi_grid] + [1] * (count - len(multi_grid))
+    first = Placement(1 if stage == 1 or stage >= first_dilated else 2, max(dilations[0] // 2, 1), dilations[0])
+    return [first, *(Placement(1, dilation, dilation) for dilation in dilations[1:])]

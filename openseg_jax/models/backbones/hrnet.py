@@ -15,20 +15,22 @@ from flax import nnx
 
 from openseg_jax.models import resize
 from openseg_jax.models.backbones.blocks import BasicBlock, Block, Bottleneck, run_block
-from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
-from openseg_jax.models.layers import Canvas, Conv, ConvNorm, FeatureMap, concat, relu
+from openseg_jax.models.layers import Canvas, Conv, ConvNorm, FeatureMap, chain, concat, relu
+from openseg_jax.models.segmentor import Tap, Taps, TapSpec
 
 
 class HRNet(nnx.Module):
     """images (N, H, W, 3) -> Taps of four branches at strides 4, 8, 16, 32 with C, 2C, 4C, 8C channels.
 
-    width: C, the channels of the finest branch.
-    blocks: residual blocks per branch of a module; modules: modules in stages 2, 3 and 4.
-    layer1_blocks, layer1_width: the bottlenecks before the branches.
-    full_res_stem: one stem convolution at stride 1 instead of two at stride 2; taps at strides 1, 2, 4, 8.
-    drop_stage4: taps are the three branches of stage 3. Stage 4 is still built, as in the original, so that
-        checkpoints keep their keys.
-    keep_imagenet_head: taps pass through the body of the classification head: 128, 256, 512 and 2048 channels.
+    Args:
+        width: C, the channels of the finest branch.
+        blocks: The number of residual blocks per branch of a module.
+        modules: The number of modules in stages 2, 3 and 4.
+        layer1_blocks: The number of bottlenecks before the branches.
+        layer1_width: The channels inside them.
+        full_res_stem: One stem convolution at stride 1 instead of two at stride 2; taps at strides 1, 2, 4, 8.
+        drop_stage4: Taps are the branches of stage 3. Stage 4 is built all the same: checkpoints keep their keys.
+        keep_imagenet_head: Taps pass the body of the classification head: 128, 256, 512 and 2048 channels.
     """
 
     def __init__(
@@ -56,12 +58,9 @@ class HRNet(nnx.Module):
         self.layer1 = nnx.List(
             Bottleneck(64 if block == 0 else layer1_out, layer1_width, norm) for block in range(layer1_blocks)
         )
-        self.transition1 = Transition((layer1_out,), widths[:2], norm)
-        self.stage2 = nnx.List(ExchangeModule(widths[:2], blocks, norm) for _ in range(modules[0]))
-        self.transition2 = Transition(widths[:2], widths[:3], norm)
-        self.stage3 = nnx.List(ExchangeModule(widths[:3], blocks, norm) for _ in range(modules[1]))
-        self.transition3 = Transition(widths[:3], widths, norm)
-        self.stage4 = nnx.List(ExchangeModule(widths, blocks, norm) for _ in range(modules[2]))
+        self.transition1, self.stage2 = _stage((layer1_out,), widths[:2], modules[0], blocks, norm)
+        self.transition2, self.stage3 = _stage(widths[:2], widths[:3], modules[1], blocks, norm)
+        self.transition3, self.stage4 = _stage(widths[:3], widths, modules[2], blocks, norm)
 
         self.imagenet_head = ImageNetHead(widths, norm) if keep_imagenet_head else None
         channels = widths[:3] if drop_stage4 else self.imagenet_head.channels if keep_imagenet_head else widths
@@ -74,8 +73,7 @@ class HRNet(nnx.Module):
         for block in self.layer1:
             x = run_block(block, x, train=train)
 
-        branches = [x]
-        branches = _run_stage(self.transition1, self.stage2, branches, train)
+        branches = _run_stage(self.transition1, self.stage2, [x], train)
         branches = _run_stage(self.transition2, self.stage3, branches, train)
         if not self.drop_stage4:
             branches = _run_stage(self.transition3, self.stage4, branches, train)
@@ -87,8 +85,11 @@ class HRNet(nnx.Module):
 class HRNet2x(nnx.Module):
     """images (N, H, W, 3) -> Taps of five branches at strides 2, 4, 8, 16, 32 with C, 2C, 4C, 8C, 16C channels.
 
-    width: C. blocks: residual blocks per branch of a module; modules: modules in stages 1 to 4.
-    stage1_width: channels inside the bottlenecks of the first stage's finer branch.
+    Args:
+        width: C, the channels of the finest branch.
+        blocks: The number of residual blocks per branch of a module.
+        modules: The number of modules in stages 1 to 4.
+        stage1_width: The channels inside the bottlenecks of the first stage's finer branch.
     """
 
     def __init__(
@@ -104,14 +105,10 @@ class HRNet2x(nnx.Module):
         first_widths = tuple(stage1_width * Bottleneck.expansion * scale for scale in (1, 2))
         self.conv1 = Conv(3, 64, 3, stride=2, bias=False)
         self.norm1 = norm(64)
-        self.transition0 = Transition((64,), first_widths, norm)
-        self.stage1 = nnx.List(ExchangeModule(first_widths, blocks, norm, Bottleneck) for _ in range(modules[0]))
-        self.transition1 = Transition(first_widths, widths[:3], norm)
-        self.stage2 = nnx.List(ExchangeModule(widths[:3], blocks, norm) for _ in range(modules[1]))
-        self.transition2 = Transition(widths[:3], widths[:4], norm)
-        self.stage3 = nnx.List(ExchangeModule(widths[:4], blocks, norm) for _ in range(modules[2]))
-        self.transition3 = Transition(widths[:4], widths, norm)
-        self.stage4 = nnx.List(ExchangeModule(widths, blocks, norm) for _ in range(modules[3]))
+        self.transition0, self.stage1 = _stage((64,), first_widths, modules[0], blocks, norm, Bottleneck)
+        self.transition1, self.stage2 = _stage(first_widths, widths[:3], modules[1], blocks, norm)
+        self.transition2, self.stage3 = _stage(widths[:3], widths[:4], modules[2], blocks, norm)
+        self.transition3, self.stage4 = _stage(widths[:4], widths, modules[3], blocks, norm)
         self.taps = _joined_taps(widths, 2)
 
     def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
@@ -122,6 +119,11 @@ class HRNet2x(nnx.Module):
         return _join(_run_stage(self.transition3, self.stage4, branches, train))
 
 
+def _stage(widths_in: tuple[int, ...], widths: tuple[int, ...], modules: int, blocks: int, norm, block=BasicBlock):
+    stage = nnx.List(ExchangeModule(widths, blocks, norm, block) for _ in range(modules))
+    return Transition(widths_in, widths, norm), stage
+
+
 def _run_stage(transition: "Transition", modules, branches: list[FeatureMap], train: bool) -> list[FeatureMap]:
     branches = transition(branches, train=train)
     for module in modules:
@@ -130,7 +132,7 @@ def _run_stage(transition: "Transition", modules, branches: list[FeatureMap], tr
 
 
 def _join(branches: list[FeatureMap]) -> Taps:
-    joined = concat([resize.bilinear(x, to=branches[0].canvas, align_corners=True) for x in branches])
+    joined = concat([resize.bilinear(x, to=branches[0].canvas) for x in branches])
     return Taps(maps=tuple(branches), low=joined, high=joined)
 
 
@@ -163,25 +165,17 @@ class ExchangeModule(Block):
         self.branches = nnx.List(
             nnx.List(block(width, width // block.expansion, norm) for _ in range(blocks)) for width in widths
         )
-        branch_indices = range(len(widths))
+        every = range(len(widths))
         self.fuse = nnx.List(
-            nnx.List(None if i == j else ExchangePath(widths, i, j, norm) for i in branch_indices)
-            for j in branch_indices
+            nnx.List(None if i == j else ExchangePath(widths, i, j, norm) for i in every) for j in every
         )
 
     def __call__(self, branches: list[FeatureMap], *, train: bool) -> list[FeatureMap]:
-        refined = []
-        for x, blocks in zip(branches, self.branches, strict=True):
-            for block in blocks:
-                x = block(x, train=train)
-            refined.append(x)
-
+        refined = [chain(blocks, x, train=train) for blocks, x in zip(self.branches, branches, strict=True)]
         fused = []
         for target, paths in zip(refined, self.fuse, strict=True):
-            parts = [
-                x if path is None else path(x, to=target.canvas, train=train)
-                for x, path in zip(refined, paths, strict=True)
-            ]
+            pairs = zip(refined, paths, strict=True)
+            parts = [x if path is None else path(x, to=target.canvas, train=train) for x, path in pairs]
             fused.append(relu(functools.reduce(operator.add, parts)))
         return fused
 
@@ -202,7 +196,7 @@ class ExchangePath(nnx.Module):
         x = first(x, train=train)
         for step in rest:
             x = step(relu(x), train=train)
-        return resize.bilinear(x, to=to, align_corners=True) if self.upsamples else x
+        return resize.bilinear(x, to=to) if self.upsamples else x
 
 
 class ImageNetHead(nnx.Module):
@@ -211,11 +205,9 @@ class ImageNetHead(nnx.Module):
     channels = (128, 256, 512, 2048)
 
     def __init__(self, widths: tuple[int, ...], norm):
-        planes = [channels // Bottleneck.expansion for channels in (128, 256, 512, 1024)]
+        planes = [width // Bottleneck.expansion for width in (128, 256, 512, 1024)]
         self.widen = nnx.List(Bottleneck(width, plane, norm) for width, plane in zip(widths, planes, strict=True))
-        self.down = nnx.List(
-            ConvNorm(channels, 2 * channels, 3, norm, stride=2, bias=True) for channels in (128, 256, 512)
-        )
+        self.down = nnx.List(ConvNorm(width, 2 * width, 3, norm, stride=2, bias=True) for width in (128, 256, 512))
         self.final = ConvNorm(1024, 2048, 1, norm, bias=True)
 
     def __call__(self, branches: list[FeatureMap], *, train: bool) -> list[FeatureMap]:

@@ -3,65 +3,28 @@
 stem (1/2) -> max-pool (1/4) -> stage 1 -> stage 2 (1/8) -> stage 3 -> stage 4, the last two dilated
 """
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from openseg_jax.models.backbones.blocks import Block
-from openseg_jax.models.backbones.dilation import place_blocks
-from openseg_jax.models.backbones.resnet import ResidualNet
-from openseg_jax.models.backbones.taps import Tap, TapSpec
-from openseg_jax.models.layers import Constant, Conv, ConvNorm, FeatureMap, declare, redraw_kernels, relu
+from openseg_jax.models.backbones.resnet import ResNet
+from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, declare, relu, softmax
 from openseg_jax.models.pooling import avg_pool, global_avg_pool
-
-
-class ResNeSt(ResidualNet):
-    """images (N, H, W, 3) -> Taps of six maps: stem, max-pool, and the four stages.
-
-    blocks: of each stage. width: channels of the first stage. stem_width: of the stem, twice that at its end.
-    """
-
-    ceil_pool = True
-
-    def __init__(self, norm, *, blocks: tuple[int, int, int, int], width: int = 64, stem_width: int = 64):
-        stem = [(3, stem_width, 2), (stem_width, stem_width, 1), (stem_width, 2 * stem_width, 1)]
-        self.stem = nnx.List(ConvNorm(c_in, c_out, 3, norm, stride=stride) for c_in, c_out, stride in stem)
-        channels = 2 * stem_width
-        maps = [Tap(channels, 2), Tap(channels, 4)]
-        self.stages = nnx.List()
-        for stage, count in enumerate(blocks, start=1):
-            layers = []
-            for index, place in enumerate(place_blocks(stage, count, output_stride=8)):
-                pools = index == 0 and stage > 1  # also where the stride has become a dilation
-                layers.append(
-                    SplitBottleneck(
-                        channels,
-                        width * 2 ** (stage - 1),
-                        norm,
-                        stride=place.stride,
-                        dilation=place.first_dilation,
-                        pools=pools,
-                    )
-                )
-                channels = 4 * width * 2 ** (stage - 1)
-            self.stages.append(nnx.List(layers))
-            maps.append(Tap(channels, maps[-1].stride * (2 if stage == 2 else 1)))
-        self.taps = TapSpec(maps=tuple(maps), low=maps[-2], high=maps[-1])
-        redraw_kernels(self)
-        self.fc = ImageNetClassifier(channels)
 
 
 class SplitBottleneck(Block):
     """1x1, split attention, 1x1. A stride is an average pool, behind the split attention and before the projection.
 
-    pools: average over 3x3 behind the split attention, in the first block of stages 2 to 4, whatever their stride.
+    That pool, over 3x3, stays where a stride has become a dilation: in the first block of stages 2 to 4.
     """
 
-    def __init__(self, in_channels: int, width: int, norm, *, stride: int = 1, dilation: int = 1, pools: bool = False):
-        self.stride, self.pools = stride, pools
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, norm, *, stride=1, first_dilation=1, dilation=1):
+        self.stride, self.pools = stride, stride > 1 or first_dilation < dilation
         self.conv1 = Conv(in_channels, width, 1, bias=False)
         self.norm1 = norm(width)
-        self.conv2 = SplitAttention(width, norm, dilation=dilation)
+        self.conv2 = SplitAttention(width, norm, dilation=first_dilation)
         self.conv3 = Conv(width, 4 * width, 1, bias=False)
         self.norm3 = norm(4 * width)
         changes = stride != 1 or in_channels != 4 * width
@@ -103,15 +66,29 @@ class SplitAttention(nnx.Module):
         summary = global_avg_pool(splits.replace(sum(parts)))
         logits = self.fc2(relu(self.norm1(self.fc1(summary), train=train))).values
         grouped = logits.reshape(logits.shape[0], self.cardinality, self.radix, -1)
-        wide = jnp.promote_types(grouped.dtype, jnp.float32)
-        weights = jax.nn.softmax(grouped.astype(wide), axis=2).astype(grouped.dtype).swapaxes(1, 2)
-        weights = weights.reshape(logits.shape[0], self.radix, 1, 1, -1)
+        weights = softmax(grouped, axis=2).swapaxes(1, 2).reshape(logits.shape[0], self.radix, 1, 1, -1)
         return splits.replace(sum(weights[:, i] * part for i, part in enumerate(parts)))
+
+
+class ResNeSt(ResNet):
+    """images (N, H, W, 3) -> Taps of six maps: stem, max-pool, and the four stages.
+
+    Args:
+        blocks: The number of blocks of each stage.
+        width: The channels of the first stage's blocks.
+        stem_width: The channels of the stem; its last convolution has twice as many.
+    """
+
+    block = SplitBottleneck
+
+    def __init__(self, norm, *, blocks: tuple[int, int, int, int], width: int = 64, stem_width: int = 64):
+        super().__init__(norm, blocks=blocks, deep_stem=True, output_stride=8, width=width, stem_width=stem_width)
+        self.fc = ImageNetClassifier(self.taps.high.channels)
 
 
 class ImageNetClassifier(nnx.Module):
     """2048 x 1000 weights that no segmentation net uses. Checkpoints of the original have them, so they are kept."""
 
     def __init__(self, channels: int, num_classes: int = 1000):
-        self.kernel = declare(nnx.Param, (channels, num_classes), Constant(0.0))
-        self.bias = declare(nnx.Param, (num_classes,), Constant(0.0))
+        self.kernel = declare(nnx.Param, (channels, num_classes), 0.0)
+        self.bias = declare(nnx.Param, (num_classes,), 0.0)

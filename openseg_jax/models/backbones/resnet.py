@@ -6,47 +6,34 @@ Each stage is a sequence of residual blocks; the first one halves the resolution
 output_stride 8 or 16 the last two stages, or the last one, keep the resolution and dilate instead.
 """
 
+import math
 from typing import Any
 
 from flax import nnx
 
-from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck, run_block
-from openseg_jax.models.backbones.dilation import place_blocks
-from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
-from openseg_jax.models.layers import ConvNorm, FeatureMap, redraw_kernels, relu
+from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck, place_blocks, run_block
+from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, declare, relu
 from openseg_jax.models.pooling import max_pool
+from openseg_jax.models.segmentor import Tap, Taps, TapSpec
 
 
-class ResidualNet(nnx.Module):
-    """A stem, a max-pool, and four stages of residual blocks: self.stem, self.ceil_pool and self.stages."""
-
-    stem: Any
-    ceil_pool: bool
-    stages: Any
-
-    def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
-        x = images
-        for layer in self.stem:
-            x = relu(layer(x, train=train))
-        maps = [x, max_pool(x, 3, stride=2, padding=1, ceil_mode=self.ceil_pool)]
-        for stage in self.stages:
-            x = maps[-1]
-            for block in stage:
-                x = run_block(block, x, train=train)
-            maps.append(x)
-        return Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
-
-
-class ResNet(ResidualNet):
+class ResNet(nnx.Module):
     """images (N, H, W, 3) -> Taps of six maps: stem, max-pool, and the four stages.
 
-    blocks: residual blocks of each stage. bottleneck: three convolutions per block instead of two.
-    deep_stem: three 3x3 convolutions instead of one of 7x7 (the original's "deepbase").
-    output_stride: 8, 16 or 32; multi_grid: factors of the dilations in the last stage, see `place_blocks`.
-    width: channels of the first stage's blocks. stem_width: of the stem (of a deep one's last convolution: twice that).
-    groups, group_width: of ResNeXt, 32 groups of 8 to 48 channels in the first stage.
-    ceil_pool: whether the max-pool rounds sizes up. All ResNets of the original do, its ResNeXts do not.
+    Args:
+        blocks: The number of residual blocks of each stage.
+        bottleneck: Whether blocks have three convolutions, not two.
+        deep_stem: Whether the stem is three 3x3 convolutions, the original's "deepbase", not one of 7x7.
+        output_stride: 8, 16 or 32.
+        multi_grid: Factors of the dilations in the last stage, see `place_blocks`.
+        width: The channels of the first stage's blocks.
+        stem_width: The channels of the stem; the last convolution of a deep one has twice as many.
+        groups: The groups of a ResNeXt's 3x3 convolutions.
+        group_width: The channels of each of them in the first stage, if the width is 64.
+        ceil_pool: Whether the max-pool rounds sizes up. All ResNets of the original do, its ResNeXts do not.
     """
+
+    block: Any = Bottleneck
 
     def __init__(
         self,
@@ -70,7 +57,7 @@ class ResNet(ResidualNet):
             stem = [(3, stem_width, 7, 2)]
         self.stem = nnx.List(ConvNorm(c_in, c_out, size, norm, stride=s) for c_in, c_out, size, s in stem)
 
-        block = Bottleneck if bottleneck else BasicBlock
+        block = self.block if bottleneck else BasicBlock
         channels = stem[-1][1]
         maps = [Tap(channels, 2), Tap(channels, 4)]
         self.stages = nnx.List()
@@ -85,4 +72,21 @@ class ResNet(ResidualNet):
             self.stages.append(nnx.List(layers))
             maps.append(Tap(channels, maps[-1].stride * placements[0].stride))
         self.taps = TapSpec(maps=tuple(maps), low=maps[-2], high=maps[-1])
-        redraw_kernels(self)
+
+        for _, module in nnx.iter_modules(self):
+            if isinstance(module, Conv):  # begins with He's normal distribution over the fan out
+                shape = module.kernel.get_value().shape
+                fan_out = shape[0] * shape[1] * shape[3]  # groups do not divide it
+                module.kernel = declare(nnx.Param, shape, ("normal", 0, math.sqrt(2 / fan_out)))
+
+    def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
+        x = images
+        for layer in self.stem:
+            x = relu(layer(x, train=train))
+        maps = [x, max_pool(x, 3, stride=2, padding=1, ceil_mode=self.ceil_pool)]
+        for stage in self.stages:
+            x = maps[-1]
+            for block in stage:
+                x = run_block(block, x, train=train)
+            maps.append(x)
+        return Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])

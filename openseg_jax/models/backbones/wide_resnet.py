@@ -8,15 +8,17 @@ Blocks activate before they convolve (He et al. 2016, arXiv:1603.05027); the las
 from flax import nnx
 
 from openseg_jax.models.backbones.blocks import Block, run_block
-from openseg_jax.models.backbones.taps import Tap, Taps, TapSpec
 from openseg_jax.models.layers import Conv, FeatureMap, InplaceABN
 from openseg_jax.models.pooling import max_pool
+from openseg_jax.models.segmentor import Tap, Taps, TapSpec
 
 
 class WideResNet(nnx.Module):
     """images (N, H, W, 3) -> Taps of four maps at stride 8: stages 4, 5 and 6, and stage 7 after a last activation.
 
-    blocks: of the stages 2 to 7. width: channels of the first convolution, a 64th of those of the last stage.
+    Args:
+        blocks: The number of blocks of the stages 2 to 7.
+        width: The channels of the first convolution, a 64th of those of the last stage.
     """
 
     def __init__(self, norm, *, blocks: tuple[int, int, int, int, int, int], width: int = 64):
@@ -66,12 +68,10 @@ class PreActivationBlock(Block):
     def __init__(self, in_channels: int, outs: tuple[int, ...], stride: int, dilation: int, norm):
         ins, kernels = (in_channels, *outs[:-1]), (3, 3) if len(outs) == 2 else (1, 3, 1)
         self.norms = nnx.List(norm(channels) for channels in ins)
-        self.convs = nnx.List(
-            Conv(
-                c_in, c_out, kernel, stride=stride if i == 0 else 1, dilation=dilation if kernel == 3 else 1, bias=False
-            )
-            for i, (c_in, c_out, kernel) in enumerate(zip(ins, outs, kernels, strict=True))
-        )
+        self.convs, strides = nnx.List(), (stride, 1, 1)[: len(outs)]
+        for c_in, c_out, kernel, own in zip(ins, outs, kernels, strides, strict=True):
+            dilates = dilation if kernel == 3 else 1
+            self.convs.append(Conv(c_in, c_out, kernel, stride=own, dilation=dilates, bias=False))
         changes = stride != 1 or in_channels != outs[-1]
         self.projection = Conv(in_channels, outs[-1], 1, stride=stride, bias=False) if changes else None
 

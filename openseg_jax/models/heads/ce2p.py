@@ -5,23 +5,32 @@ high -----------------------> object context -> decoder (with the first stage) -
 stages 1, 2, 3 -> edges -> edge_out                              '---- fuse ----> seg_out2
 """
 
+import functools
+from typing import Any
+
 import jax
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.backbones.taps import Taps, TapSpec, require_same_stride
 from openseg_jax.models.heads.fcn import PixelClassifier
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.heads.ideal_ocr import IdealObjectContext
 from openseg_jax.models.heads.ocr import ASPObjectContext, ObjectContext
-from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, chain, concat
+from openseg_jax.models.segmentor import Head, Taps, TapSpec, require_same_stride
 
 
 class CE2PHead(Head):
     """taps -> {"seg_out1", "edge_out", "seg_dsn", "seg_out2"}: (N, h, w, K) logits, edges (N, h, w, 2).
 
-    seg_out2 is the result. object_context: "asp" (atrous pyramid), "plain", or "ideal", which uses the labels.
-    dilations: of the pyramid. context_dropout, dropout: behind the object context, and elsewhere.
+    seg_out2 is the result. Options as in `OCRHead`.
+
+    Args:
+        object_context: "asp" (atrous spatial pyramid), "plain", or "ideal", which uses the labels.
+        dilations: Those of the pyramid.
+        edge_channels: The width of the edge branch and of the decoder.
+        detail_channels: The width of what the decoder takes from the first stage.
+        context_dropout: The rate behind the object context.
+        dropout: The rate elsewhere.
     """
 
     main_output = "seg_out2"
@@ -44,25 +53,18 @@ class CE2PHead(Head):
     ):
         if len(taps.maps) < 4:
             raise ValueError(f"CE2P needs four taps, this backbone has {len(taps.maps)}")
-        if object_context not in ("asp", "plain", "ideal"):
+        contexts: dict[str, Any] = {"plain": ObjectContext, "ideal": IdealObjectContext}
+        contexts["asp"] = functools.partial(ASPObjectContext, dilations=dilations)
+        if object_context not in contexts:
             raise ValueError(f'object_context must be "asp", "plain" or "ideal", found {object_context!r}')
         self.needs_labels = object_context == "ideal"
         if not self.needs_labels:
-            require_same_stride(taps, "OCR gathers pixels of the last stage by regions of the one before")
-        high = taps.high.channels
-        self.aux = PixelClassifier(
-            taps.low.channels, num_classes, norm, channels=aux_channels, dropout=dropout, transform_bias=False
-        )
+            require_same_stride(taps)
+        low, high, first = taps.low.channels, taps.high.channels, taps.maps[-4].channels
+        self.aux = PixelClassifier(low, num_classes, norm, aux_channels, dropout, transform_bias=False)
         self.edges = EdgeBranch([tap.channels for tap in taps.maps[-4:-1]], edge_channels, norm)
-        if object_context == "asp":
-            options = {"dilations": dilations, "dropout": context_dropout}
-            self.context = ASPObjectContext(high, key_channels, channels, norm, **options)
-        else:
-            kind = IdealObjectContext if self.needs_labels else ObjectContext
-            self.context = kind(high, key_channels, channels, norm, dropout=context_dropout)
-        self.decoder = Decoder(
-            channels, taps.maps[-4].channels, edge_channels, num_classes, norm, detail_channels, dropout
-        )
+        self.context = contexts[object_context](high, key_channels, channels, norm, dropout=context_dropout)
+        self.decoder = Decoder(channels, first, edge_channels, num_classes, norm, detail_channels, dropout)
         self.fuse = ConvNormAct(4 * edge_channels, edge_channels, 1, norm)
         self.classify = Conv(edge_channels, num_classes, 1)
 
@@ -90,10 +92,8 @@ class EdgeBranch(nnx.Module):
     def __call__(self, maps: tuple[FeatureMap, ...], *, train: bool) -> tuple[FeatureMap, FeatureMap]:
         features = [transform(x, train=train) for transform, x in zip(self.transforms, maps, strict=True)]
         edges = [self.detect(x) for x in features]
-        features, edges = (
-            concat([resize.bilinear(x, to=features[0].canvas, align_corners=True) for x in stages])
-            for stages in (features, edges)
-        )
+        to = features[0].canvas
+        features, edges = (concat([resize.bilinear(x, to=to) for x in stages]) for stages in (features, edges))
         return self.fuse(edges), features
 
 
@@ -108,9 +108,7 @@ class Decoder(nnx.Module):
         self.classify = Conv(channels, num_classes, 1)
 
     def __call__(self, context: FeatureMap, detail: FeatureMap, *, train: bool, rngs: jax.Array | None):
-        context = resize.bilinear(self.context(context, train=train), to=detail.canvas, align_corners=True)
+        context = resize.bilinear(self.context(context, train=train), to=detail.canvas)
         x = concat([context, self.detail(detail, train=train)])
-        for layer in self.fuse:
-            x = layer(x, train=train)
-        x = self.dropout(x, train=train, rngs=rngs)
+        x = self.dropout(chain(self.fuse, x, train=train), train=train, rngs=rngs)
         return self.classify(x), x

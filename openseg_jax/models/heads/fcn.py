@@ -3,28 +3,18 @@
 import jax
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps, TapSpec
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap
+from openseg_jax.models.segmentor import Head, Taps, TapSpec
 
 
 class PixelClassifier(nnx.Module):
     """3x3 convolution, norm and activation, dropout, 1x1 convolution to classes: (N, h, w, C) -> (N, h, w, K) logits.
 
-    channels: width in between, C when None.
-    bias, transform_bias: whether the 1x1 and the 3x3 convolution have one; the checkpoints of the original differ.
+    channels: in between, C when None. bias, transform_bias: of the 1x1 and the 3x3 convolution.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        norm,
-        *,
-        channels: int | None,
-        dropout: float,
-        bias: bool = True,
-        transform_bias: bool = True,
+        self, in_channels: int, num_classes: int, norm, channels: int | None, dropout, *, bias=True, transform_bias=True
     ):
         channels = channels or in_channels
         self.transform = ConvNormAct(in_channels, channels, 3, norm, bias=transform_bias)
@@ -39,7 +29,11 @@ class PixelClassifier(nnx.Module):
 class FCNHead(Head):
     """taps -> {"out": (N, h, w, K) logits}: a pixel classifier on the high tap; one on the low tap is "aux".
 
-    channels: width of the classifier, that of the tap when None. aux_channels: likewise; 0 for no auxiliary output.
+    Args:
+        channels: The width of the classifier; None takes that of the tap.
+        aux_channels: The width of the auxiliary one; 0 leaves it out.
+        dropout: The rate in both.
+        classifier_bias: Whether their last convolutions have a bias.
     """
 
     def __init__(
@@ -53,13 +47,9 @@ class FCNHead(Head):
         dropout: float = 0.1,
         classifier_bias: bool = False,
     ):
-        options = {"dropout": dropout, "bias": classifier_bias}
-        self.out = PixelClassifier(taps.high.channels, num_classes, norm, channels=channels, **options)
-        self.aux = (
-            PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, **options)
-            if aux_channels
-            else None
-        )
+        self.out = PixelClassifier(taps.high.channels, num_classes, norm, channels, dropout, bias=classifier_bias)
+        aux = PixelClassifier(taps.low.channels, num_classes, norm, aux_channels, dropout, bias=classifier_bias)
+        self.aux = aux if aux_channels else None
 
     def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
         aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)

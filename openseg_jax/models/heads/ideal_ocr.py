@@ -9,11 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.backbones.taps import Taps, TapSpec, require_same_stride
-from openseg_jax.models.heads.fcn import PixelClassifier
-from openseg_jax.models.heads.head import Head
-from openseg_jax.models.heads.ocr import ObjectAttention, gather
-from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.heads.ocr import ObjectAttention, OCRHead, gather
+from openseg_jax.models.layers import ChannelDropout, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.segmentor import TapSpec, require_same_stride
 
 
 def label_regions(labels: FeatureMap, like: FeatureMap, regions: int) -> FeatureMap:
@@ -43,16 +41,7 @@ class IdealObjectContext(nnx.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        key_channels: int,
-        out_channels: int,
-        norm,
-        *,
-        gathers: bool = True,
-        distributes: bool = True,
-        background: str = "without",
-        dropout: float,
+        self, channels, key_channels, out_channels, norm, dropout, gathers=True, distributes=True, background="without"
     ):
         if background not in ("without", "with", "only"):
             raise ValueError(f'background must be "without", "with" or "only", found {background!r}')
@@ -81,8 +70,14 @@ class IdealObjectContext(nnx.Module):
         return self.dropout(self.fuse(concat([*contexts, pixels]), train=train), train=train, rngs=rngs)
 
 
-class IdealOCRHead(Head):
-    """taps, labels -> {"aux", "out"}: (N, h, w, K) logits. Options as `IdealObjectContext` and `OCRHead`."""
+class IdealOCRHead(OCRHead):
+    """taps, labels -> {"aux", "out"}: (N, h, w, K) logits. Options as in `OCRHead`.
+
+    Args:
+        gathers: Whether labels gather.
+        distributes: Whether labels distribute.
+        background: "with" adds a context of all other regions, "only" takes it in place of that of the own region.
+    """
 
     needs_labels = True
 
@@ -102,26 +97,8 @@ class IdealOCRHead(Head):
         aux_dropout: float = 0.05,
     ):
         if not gathers:
-            require_same_stride(taps, "OCR gathers pixels of the last stage by regions of the one before")
-        self.aux = PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, dropout=aux_dropout)
-        self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=True)
-        self.context = IdealObjectContext(
-            channels,
-            key_channels,
-            channels,
-            norm,
-            gathers=gathers,
-            distributes=distributes,
-            background=background,
-            dropout=dropout,
-        )
-        self.classify = Conv(channels, num_classes, 1)
-
-    def __call__(
-        self, taps: Taps, *, labels: FeatureMap, train: bool, rngs: jax.Array | None = None
-    ) -> dict[str, FeatureMap]:
-        aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)
-        aux = self.aux(taps.low, train=train, rngs=aux_rng)
-        pixels = self.pixels(taps.high, train=train)
-        context = self.context(pixels, aux, labels=labels, train=train, rngs=rng)
-        return {"aux": aux, "out": self.classify(context)}
+            require_same_stride(taps)
+        widths = {"channels": channels, "key_channels": key_channels, "aux_channels": aux_channels}
+        super().__init__(taps, num_classes, norm, **widths, dropout=dropout, aux_dropout=aux_dropout)
+        truth = {"gathers": gathers, "distributes": distributes, "background": background}
+        self.context = IdealObjectContext(channels, key_channels, channels, norm, dropout=dropout, **truth)

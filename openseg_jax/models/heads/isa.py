@@ -1,11 +1,10 @@
 """Interlaced sparse self-attention (Huang, Yuan et al. 2019, arXiv:1907.12273).
 
-Attention of every pixel to every other one, in two cheap steps. A map is cut into a grid of blocks of dh x dw pixels:
+The paper factorises the dense matrix of affinities into two sparse ones, of two attentions in a row. A map is cut into
+a grid of blocks of dh x dw pixels:
 
-    long range:  pixels at the same place of different blocks attend to each other
-    short range: pixels of the same block attend to each other
-
-Figure 2 of the paper shows both partitions.
+    long-range attention:  pixels at the same place of different blocks attend to each other
+    short-range attention: pixels of the same block attend to each other
 """
 
 import functools
@@ -15,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps, TapSpec
-from openseg_jax.models.heads.fcn import PixelClassifier
-from openseg_jax.models.heads.head import Head
-from openseg_jax.models.heads.self_attention import Partition, SelfAttention
-from openseg_jax.models.layers import Canvas, ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.attention import Partition, SelfAttention
+from openseg_jax.models.heads.ocnet import OCNetHead
+from openseg_jax.models.layers import Canvas, ChannelDropout, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.segmentor import TapSpec
 
 
 def pad_to_blocks(x: FeatureMap, factors: tuple[int, int]) -> FeatureMap:
@@ -27,10 +25,8 @@ def pad_to_blocks(x: FeatureMap, factors: tuple[int, int]) -> FeatureMap:
 
     These zeros are part of the map from here on: in the original they attend and are attended to.
     """
-    size = _whole_blocks(np.array(x.shape[1:3]), factors)
-    if x.extent is None:
-        return FeatureMap(_moved(x.values, _before(x.canvas, factors), size))
-    return FeatureMap(_moved(x.values, _before(x.canvas, factors), size), _whole_blocks(x.extent, factors))
+    values = _moved(x.values, _before(x.canvas, factors), _whole_blocks(np.array(x.shape[1:3]), factors))
+    return FeatureMap(values, None if x.extent is None else _whole_blocks(x.extent, factors))
 
 
 def remove_padding(y: FeatureMap, factors: tuple[int, int], to: Canvas) -> FeatureMap:
@@ -39,8 +35,7 @@ def remove_padding(y: FeatureMap, factors: tuple[int, int], to: Canvas) -> Featu
 
 
 def _whole_blocks(size, factors):
-    xp = jnp if isinstance(size, jax.Array) else np
-    return -(-size // xp.asarray(factors)) * xp.asarray(factors)
+    return -(-size // np.array(factors)) * np.array(factors)
 
 
 def _before(canvas: Canvas, factors):
@@ -94,9 +89,9 @@ class InterlacedAttention(nnx.Module):
 
     def __init__(self, in_channels, key_channels, value_channels, out_channels, norm, *, factors: tuple[int, int]):
         self.factors = factors
-        options = {"bias": False, "norm_out": True}
-        self.long_range = SelfAttention(in_channels, key_channels, value_channels, out_channels, norm, **options)
-        self.short_range = SelfAttention(out_channels, key_channels, value_channels, out_channels, norm, **options)
+        sizes = key_channels, value_channels, out_channels
+        self.long_range = SelfAttention(in_channels, *sizes, norm, norm_out=True)
+        self.short_range = SelfAttention(out_channels, *sizes, norm, norm_out=True)
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         y = pad_to_blocks(x, self.factors)
@@ -109,10 +104,8 @@ class ISAModule(nnx.Module):
     """Interlaced attention for each factor pair, joined with the pixels and fused."""
 
     def __init__(self, channels, key_channels, value_channels, out_channels, norm, *, factors, dropout):
-        self.attend = nnx.List(
-            InterlacedAttention(channels, key_channels, value_channels, out_channels, norm, factors=pair)
-            for pair in factors
-        )
+        sizes = channels, key_channels, value_channels, out_channels
+        self.attend = nnx.List(InterlacedAttention(*sizes, norm, factors=pair) for pair in factors)
         joined = len(factors) * out_channels
         # With several contexts the pixels are widened, to weigh as much as all of them.
         self.widen = ConvNormAct(channels, joined, 1, norm) if len(factors) > 1 else None
@@ -126,10 +119,11 @@ class ISAModule(nnx.Module):
         return self.dropout(self.fuse(concat([pixels, *contexts]), train=train), train=train, rngs=rngs)
 
 
-class ISAHead(Head):
-    """taps -> {"aux", "out"}: (N, h, w, K) logits.
+class ISAHead(OCNetHead):
+    """taps -> {"aux", "out"}: (N, h, w, K) logits. Options as in `OCRHead`.
 
-    factors: one pair (dh, dw) or several, the size of the blocks. channels: width of pixels and contexts.
+    Args:
+        factors: One pair (dh, dw) or several, the sizes of the blocks.
     """
 
     def __init__(
@@ -144,24 +138,8 @@ class ISAHead(Head):
         aux_channels: int = 512,
         dropout: float = 0.05,
     ):
-        factors = _pairs(factors)
-        self.aux = PixelClassifier(
-            taps.low.channels, num_classes, norm, channels=aux_channels, dropout=dropout, transform_bias=False
-        )
-        self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm)
-        self.context = ISAModule(channels, key_channels, channels, channels, norm, factors=factors, dropout=dropout)
-        self.classify = Conv(channels, num_classes, 1)
-
-    def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
-        aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)
-        aux = self.aux(taps.low, train=train, rngs=aux_rng)
-        pixels = self.pixels(taps.high, train=train)
-        context = self.context(pixels, train=train, rngs=rng)
-        return {"aux": aux, "out": self.classify(context)}
-
-
-def _pairs(factors) -> tuple[tuple[int, int], ...]:
-    pairs = tuple(tuple(pair) if isinstance(pair, (list, tuple)) else (pair,) for pair in factors)
-    if not pairs or any(len(pair) != 2 or min(pair) < 1 for pair in pairs):
-        raise ValueError(f"factors must be pairs of block height and width, such as [[8, 8]], found {factors!r}")
-    return pairs
+        if not factors or not all(isinstance(f, tuple) and len(f) == 2 and min(f) >= 1 for f in factors):
+            raise ValueError(f"factors must be pairs of block height and width, such as [[8, 8]], found {factors!r}")
+        context = ISAModule(channels, key_channels, channels, channels, norm, factors=factors, dropout=dropout)
+        widths = channels, channels, aux_channels
+        super().__init__(taps, num_classes, norm, context, widths, bias=False, aux_dropout=dropout)

@@ -1,7 +1,8 @@
 """OCNet: object context by self-attention over pixels (Yuan, Huang, Guo, Zhang, Chen, Wang 2021, arXiv:1809.00916).
 
-Three ways to gather it: base (every pixel attends to all pixels), pyramid (also within ever smaller regions), and
-ASP (as one branch of an atrous spatial pyramid).
+The similarities of a pixel to all pixels, its object context map, weigh them in the aggregation (`attend`). There are
+three ways to do so: base-OC (in the whole map), pyramid-OC (also in ever smaller regions), and ASP-OC (as one branch
+of an atrous spatial pyramid).
 """
 
 import functools
@@ -10,39 +11,36 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps, TapSpec
+from openseg_jax.models.attention import Partition, SelfAttention
 from openseg_jax.models.heads.fcn import PixelClassifier
-from openseg_jax.models.heads.head import Head
-from openseg_jax.models.heads.self_attention import Partition, SelfAttention
 from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.segmentor import Head, Taps, TapSpec
 
 
 class OCNetHead(Head):
-    """The frame that the three share: taps -> {"aux", "out"}: (N, h, w, K) logits."""
+    """The frame of these three and of ISA: taps -> {"aux", "out"}: (N, h, w, K) logits. Options as in `OCRHead`."""
 
-    def __init__(
-        self, taps: TapSpec, num_classes: int, norm, *, channels: int, aux_channels: int, context, out_channels
-    ):
-        self.aux = PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, dropout=0.0)
-        self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=True)
+    def __init__(self, taps: TapSpec, num_classes: int, norm, context, widths, *, bias=True, aux_dropout=0.0):
+        channels, context_channels, aux_channels = widths
+        self.aux = PixelClassifier(taps.low.channels, num_classes, norm, aux_channels, aux_dropout, transform_bias=bias)
+        self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=bias)
         self.context = context
-        self.classify = Conv(out_channels, num_classes, 1)
+        self.classify = Conv(context_channels, num_classes, 1)
 
     def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
-        aux = self.aux(taps.low, train=train, rngs=None)
+        # The key is split only if both parts drop something.
+        aux_rng, rng = (None, rngs) if rngs is None or self.aux.dropout.rate == 0 else jax.random.split(rngs)
+        aux = self.aux(taps.low, train=train, rngs=aux_rng)
         pixels = self.pixels(taps.high, train=train)
-        context = self.context(pixels, train=train, rngs=rngs)
+        context = self.context(pixels, train=train, rngs=rng)
         return {"aux": aux, "out": self.classify(context)}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Base
 
 
 class BaseOCHead(OCNetHead):
     """The head of base_ocnet.
 
-    pools: one attention for each, on maps max-pooled by this factor; their contexts are added.
+    Args:
+        pools: There is one attention for each, on maps max-pooled by this factor; their contexts are added.
     """
 
     def __init__(
@@ -58,15 +56,15 @@ class BaseOCHead(OCNetHead):
         dropout: float = 0.05,
     ):
         context = BaseOC(channels, key_channels, channels, norm, pools=pools, dropout=dropout)
-        options = {"channels": channels, "aux_channels": aux_channels}
-        super().__init__(taps, num_classes, norm, context=context, out_channels=channels, **options)
+        super().__init__(taps, num_classes, norm, context, (channels, channels, aux_channels))
 
 
 class BaseOC(nnx.Module):
     """Object context, joined with the pixels and fused: (N, h, w, C) -> (N, h, w, out_channels)."""
 
     def __init__(self, channels: int, key_channels: int, out_channels: int, norm, *, pools: tuple[int, ...], dropout):
-        self.attend = nnx.List(_attention(channels, key_channels, channels, norm, pool) for pool in pools)
+        sizes = channels, key_channels, key_channels, channels
+        self.attend = nnx.List(SelfAttention(*sizes, norm, pool=pool) for pool in pools)
         self.fuse = ConvNormAct(2 * channels, out_channels, 1, norm, bias=True)
         self.dropout = ChannelDropout(dropout)
 
@@ -77,16 +75,13 @@ class BaseOC(nnx.Module):
         return self.dropout(self.fuse(concat([context, pixels]), train=train), train=train, rngs=rngs)
 
 
-def _attention(channels, key_channels, out_channels, norm, pool=1) -> SelfAttention:
-    return SelfAttention(channels, key_channels, key_channels, out_channels, norm, bias=True, norm_out=False, pool=pool)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Atrous spatial pyramid
-
-
 class ASPOCHead(OCNetHead):
-    """The head of asp_ocnet. width: channels of each branch; key_channels: of the attention in one of them."""
+    """The head of asp_ocnet.
+
+    Args:
+        width: The channels of each branch of the pyramid, one of which is the context.
+        dilations: Those of the 3x3 convolutions that are other branches.
+    """
 
     def __init__(
         self,
@@ -102,8 +97,7 @@ class ASPOCHead(OCNetHead):
         dropout: float = 0.1,
     ):
         context = ASPOC(channels, width, norm, key_channels=key_channels, dilations=dilations, dropout=dropout)
-        options = {"channels": channels, "aux_channels": aux_channels}
-        super().__init__(taps, num_classes, norm, context=context, out_channels=2 * width, **options)
+        super().__init__(taps, num_classes, norm, context, (channels, 2 * width, aux_channels))
 
 
 class ASPOC(nnx.Module):
@@ -111,7 +105,7 @@ class ASPOC(nnx.Module):
 
     def __init__(self, channels: int, width: int, norm, *, key_channels: int, dilations, dropout: float):
         self.pixels = ConvNormAct(channels, width, 3, norm, bias=True)
-        self.attend = _attention(width, key_channels, width, norm, pool=2)
+        self.attend = SelfAttention(width, key_channels, key_channels, width, norm, pool=2)
         self.context_norm = norm(width)
         self.local = ConvNormAct(channels, width, 1, norm)
         self.atrous = nnx.List(ConvNormAct(channels, width, 3, norm, dilation=dilation) for dilation in dilations)
@@ -125,12 +119,12 @@ class ASPOC(nnx.Module):
         return self.dropout(self.fuse(concat(branches), train=train), train=train, rngs=rngs)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Pyramid
-
-
 class PyramidOCHead(OCNetHead):
-    """The head of pyramid_ocnet, which the paper has and the original code lacks. grids: regions per side, by level."""
+    """The head of pyramid_ocnet, which the paper has and the original code lacks.
+
+    Args:
+        grids: The regions per side, by level of the pyramid.
+    """
 
     def __init__(
         self,
@@ -145,8 +139,7 @@ class PyramidOCHead(OCNetHead):
         dropout: float = 0.05,
     ):
         context = PyramidOC(channels, key_channels, norm, grids=grids, dropout=dropout)
-        options = {"channels": channels, "aux_channels": aux_channels}
-        super().__init__(taps, num_classes, norm, context=context, out_channels=channels, **options)
+        super().__init__(taps, num_classes, norm, context, (channels, channels, aux_channels))
 
 
 class PyramidOC(nnx.Module):
@@ -154,16 +147,14 @@ class PyramidOC(nnx.Module):
 
     def __init__(self, channels: int, key_channels: int, norm, *, grids: tuple[int, ...], dropout: float):
         self.grids = tuple(grids)
-        self.attend = nnx.List(_attention(channels, key_channels, channels, norm) for _ in grids)
+        self.attend = nnx.List(SelfAttention(channels, key_channels, key_channels, channels, norm) for _ in grids)
         self.widen = ConvNormAct(channels, len(grids) * channels, 1, norm, bias=True)
         self.fuse = ConvNormAct(2 * len(grids) * channels, channels, 1, norm, bias=True)
         self.dropout = ChannelDropout(dropout)
 
     def __call__(self, pixels: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
-        contexts = [
-            attention(pixels, train=train, partition=functools.partial(regions, grid=grid))
-            for attention, grid in zip(self.attend, self.grids, strict=True)
-        ]
+        pairs = zip(self.attend, (functools.partial(regions, grid=grid) for grid in self.grids), strict=True)
+        contexts = [attention(pixels, train=train, partition=partition) for attention, partition in pairs]
         fused = self.fuse(concat([self.widen(pixels, train=train), *contexts]), train=train)
         return self.dropout(fused, train=train, rngs=rngs)
 

@@ -15,12 +15,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.backbones.taps import Taps, TapSpec, require_same_stride
 from openseg_jax.models.heads.fcn import PixelClassifier
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.heads.isa import long_range, pad_to_blocks
-from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, chain, concat, softmax
 from openseg_jax.models.pooling import max_pool
+from openseg_jax.models.segmentor import Head, Taps, TapSpec, require_same_stride
 
 
 def gather(pixels: FeatureMap, logits: FeatureMap) -> FeatureMap:
@@ -28,8 +27,7 @@ def gather(pixels: FeatureMap, logits: FeatureMap) -> FeatureMap:
 
     pixels (N, h, w, C), logits (N, h, w, K) -> (N, K, 1, C).
     """
-    scores = logits.filled_outside(-jnp.inf).astype(jnp.promote_types(logits.values.dtype, jnp.float32))
-    regions = jax.nn.softmax(scores, axis=(1, 2)).astype(pixels.values.dtype)
+    regions = softmax(logits.filled_outside(-jnp.inf), axis=(1, 2))
     return FeatureMap(jnp.einsum("nhwk,nhwc->nkc", regions, pixels.values)[:, :, None])
 
 
@@ -47,8 +45,7 @@ def pyramid_gather(pixels: FeatureMap, logits: FeatureMap, scales: tuple[int, ..
         values, scores = (places.split(x.values) for x in padded)
         if places.real is not None:
             scores = jnp.where(places.real[..., None], scores, -jnp.inf)
-        weights = jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), axis=1)
-        gathered = jnp.einsum("glk,glc->gkc", weights.astype(values.dtype), values)
+        gathered = jnp.einsum("glk,glc->gkc", softmax(scores, axis=1), values)
         regions.append(gathered.reshape(pixels.shape[0], -1, pixels.shape[-1]))
     return FeatureMap(jnp.concatenate(regions, axis=1)[:, :, None])
 
@@ -75,18 +72,13 @@ class ObjectAttention(nnx.Module):
         pooled = max_pool(pixels, self.pool, stride=self.pool) if self.pool > 1 else pixels
         affinity = self.affinity(pooled, regions, train=train)
         context = self.distribute(affinity, self.value(regions, train=train), train=train)
-        return resize.bilinear(context, to=pixels.canvas, align_corners=True) if self.pool > 1 else context
+        return resize.bilinear(context, to=pixels.canvas) if self.pool > 1 else context
 
     def affinity(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool) -> FeatureMap:
         """Says how much each pixel belongs to each region (eq. 9 and 10): (N, h, w, K), of sum 1."""
-        query, key = pixels, regions
-        for layer in self.query:
-            query = layer(query, train=train)
-        for layer in self.key:
-            key = layer(key, train=train)
+        query, key = chain(self.query, pixels, train=train), chain(self.key, regions, train=train)
         logits = jnp.einsum("nhwc,nkc->nhwk", query.values, key.values[:, :, 0]) * self.scale
-        wide = jnp.promote_types(logits.dtype, jnp.float32)
-        return pixels.replace(jax.nn.softmax(logits.astype(wide), axis=-1).astype(logits.dtype)).zero_outside()
+        return pixels.replace(softmax(logits, axis=-1)).zero_outside()
 
     def distribute(self, affinity: FeatureMap, value: FeatureMap, *, train: bool) -> FeatureMap:
         """Takes the mean of the regions' values at each pixel, weighted by the affinity (eq. 11): (N, h, w, C)."""
@@ -97,17 +89,7 @@ class ObjectAttention(nnx.Module):
 class ObjectContext(nnx.Module):
     """Gather, attend and fuse: pixels (N, h, w, C) and soft regions (N, h, w, K) -> (N, h, w, out_channels)."""
 
-    def __init__(
-        self,
-        channels: int,
-        key_channels: int,
-        out_channels: int,
-        norm,
-        *,
-        dropout: float,
-        pool: int = 1,
-        scales: tuple[int, ...] = (1,),
-    ):
+    def __init__(self, channels: int, key_channels: int, out_channels: int, norm, *, dropout, pool=1, scales=(1,)):
         self.scales = tuple(scales)
         self.attend = ObjectAttention(channels, key_channels, norm, pool=pool)
         self.fuse = ConvNormAct(2 * channels, out_channels, 1, norm, bias=True)
@@ -133,9 +115,7 @@ class ASPObjectContext(nnx.Module):
         self.pixels = ConvNormAct(in_channels, channels, 3, norm, bias=True)
         self.attend = ObjectAttention(channels, channels // 2, norm)
         self.local = ConvNormAct(in_channels, channels, 1, norm, bias=True)
-        self.atrous = nnx.List(
-            ConvNormAct(in_channels, channels, 3, norm, dilation=dilation, bias=True) for dilation in dilations
-        )
+        self.atrous = nnx.List(ConvNormAct(in_channels, channels, 3, norm, dilation=d, bias=True) for d in dilations)
         self.fuse = ConvNormAct((2 + len(dilations)) * channels, out_channels, 1, norm, bias=True)
         self.dropout = ChannelDropout(dropout)
 
@@ -149,9 +129,14 @@ class ASPObjectContext(nnx.Module):
 class OCRHead(Head):
     """taps -> {"aux": soft object regions, "out": segmentation}: (N, h, w, K) logits.
 
-    channels: width of pixel and object representations; key_channels: width of the attention.
-    aux_channels: width of the auxiliary classifier, that of the low tap when None.
-    pool: attend on maps max-pooled by this factor; scales: see `pyramid_gather`. Neither changes a checkpoint.
+    Args:
+        channels: The width of pixel and object representations.
+        key_channels: The width of the attention.
+        aux_channels: The width of the auxiliary classifier; None takes that of the low tap.
+        dropout: The rate behind the augmented representations.
+        aux_dropout: The rate in the auxiliary classifier.
+        pool: Attention sees pixels max-pooled by this factor. Like `scales`, it changes no checkpoint.
+        scales: Those of `pyramid_gather`.
     """
 
     def __init__(
@@ -168,24 +153,29 @@ class OCRHead(Head):
         pool: int = 1,
         scales: tuple[int, ...] = (1,),
     ):
-        require_same_stride(taps, "OCR gathers pixels of the last stage by regions of the one before")
-        self.aux = PixelClassifier(taps.low.channels, num_classes, norm, channels=aux_channels, dropout=aux_dropout)
+        if not self.needs_labels:
+            require_same_stride(taps)
+        self.aux = PixelClassifier(taps.low.channels, num_classes, norm, aux_channels, aux_dropout)
         self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=True)
         self.context = ObjectContext(channels, key_channels, channels, norm, dropout=dropout, pool=pool, scales=scales)
         self.classify = Conv(channels, num_classes, 1)
 
-    def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:
+    def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None, **truth) -> dict[str, FeatureMap]:
         aux_rng, rng = (None, None) if rngs is None else jax.random.split(rngs)
         aux = self.aux(taps.low, train=train, rngs=aux_rng)
         pixels = self.pixels(taps.high, train=train)
-        context = self.context(pixels, aux, train=train, rngs=rng)
+        context = self.context(pixels, aux, train=train, rngs=rng, **truth)
         return {"aux": aux, "out": self.classify(context)}
 
 
 class ASPOCRHead(Head):
-    """ASP-OCR of the original code: taps -> {"aux", "out"}: (N, h, w, K) logits.
+    """ASP-OCR of the original code: taps -> {"aux", "out"}: (N, h, w, K) logits. Options as in `OCRHead`.
 
-    channels: width of each branch; out_channels: after their fusion. classifier_bias: of both outputs.
+    Args:
+        channels: The width of each branch of the pyramid.
+        out_channels: The width after their fusion.
+        dilations: Those of the 3x3 convolutions of the pyramid.
+        classifier_bias: Whether the last convolutions of both outputs have a bias.
     """
 
     def __init__(
@@ -202,13 +192,10 @@ class ASPOCRHead(Head):
         aux_dropout: float = 0.0,
         classifier_bias: bool = True,
     ):
-        require_same_stride(taps, "OCR gathers pixels of the last stage by regions of the one before")
-        self.aux = PixelClassifier(
-            taps.low.channels, num_classes, norm, channels=aux_channels, dropout=aux_dropout, bias=classifier_bias
-        )
-        self.context = ASPObjectContext(
-            taps.high.channels, channels, out_channels, norm, dilations=dilations, dropout=dropout
-        )
+        require_same_stride(taps)
+        low, high = taps.low.channels, taps.high.channels
+        self.aux = PixelClassifier(low, num_classes, norm, aux_channels, aux_dropout, bias=classifier_bias)
+        self.context = ASPObjectContext(high, channels, out_channels, norm, dilations=dilations, dropout=dropout)
         self.classify = Conv(out_channels, num_classes, 1, bias=classifier_bias)
 
     def __call__(self, taps: Taps, *, train: bool, rngs: jax.Array | None = None) -> dict[str, FeatureMap]:

@@ -3,15 +3,18 @@
 import jax
 from flax import nnx
 
-from openseg_jax.models.backbones.taps import Taps, TapSpec
-from openseg_jax.models.heads.head import Head
 from openseg_jax.models.layers import Conv, ConvNormAct, FeatureMap
+from openseg_jax.models.segmentor import Head, Taps, TapSpec
 
 
 class SegFixHead(Head):
-    """taps -> {"mask": (N, h, w, 2), "direction": (N, h, w, num_directions)} logits, at the size of the high tap.
+    """taps -> {"mask": (N, h, w, 2), "direction": (N, h, w, D)} logits, at the size of the high tap.
 
-    mask: interior or boundary; direction: of the nearest interior pixel. channels: width of both branches.
+    The mask tells interior and boundary apart; the direction is that of the nearest interior pixel.
+
+    Args:
+        num_directions: D.
+        channels: The width of both branches.
     """
 
     full_size = False  # the original does not upsample these outputs
