@@ -82,11 +82,7 @@ def _rim(mask: np.ndarray, distance: int) -> np.ndarray:
 
 
 class Boundaries(Accumulator):
-    """Keeps the boundary scores of each image.
-
-    Attributes:
-        f: float64 (images, K), the F-scores of the images that were scored; nan for a class that an image lacks.
-    """
+    """Keeps the boundary scores of each image."""
 
     main_score = "boundary_f_score"
 
@@ -97,6 +93,7 @@ class Boundaries(Accumulator):
 
     @property
     def f(self) -> np.ndarray:
+        """float64 (images, K), the F-scores of the images that were scored; nan for a class that an image lacks."""
         return self.sums["images"][self.sums["scored"] > 0, :, 0]
 
     def update(self, item) -> None:

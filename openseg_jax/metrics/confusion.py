@@ -74,12 +74,7 @@ def scores(confusion: np.ndarray) -> dict:
 
 
 class Confusion(Accumulator):
-    """Adds up confusion matrices, and keeps the counts of each image.
-
-    Attributes:
-        matrix: int64 (K, K), the confusion matrix of the images so far.
-        images: int32 (images, 3, K), the counts of each image, 0 for those to come.
-    """
+    """Adds up confusion matrices, and keeps the counts of each image."""
 
     main_score = "miou"
 
@@ -91,10 +86,12 @@ class Confusion(Accumulator):
 
     @property
     def matrix(self) -> np.ndarray:
+        """int64 (K, K), the confusion matrix of the images so far."""
         return self.sums["matrix"]
 
     @property
     def images(self) -> np.ndarray:
+        """int32 (images, 3, K), the counts of each image, 0 for those to come."""
         return self.sums["images"]
 
     def update(self, item) -> None:

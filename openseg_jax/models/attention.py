@@ -45,15 +45,11 @@ def attend(
 
 
 class Partition(NamedTuple):
-    """A way to cut maps into groups of positions that attend to each other only.
+    """A way to cut maps into groups of positions that attend to each other only."""
 
-    split: (N, H, W, C) -> (groups, positions, C); join: back again.
-    real: boolean (groups, positions), the positions that exist; None means all.
-    """
-
-    split: Callable[[jax.Array], jax.Array]
-    join: Callable[[jax.Array], jax.Array]
-    real: jax.Array | None = None
+    split: Callable[[jax.Array], jax.Array]  # (N, H, W, C) -> (groups, positions, C)
+    join: Callable[[jax.Array], jax.Array]  # back again
+    real: jax.Array | None = None  # boolean (groups, positions), the positions that exist; None means all
 
 
 def whole_map(x: FeatureMap) -> Partition:

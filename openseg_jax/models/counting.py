@@ -19,9 +19,8 @@ def parameters(model: Segmentor) -> int:
 def multiply_adds(model: Segmentor, height: int, width: int) -> int:
     """Counts the multiply-adds of convolutions and matrix products for one image of this size."""
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-    labels = None
-    if model.head is not None and model.head.needs_labels:
-        labels = jax.ShapeDtypeStruct((1, height, width), jnp.int32)
+    needs_labels = model.head is not None and model.head.needs_labels
+    labels = jax.ShapeDtypeStruct((1, height, width), jnp.int32) if needs_labels else None
     run = jax.make_jaxpr(lambda v, x, y: apply(model, v, x, labels=y))
     return _count(run(shapes(model), images, labels).jaxpr)
 

@@ -8,10 +8,7 @@ from openseg_jax.models.layers import FeatureMap
 
 
 def max_pool(x: FeatureMap, kernel: int, *, stride: int, padding: int = 0, ceil_mode: bool = False) -> FeatureMap:
-    """Pools as torch.nn.MaxPool2d does.
-
-    With ceil_mode a last, partial window counts if it starts inside the image or its padding.
-    """
+    """Pools as torch.nn.MaxPool2d does. In ceil_mode a partial window counts if it starts in the image or padding."""
     window, lowest = (kernel, stride, padding, ceil_mode), np.array(-np.inf, x.values.dtype)
     y = _reduce_windows(x.filled_outside(lowest), lowest, jax.lax.max, *window)
     return FeatureMap(y, _pooled(x.extent, *window)).zero_outside()

@@ -62,10 +62,7 @@ BACKBONES: dict[str, Part] = {
         for depth, sizes in _RESNETS.items()
         for suffix, stride in _STRIDES.items()
     },
-    **{
-        f"resnext101_32x{width}d_dilated8": Part(ResNet, {**_RESNEXT, "group_width": width})
-        for width in (8, 16, 32, 48)
-    },
+    **{f"resnext101_32x{n}d_dilated8": Part(ResNet, {**_RESNEXT, "group_width": n}) for n in (8, 16, 32, 48)},
     "wide_resnet16_dilated8": Part(WideResNet, {"blocks": (1, 1, 1, 1, 1, 1)}),
     "wide_resnet20_dilated8": Part(WideResNet, {"blocks": (1, 1, 1, 3, 1, 1)}),
     "wide_resnet38_dilated8": Part(WideResNet, {"blocks": (3, 3, 6, 3, 1, 1)}),

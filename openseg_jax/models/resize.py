@@ -21,10 +21,7 @@ def bilinear(x: FeatureMap, *, to: Canvas, align_corners: bool = True) -> Featur
 
 
 def cubic(x: FeatureMap, *, to: Canvas) -> FeatureMap:
-    """Resizes as cv2.resize(interpolation=INTER_CUBIC) does floats.
-
-    Pixel centres are at halves, a = -0.75, the border is replicated, and nothing is filtered.
-    """
+    """Resizes floats as cv2.INTER_CUBIC does: a = -0.75, the border is replicated, and nothing is filtered."""
     return _resize(x, to, cubic_taps)
 
 
@@ -56,7 +53,8 @@ def _resize(x: FeatureMap, to: Canvas, rule) -> FeatureMap:
         else:
             sizes = [_true_sizes(canvas, x.shape[0], axis) for canvas in (x.canvas, to)]
             indices, weights = rule(jnp.arange(n_out)[None], *sizes)
-        values = (_interpolate_each if indices.ndim == 3 else interpolate)(values, indices, weights, axis)
+        apply = _interpolate_each if indices.ndim == 3 else interpolate
+        values = apply(values, indices, weights, axis)
     return FeatureMap(values, to.extent, to.mask).zero_outside()
 
 

@@ -18,17 +18,11 @@ class Tap(NamedTuple):
 
 
 class Taps(NamedTuple):
-    """The feature maps that a backbone gives.
+    """The feature maps that a backbone gives."""
 
-    Attributes:
-        maps: Every tap, finest first, as the original returns them.
-        low: What auxiliary classifiers read: the last but one stage of a ResNet.
-        high: What the head reads. HRNet has one map for both: all branches joined at the finest resolution.
-    """
-
-    maps: tuple[FeatureMap, ...]
-    low: FeatureMap
-    high: FeatureMap
+    maps: tuple[FeatureMap, ...]  # every tap, finest first, as the original returns them
+    low: FeatureMap  # what auxiliary classifiers read: the last but one stage of a ResNet
+    high: FeatureMap  # what the head reads; HRNet has one map for both: all branches joined at the finest resolution
 
 
 class TapSpec(NamedTuple):
@@ -50,17 +44,12 @@ def require_same_stride(taps: TapSpec) -> None:
 
 
 class Head(nnx.Module):
-    """taps -> a dict of logits (N, h, w, channels). Made as Head(taps, num_classes, norm, **options).
+    """taps -> a dict of logits (N, h, w, channels). Made as Head(taps, num_classes, norm, **options)."""
 
-    main_output: which of the outputs is the segmentation. full_size: whether outputs are upsampled to the images.
-    needs_classes: whether num_classes means anything. needs_labels: whether it is called with `labels`, a FeatureMap
-    (N, H, W, 1) of class ids, -1 for pixels to ignore.
-    """
-
-    main_output = "out"
-    full_size = True
-    needs_classes = True
-    needs_labels = False
+    main_output = "out"  # which of the outputs is the segmentation
+    full_size = True  # whether outputs are upsampled to the images
+    needs_classes = True  # whether num_classes means anything
+    needs_labels = False  # whether it is called with `labels`: a FeatureMap (N, H, W, 1) of class ids, -1 to ignore
 
 
 @dataclasses.dataclass(frozen=True)

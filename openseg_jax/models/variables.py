@@ -95,10 +95,7 @@ def activations(model: Segmentor, variables: dict, images: jax.Array, sizes=None
     This serves to find where two implementations part. A path ending in ".activate" is a norm's output behind its
     activation. Modules that return several maps are left out, and so are those that are called twice.
     """
-
-    def captured(module, *inputs, **options):
-        return nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(*inputs, **options)
-
+    captured = nnx.capture(Segmentor.__call__, nnx.Intermediate, method_outputs=nnx.Intermediate)
     (_, state), _ = _run(captured, model, variables, images, False, sizes, None, labels)
     result = {}
     for path, variable in nnx.to_flat_state(state):

@@ -1,5 +1,6 @@
 """The two residual blocks (He et al. 2016, figure 5), with ResNeXt's grouped convolution, and how they are dilated."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from flax import nnx
@@ -22,6 +23,13 @@ def run_block(block: Block, x, *, train: bool):
     if not block.recompute:
         return block(x, train=train)
     return nnx.remat(lambda block, x: block(x, train=train))(block, x)
+
+
+def run_blocks(blocks: Iterable[Block], x, *, train: bool):
+    """Calls blocks one after the other, as `run_block` does."""
+    for block in blocks:
+        x = run_block(block, x, train=train)
+    return x
 
 
 class BasicBlock(Block):

@@ -14,7 +14,7 @@ import operator
 from flax import nnx
 
 from openseg_jax.models import resize
-from openseg_jax.models.backbones.blocks import BasicBlock, Block, Bottleneck, run_block
+from openseg_jax.models.backbones.blocks import BasicBlock, Block, Bottleneck, run_blocks
 from openseg_jax.models.layers import Canvas, Conv, ConvNorm, FeatureMap, chain, concat, relu
 from openseg_jax.models.segmentor import Tap, Taps, TapSpec
 
@@ -70,13 +70,12 @@ class HRNet(nnx.Module):
         x = relu(self.norm1(self.conv1(images), train=train))
         if self.conv2 is not None:
             x = relu(self.norm2(self.conv2(x), train=train))
-        for block in self.layer1:
-            x = run_block(block, x, train=train)
+        x = run_blocks(self.layer1, x, train=train)
 
-        branches = _run_stage(self.transition1, self.stage2, [x], train)
-        branches = _run_stage(self.transition2, self.stage3, branches, train)
+        branches = run_blocks(self.stage2, self.transition1([x], train=train), train=train)
+        branches = run_blocks(self.stage3, self.transition2(branches, train=train), train=train)
         if not self.drop_stage4:
-            branches = _run_stage(self.transition3, self.stage4, branches, train)
+            branches = run_blocks(self.stage4, self.transition3(branches, train=train), train=train)
             if self.imagenet_head is not None:
                 branches = self.imagenet_head(branches, train=train)
         return _join(branches)
@@ -113,22 +112,16 @@ class HRNet2x(nnx.Module):
 
     def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
         branches = [relu(self.norm1(self.conv1(images), train=train))]
-        branches = _run_stage(self.transition0, self.stage1, branches, train)
-        branches = _run_stage(self.transition1, self.stage2, branches, train)
-        branches = _run_stage(self.transition2, self.stage3, branches, train)
-        return _join(_run_stage(self.transition3, self.stage4, branches, train))
+        branches = run_blocks(self.stage1, self.transition0(branches, train=train), train=train)
+        branches = run_blocks(self.stage2, self.transition1(branches, train=train), train=train)
+        branches = run_blocks(self.stage3, self.transition2(branches, train=train), train=train)
+        branches = run_blocks(self.stage4, self.transition3(branches, train=train), train=train)
+        return _join(branches)
 
 
 def _stage(widths_in: tuple[int, ...], widths: tuple[int, ...], modules: int, blocks: int, norm, block=BasicBlock):
     stage = nnx.List(ExchangeModule(widths, blocks, norm, block) for _ in range(modules))
     return Transition(widths_in, widths, norm), stage
-
-
-def _run_stage(transition: "Transition", modules, branches: list[FeatureMap], train: bool) -> list[FeatureMap]:
-    branches = transition(branches, train=train)
-    for module in modules:
-        branches = run_block(module, branches, train=train)
-    return branches
 
 
 def _join(branches: list[FeatureMap]) -> Taps:

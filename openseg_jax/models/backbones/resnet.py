@@ -11,7 +11,7 @@ from typing import Any
 
 from flax import nnx
 
-from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck, place_blocks, run_block
+from openseg_jax.models.backbones.blocks import BasicBlock, Bottleneck, place_blocks, run_blocks
 from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, declare, relu
 from openseg_jax.models.pooling import max_pool
 from openseg_jax.models.segmentor import Tap, Taps, TapSpec
@@ -85,8 +85,5 @@ class ResNet(nnx.Module):
             x = relu(layer(x, train=train))
         maps = [x, max_pool(x, 3, stride=2, padding=1, ceil_mode=self.ceil_pool)]
         for stage in self.stages:
-            x = maps[-1]
-            for block in stage:
-                x = run_block(block, x, train=train)
-            maps.append(x)
+            maps.append(run_blocks(stage, maps[-1], train=train))
         return Taps(maps=tuple(maps), low=maps[-2], high=maps[-1])
