@@ -25,7 +25,7 @@ def cross_entropy(
         labels: (N, H, W) integers, which are resized to (h, w) by torch's nearest rule.
         ignore: The label of pixels that do not count.
         class_weights: K numbers, the weights of the classes.
-        reduction: "mean" divides by the sum of the weights of the counted pixels; "none" gives (N, h, w); or "sum".
+        reduction: "mean" divides by the sum of the weights of counted pixels, "sum" does not; "none" gives (N, h, w).
 
     Raises:
         InputError: If the number of class weights is not that of the classes.

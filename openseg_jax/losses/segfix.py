@@ -44,9 +44,11 @@ def segfix(
     """
     mask, direction = (Upsampled(x, labels.shape[1:]).full() for x in (mask, direction))
     void, num_directions = labels == ignore, direction.shape[-1]
+
     boundary = boundary_labels(distance, void, min_distance=min_distance, max_distance=max_distance)
     mask_loss = balanced(mask, boundary)
+
     predicted = jax.nn.softmax(jax.lax.stop_gradient(mask), axis=-1)[..., 1] > mask_threshold
     sector = quantize(angle, num_directions, shifted=num_directions == 4 and not align_axis)
-    learnt = jnp.where(void | ~predicted, -1, sector)
-    return mask_weight * mask_loss + direction_weight * balanced(direction, learnt)
+    direction_loss = balanced(direction, jnp.where(void | ~predicted, -1, sector))
+    return mask_weight * mask_loss + direction_weight * direction_loss

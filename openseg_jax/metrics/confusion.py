@@ -79,7 +79,7 @@ class Confusion(Accumulator):
     main_score = "miou"
 
     def __init__(self, num_classes: int, images: int = 0, name: str = "counts"):
-        """Begins without images, and will keep the counts of so many. name: The reader `ConfusionCounts`."""
+        """Begins without images, to keep the counts of `images` of them. name: The reader `ConfusionCounts`."""
         self._name = name
         matrix, counts = np.zeros((num_classes, num_classes), np.int64), np.zeros((images, 3, num_classes), np.int32)
         self.sums = {"matrix": matrix, "images": counts}

@@ -129,9 +129,9 @@ def declare(kind: type[nnx.Variable], shape: tuple[int, ...], init: float | tupl
 
 
 class Conv(nnx.Module):
-    """torch.nn.Conv2d, with its initial distribution: uniform in +-1/sqrt(fan_in), or 0 if `zero`.
+    """torch.nn.Conv2d with its initial distribution, uniform in +-1/sqrt(fan_in), or with zeros if `zero`.
 
-    The default padding, dilation * (kernel // 2), keeps the size at stride 1. The original has no other.
+    The default padding, dilation * (kernel // 2), keeps the size at stride 1. All convolutions of the original use it.
     """
 
     def __init__(
@@ -140,12 +140,12 @@ class Conv(nnx.Module):
         out_channels: int,
         kernel: int,
         *,
-        stride=1,
-        padding=None,
-        dilation=1,
-        groups=1,
-        bias=True,
-        zero=False,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        zero: bool = False,
     ):
         self.size, self.stride, self.dilation, self.groups = kernel, stride, dilation, groups
         self.padding = dilation * (kernel // 2) if padding is None else padding

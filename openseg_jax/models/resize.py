@@ -168,7 +168,7 @@ def interpolate(x: jax.Array, indices, weights, axis: int) -> jax.Array:
         if index.ndim == 1:
             images, taken = 1, jnp.take(x, index, axis=axis, mode="clip")
         else:
-            images, taken = len(x), jax.vmap(lambda m, i: jnp.take(m, i, axis=axis - 1, mode="clip"))(x, index)
+            images, taken = x.shape[0], jax.vmap(lambda m, i: jnp.take(m, i, axis=axis - 1, mode="clip"))(x, index)
         total = total + taken.astype(wide) * jnp.reshape(weight, (images, *places))
     return total.astype(x.dtype)
 

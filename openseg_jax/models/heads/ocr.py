@@ -153,7 +153,7 @@ class OCRHead(Head):
         pool: int = 1,
         scales: tuple[int, ...] = (1,),
     ):
-        if not self.needs_labels:
+        if not self.needs_labels:  # which can gather at any stride
             require_same_stride(taps)
         self.aux = PixelClassifier(taps.low.channels, num_classes, norm, aux_channels, aux_dropout)
         self.pixels = ConvNormAct(taps.high.channels, channels, 3, norm, bias=True)
