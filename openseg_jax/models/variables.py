@@ -82,7 +82,7 @@ def apply(
         ValueError: The variables or the inputs do not fit the model.
     """
     inputs = images, train, sizes, rngs, labels
-    outputs, module = _run(Segmentor.__call__, model, variables, *inputs, upsample, frozen_norm, recompute)
+    outputs, module = _run(type(model).__call__, model, variables, *inputs, upsample, frozen_norm, recompute)
     outputs = outputs if maps else {name: x.values for name, x in outputs.items()}
     if not train:
         return outputs
@@ -95,7 +95,7 @@ def activations(model: Segmentor, variables: dict, images: jax.Array, sizes=None
     This serves to find where two implementations part. A path ending in ".activate" is a norm's output behind its
     activation. Modules that return several maps are left out, and so are those that are called twice.
     """
-    captured = nnx.capture(Segmentor.__call__, nnx.Intermediate, method_outputs=nnx.Intermediate)
+    captured = nnx.capture(type(model).__call__, nnx.Intermediate, method_outputs=nnx.Intermediate)
     (_, state), _ = _run(captured, model, variables, images, False, sizes, None, labels)
     result = {}
     for path, variable in nnx.to_flat_state(state):
