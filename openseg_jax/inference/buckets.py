@@ -7,6 +7,12 @@ import numpy as np
 
 _LEVELS = 32  # heights and widths that a canvas may have
 Size = tuple[int, int]
+Resize = Callable[[int, int], Size]
+
+
+def same(height: int, width: int) -> Size:
+    """Changes no size."""
+    return height, width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +28,7 @@ class Bucket:
 
 
 def make_buckets(
-    sizes: Sequence[Size | None],
-    *,
-    max_buckets: int,
-    input_size: Callable[[int, int], Size] = lambda height, width: (height, width),
-    multiple: int = 1,
+    sizes: Sequence[Size | None], *, max_buckets: int, input_size: Resize = same, multiple: int = 1
 ) -> list[Bucket]:
     """Groups images of all sizes into at most `max_buckets` padded shapes, with little padding of the network's input.
 
@@ -46,7 +48,7 @@ def make_buckets(
     ]
 
 
-def exact_buckets(sizes: Sequence[Size | None], input_size: Callable[[int, int], Size]) -> list[Bucket]:
+def exact_buckets(sizes: Sequence[Size | None], input_size: Resize) -> list[Bucket]:
     """One for each size, without padding."""
     members: dict[Size, list[int]] = {}
     for index, size in enumerate(sizes):

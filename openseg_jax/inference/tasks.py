@@ -43,8 +43,8 @@ class BoundaryDetection:
     main_score = Directions.main_score
 
     def readers(self) -> dict[str, Reader]:
-        maps = {"labels": ArgMax("mask"), "direction": ArgMax("direction")}
-        return maps | {"counts": DirectionCounts(self.settings, mask="labels")}
+        counts = DirectionCounts(self.settings)
+        return {"labels": ArgMax("mask"), "direction": ArgMax("direction"), "counts": counts}
 
     def score(self) -> Accumulator:
         return Directions()
