@@ -1,4 +1,4 @@
-"""Offsets of images by the SegFix net of a checkpoint."""
+"""Offsets of images: by the SegFix net of a checkpoint, or from files."""
 
 import dataclasses
 from pathlib import Path
@@ -6,18 +6,15 @@ from pathlib import Path
 from openseg_jax import sharding
 from openseg_jax.checkpoints import load
 from openseg_jax.config import EvalSettings
+from openseg_jax.data.offset_files import check_size, find_offsets, read_offsets
 from openseg_jax.errors import InputError
+from openseg_jax.inference.buckets import Size
 from openseg_jax.inference.readers import Offsets
 from openseg_jax.inference.runner import Runner
 
 
 def offset_runner(
-    checkpoint: str | Path,
-    source,
-    *,
-    window: tuple[int, int] | None = None,
-    stride: tuple[int, int] | None = None,
-    batch_size: int = 0,
+    checkpoint: str | Path, source, *, window: Size | None = None, stride: Size | None = None, batch_size: int = 0
 ) -> tuple[Runner, dict]:
     """Returns a runner whose items have "offsets", int8 (H, W, 2), and the variables to run it with.
 
@@ -40,6 +37,25 @@ def offset_runner(
     elif stride is not None:
         raise InputError(f"a stride of {stride} is that of windows: give their size, too")
     align_axis = bool(metadata.config and metadata.config["loss"]["segfix"]["align_axis"])
-    readers = {"offsets": Offsets(align_axis)}
-    runner = Runner(model, source, settings, readers, metadata.normalization, mesh)
+    runner = Runner(model, source, settings, {"offsets": Offsets(align_axis)}, metadata.normalization, mesh)
     return runner, sharding.put_replicated(mesh, variables)
+
+
+class WithOffsets:
+    """A source whose samples also have "offsets", int8 (H, W, 2), from FOLDER/NAME.npz or .mat."""
+
+    def __init__(self, source, folder: Path):
+        self._source, self._folder = source, folder
+
+    def __getattr__(self, name: str):
+        return getattr(self._source, name)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict:
+        sample = self._source[index]
+        path = find_offsets(self._folder, sample["name"])
+        offsets = read_offsets(path)
+        check_size(offsets, path, sample["label"].shape, sample["name"])
+        return sample | {"offsets": offsets}
