@@ -37,14 +37,6 @@ def run(arguments) -> None:
     from openseg_jax.config import load
     from openseg_jax.evaluation.evaluate import evaluate
 
-    evaluate(
-        load(arguments.config, arguments.changes),
-        arguments.checkpoint,
-        arguments.split,
-        arguments.out,
-        resume=arguments.resume,
-        probabilities=arguments.probabilities,
-        boundaries=arguments.boundaries,
-        legacy=arguments.legacy_scores,
-        cityscapes=arguments.cityscapes_scripts,
-    )
+    options = {name: getattr(arguments, name) for name in ("resume", "probabilities", "boundaries")}
+    options |= {"legacy": arguments.legacy_scores, "cityscapes": arguments.cityscapes_scripts}
+    evaluate(load(arguments.config, arguments.changes), arguments.checkpoint, arguments.split, arguments.out, **options)

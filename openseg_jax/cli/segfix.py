@@ -12,7 +12,7 @@ docs/segfix.md explains more; `COMMAND --help` lists the options of each.
 import argparse
 import itertools
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from openseg_jax.cli.arguments import add_command, add_subcommands, size
@@ -92,6 +92,8 @@ def _void(text: str) -> int | str:
 
 
 def predict(arguments) -> None:
+    from rich.progress import track
+
     from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
     from openseg_jax.data.workers import in_threads
     from openseg_jax.segfix.label_files import by_name, find_images
@@ -100,21 +102,19 @@ def predict(arguments) -> None:
     out, suffix = arguments.out, f".{arguments.format}"
     files = (find_images(path).values() if path.is_dir() else [path] for path in arguments.images)
     images = by_name(itertools.chain.from_iterable(files))
-    existing = [name for name in images if any((out / f"{name}{end}").exists() for end in OFFSET_SUFFIXES)]
-    if arguments.overwrite:
-        existing = []
-    wanted = [name for name in images if name not in set(existing)]
+    existing = set() if arguments.overwrite else {path.stem for path in out.glob("*") if path.suffix in OFFSET_SUFFIXES}
+    wanted = [name for name in images if name not in existing]
 
     def write(found: ImageOffsets) -> None:
         write_offsets(out / f"{found.name}{suffix}", found.offsets)
-        for other in OFFSET_SUFFIXES:
-            if other != suffix:
-                (out / f"{found.name}{other}").unlink(missing_ok=True)  # an earlier run's: only one may exist
+        for other in {*OFFSET_SUFFIXES} - {suffix}:  # an earlier run's: only one may exist
+            (out / f"{found.name}{other}").unlink(missing_ok=True)
 
     if wanted:
-        for _ in _track(in_threads(write, _offsets(arguments, wanted, images)), "predicting offsets", len(wanted)):
+        for _ in track(in_threads(write, _offsets(arguments, wanted, images)), "predicting offsets", len(wanted)):
             pass
-    left_out = f"; {len(existing)} were there already: --overwrite predicts them again" if existing else ""
+    there = len(images) - len(wanted)
+    left_out = f"; {there} were there already: --overwrite predicts them again" if there else ""
     print(f"offsets of {len(wanted)} images were written into {out}{left_out}")
 
 
@@ -133,12 +133,13 @@ def refine(arguments) -> None:
     what = "maps" if arguments.labels else "masks"
     print(
         f"{tally.maps} {what} in {seconds:.1f} s, {60 * tally.maps / seconds:.0f} {what} per minute; "
-        f"{_share(tally)} of the pixels changed; the results are in {arguments.out}"
+        f"{tally.share} of the pixels changed; the results are in {arguments.out}"
     )
 
 
 def _refine_labels(arguments):
     import numpy as np
+    from rich.progress import track
 
     from openseg_jax.labels.classes import load_classes
     from openseg_jax.segfix.label_files import check_sizes, common_void, find_images, void_of
@@ -150,30 +151,31 @@ def _refine_labels(arguments):
     images = find_images(arguments.images) if arguments.images else {}
     sizes = check_sizes(labels, images)
     missing = _missing(arguments, labels, images)
-    if arguments.void is not None:
-        void = None if arguments.void == "moves" else arguments.void
-    else:
+    void = None if arguments.void == "moves" else arguments.void
+    if arguments.void is None:
         void = void_of(classes) if classes else common_void(labels.values())
     offsets = _offsets(arguments, [name for name in labels if name not in missing], images)
     unmoved = (ImageOffsets(name, np.zeros((*sizes[name], 2), np.int8), labels[name]) for name in missing)
-    scale = 2 if arguments.scale is None else arguments.scale
+    scale = 2 if arguments.scale is None else arguments.scale  # 0 is refused
     options = {"scale": scale, "iterations": arguments.iterations, "void": void}
-    changes = refine_labels(labels, itertools.chain(offsets, unmoved), arguments.out, classes=classes, **options)
+    found = refine_labels(labels, itertools.chain(offsets, unmoved), arguments.out, classes=classes, **options)
     tally = Tally(shown=images.keys())
-    for change in _track(changes, "refining", len(labels)):
-        tally.update(change)
+    for refined in track(found, "refining", len(labels)):
+        tally.update(refined)
     if missing:
         print(f"{len(missing)} maps have no offsets and were copied")
     if images:
         facts = {"maps": tally.maps, "pixels": tally.pixels, "changed pixels": tally.changed}
-        facts |= {"share of changed pixels": _share(tally), "maps without offsets": len(missing)} | options
+        facts |= {"share of changed pixels": tally.share, "maps without offsets": len(missing)} | options
         facts |= {"void": "moves, if there is any" if void is None else void}
         facts |= {"offsets": arguments.offsets} if arguments.offsets else {"checkpoint": arguments.checkpoint}
-        write_page(arguments.out, facts, tally.most, labels, images, classes)
+        write_page(arguments.out, facts, tally.most, images, classes)
     return tally
 
 
 def _refine_instances(arguments):
+    from rich.progress import track
+
     from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances
     from openseg_jax.segfix.label_files import find_images
     from openseg_jax.segfix.refinement import Tally, refine_instances
@@ -185,15 +187,16 @@ def _refine_instances(arguments):
     images = find_images(arguments.images) if arguments.checkpoint else {}
     if arguments.checkpoint and (missing := [name for name in given.images if name not in images]):
         _refuse(missing, len(given.images), f"images with instances have no image in {arguments.images}")
-    offsets = _offsets(arguments, list(given.images), images)
+    offsets, tally = _offsets(arguments, list(given.images), images), Tally()
     options = {"scale": 1 if arguments.scale is None else arguments.scale, "iterations": arguments.iterations}
-    tally = Tally()
-    for change in _track(refine_instances(given, offsets, out, **options), "refining", len(given.sizes)):
-        tally.update(change)
+    for refined in track(refine_instances(given, offsets, out, **options), "refining", len(given.sizes)):
+        tally.update(refined)
     return tally
 
 
 def truth(arguments) -> None:
+    from rich.progress import track
+
     from openseg_jax.labels.classes import load_classes
     from openseg_jax.segfix.ground_truth_files import FOLDER, INSTANCE_FOLDER, write_ground_truth
     from openseg_jax.segfix.label_files import find_images
@@ -203,7 +206,7 @@ def truth(arguments) -> None:
     labels = {out / f"{name}.mat": label for name, label in find_images(split / "label").items()}
     wanted = {file: label for file, label in labels.items() if arguments.overwrite or not file.exists()}
     options = {"instances": arguments.instances, "workers": arguments.workers}
-    for _ in _track(write_ground_truth(wanted, split, classes, **options), "computing", len(wanted)):
+    for _ in track(write_ground_truth(wanted, split, classes, **options), "computing", len(wanted)):
         pass
     there = len(labels) - len(wanted)
     left_out = f"; {there} were there already: --overwrite writes them again" if there else ""
@@ -224,10 +227,8 @@ def _missing(arguments, labels: Mapping[str, Path], images: Mapping[str, Path]) 
     """Lists the maps without offsets, or without images that these could be predicted of."""
     from openseg_jax.data.offset_files import OFFSET_SUFFIXES
 
-    if arguments.checkpoint:
-        there: Collection[str] = images.keys()
-        what = f"image in {arguments.images}"
-    else:
+    there, what = set(images), f"image in {arguments.images}"
+    if not arguments.checkpoint:
         there = {path.stem for path in arguments.offsets.glob("*") if path.suffix in OFFSET_SUFFIXES}
         what = f"offsets in {arguments.offsets}"
     missing = [name for name in labels if name not in there]
@@ -239,15 +240,3 @@ def _missing(arguments, labels: Mapping[str, Path], images: Mapping[str, Path]) 
 def _refuse(missing: Sequence[str], count: int, what: str, end: str = "") -> None:
     examples = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     raise InputError(f"{len(missing)} of {count} {what}: {examples}{end}")
-
-
-def _share(tally) -> str:
-    from openseg_jax.page import percent
-
-    return f"{percent(tally.changed / max(tally.pixels, 1), 3)} %"
-
-
-def _track(items: Iterable, what: str, count: int) -> Iterable:
-    from rich.progress import track
-
-    return track(items, what, count)

@@ -26,16 +26,14 @@ class LabelMap:
         mode: Pillow's name of the encoding, one of `MODES`.
         format: Pillow's name of the file format.
         palette: Its colours, one number after the other.
-        transparency: As Pillow has it.
-        compression: As Pillow has it, of TIFFs.
+        options: What else Pillow needs to know to write it: "transparency", and "compression" of TIFFs.
     """
 
     ids: np.ndarray
     mode: str
     format: str
     palette: list[int] | None = None
-    transparency: object = None
-    compression: str | None = None
+    options: dict = dataclasses.field(default_factory=dict)
 
     def colors(self, ids: np.ndarray, classes: ClassTable | None = None) -> np.ndarray:
         """Returns the colours of ids (N,), uint8 (N, 3) RGB: the classes', else the file's, else fixed ones."""
@@ -59,11 +57,7 @@ def read_header(path: str | os.PathLike) -> tuple[tuple[int, int], str]:
 
 
 def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> LabelMap:
-    """Reads a label map.
-
-    Args:
-        path: The file.
-        classes: If given, `void_of(classes)` takes the place of every id that is that of none of them.
+    """Reads a label map. With classes, `void_of(classes)` takes the place of every id that is that of none of them.
 
     Raises:
         InputError: On JPEGs, images with alpha or of other modes, damaged files, and masks that are none of `classes`.
@@ -76,14 +70,10 @@ def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> L
         if image.mode == "RGB":
             red, green, blue = np.moveaxis(ids, -1, 0)
             ids = (red * COLOR_PLACES[0] + green * COLOR_PLACES[1] + blue).view(np.int32)
-        labels = LabelMap(
-            ids,
-            image.mode,
-            image.format,
-            image.getpalette() if image.mode == "P" else None,
-            image.info.get("transparency"),
-            image.info.get("compression") if image.format == "TIFF" else None,
-        )
+        palette = image.getpalette() if image.mode == "P" else None
+        kept = ("transparency", "compression") if image.format == "TIFF" else ("transparency",)
+        options = {name: image.info[name] for name in kept if name in image.info}
+        labels = LabelMap(ids, image.mode, image.format, palette, options)
     return labels if classes is None else only_classes(labels, classes, str(path))
 
 
@@ -93,23 +83,18 @@ def only_classes(labels: LabelMap, classes: ClassTable, where: str) -> LabelMap:
         raise InputError(f"{where} is an image of mode {labels.mode}, but masks of {classes.title} are {classes.masks}")
     void, known = void_of(classes), _packed(classes.colors) if classes.masks == "colors" else classes.all_ids
     check_id(void, labels, where)
-    return dataclasses.replace(
-        labels, ids=np.where(np.isin(labels.ids, known), labels.ids, labels.ids.dtype.type(void))
-    )
+    ids = np.where(np.isin(labels.ids, known), labels.ids, labels.ids.dtype.type(void))
+    return dataclasses.replace(labels, ids=ids)
 
 
 def write_labels(path: str | os.PathLike, labels: LabelMap) -> None:
     """Writes a map in the encoding of the file that it came from, so that the same ids are read again."""
-    options = {}
+    options = dict(labels.options)
     image = Image.fromarray(_unpacked(labels.ids) if labels.mode == "RGB" else labels.ids)
     if labels.palette is not None:
         image.putpalette(labels.palette)
         if labels.format == "PNG" and labels.ids.max() >= len(labels.palette) // 3:
             options["bits"] = 8  # by default Pillow writes as many as the palette needs, and cuts off larger ids
-    if labels.transparency is not None:
-        options["transparency"] = labels.transparency
-    if labels.compression is not None:
-        options["compression"] = labels.compression
     with replacing(path) as temporary:
         image.save(temporary, format=labels.format, **options)
 
@@ -139,11 +124,7 @@ def check_sizes(labels: Mapping[str, Path], images: Mapping[str, Path]) -> dict[
 
 
 def common_void(files: Iterable[Path]) -> int | None:
-    """Returns the id of void where nothing says it: 255 in maps of 8 bits, None in others.
-
-    Raises:
-        InputError: If there are maps of both kinds.
-    """
+    """Returns the id of void where nothing says it, 255 in maps of 8 bits and None in others; refuses both together."""
     modes = {file: read_header(file)[1] for file in files}
     voids = {IGNORE if mode in ("L", "P") else None: file for file, mode in modes.items()}
     if len(voids) > 1:
@@ -162,11 +143,11 @@ def void_of(classes: ClassTable) -> int:
 
 def check_id(void: int | None, labels: LabelMap, where: str) -> None:
     """Raises InputError on a void that the encoding of a map cannot hold. Errors call the map `where`."""
-    kind = labels.ids.dtype
-    limits = {"1": (0, 1), "RGB": (0, 0xFFFFFF)}
-    low, high = limits[labels.mode] if labels.mode in limits else (np.iinfo(kind).min, np.iinfo(kind).max)
+    mode, limits = labels.mode, {"1": (0, 1), "RGB": (0, 0xFFFFFF)}
+    if mode not in limits:
+        limits[mode] = np.iinfo(labels.ids.dtype).min, np.iinfo(labels.ids.dtype).max
+    low, high = limits[mode]
     if void is not None and not low <= void <= high:
-        mode = labels.mode
         raise InputError(f"void is {void}, but {where} is an image of mode {mode}, with ids from {low} to {high}")
 
 
