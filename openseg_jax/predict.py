@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import glob
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,7 @@ from openseg_jax.data.images import IMAGE_SUFFIXES
 from openseg_jax.data.unlabelled import ArraySource, ImageSource, unlabelled
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_text, replacing
-from openseg_jax.inference import ArgMax, Item, Probabilities, Reader, Runner
+from openseg_jax.inference import ArgMax, Item, Probabilities, Runner
 from openseg_jax.inference.writers import write_prediction
 from openseg_jax.labels.classes import ClassTable
 
@@ -43,25 +43,25 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: str | Path, batch_size: int = 0, **options):
-        """Loads a checkpoint.
+        """Loads a checkpoint, the folder of a run or an import.
 
-        Args:
-            checkpoint: A folder of a run or an import.
-            batch_size: Images at a time; 0 is one per device.
-            options: Fields of the `eval` part of a config, such as protocol="ms_flip" or min_side=520.
+        batch_size: Images at a time; 0 is one per device. options: Fields of the `eval` part of a config, such as
+        protocol="ms_flip" or min_side=520.
         """
-        self._model, variables, metadata = load(checkpoint)
-        if self._model.head is not None and self._model.head.needs_labels:
-            raise InputError(f"{self._model.spec.name} is given the labels, so it cannot predict images without")
+        model, variables, metadata = load(checkpoint)
+        if model.head is not None and model.head.needs_labels:
+            raise InputError(f"{model.spec.name} is given the labels, so it cannot predict images without")
         fields = [field.name for field in dataclasses.fields(EvalSettings)]
         if unknown := options.keys() - fields:
             raise InputError(f"unknown option {min(unknown)!r}; there are {', '.join(fields)}")
-        self._mesh, self._normalization = sharding.make_mesh(), metadata.normalization
-        names = [{"name": f"class {i}"} for i in range(self._model.spec.num_classes or 1)]
+        mesh, names = sharding.make_mesh(), [f"class {i}" for i in range(model.spec.num_classes or 1)]
         self.classes = metadata.classes or ClassTable.from_dict({"classes": names}, str(checkpoint))
-        self.settings = typed({"eval": {"batch_size": batch_size or self._mesh.size} | options}).eval
-        self._variables = sharding.put_replicated(self._mesh, variables)
-        self._runners: dict[str, Runner] = {}
+        self.settings = typed({"eval": {"batch_size": batch_size or mesh.size} | options}).eval
+        self._variables, source = sharding.put_replicated(mesh, variables), ArraySource([], self.classes)
+        self._runners = {
+            name: Runner(model, source, self.settings, {name: reader}, metadata.normalization, mesh)
+            for name, reader in (("labels", ArgMax()), ("probabilities", Probabilities()))
+        }
 
     def __call__(self, images: Sequence[np.ndarray], *, probabilities: bool = False) -> list[np.ndarray]:
         """Returns the class ids, uint8 (H, W), or the probabilities, float16 (H, W, K), of each image.
@@ -74,22 +74,13 @@ class Predictor:
 
     def run(self, source, result: str = "labels") -> Iterator[Item]:
         """Yields the items of a source of samples, with "labels" or with "probabilities" as `result` says."""
-        if result not in self._runners:
-            readers: Mapping[str, Reader] = {"labels": ArgMax(), "probabilities": Probabilities()}
-            arguments = self.settings, {result: readers[result]}, self._normalization, self._mesh
-            self._runners[result] = Runner(self._model, ArraySource([], self.classes), *arguments)
         return self._runners[result].over(source).run(self._variables)
 
 
 def predict_images(checkpoint: str | Path, inputs: Sequence[str], out: Path, batch_size: int = 0, **options) -> None:
-    """Writes label PNGs, colours and overlays of all images, and a film of overlays for each video.
+    """Writes OUT/label, OUT/color and OUT/overlay of all images, and a film of overlays for each video.
 
-    Args:
-        checkpoint: A folder of a run or an import.
-        inputs: Files, folders, patterns, lists of files, videos.
-        out: The folder for label/, color/ and overlay/, and for films.
-        batch_size: Images at a time; 0 is one per device.
-        options: Fields of the `eval` part of a config.
+    inputs: Files, folders, patterns, lists of files, videos. The other arguments are those of `Predictor`.
 
     Raises:
         InputError: If something cannot be read, or two images have one name.
@@ -120,9 +111,8 @@ def _expanded(text: str) -> Iterator[Path]:
         for line in read_text(path).splitlines():
             yield from _expanded(line.strip()) if line.strip() else ()
     elif any(letter in text for letter in "*?["):
-        found = sorted(
-            p for p in map(Path, glob.glob(str(path))) if p.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
-        )
+        suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+        found = [file for file in sorted(map(Path, glob.glob(str(path)))) if file.suffix.lower() in suffixes]
         if not found:
             raise InputError(f"no image or video fits {text}")
         yield from found
