@@ -30,8 +30,7 @@ class Forward:
 
     Attributes:
         batch: The arrays of `eval_batches`, on the device.
-        resized: Whether the net sees another size than an image's own. Logits are then brought back by OpenCV's cubic
-            rule, as in the original.
+        resized: Whether the net sees another size than an image's own, to which OpenCV's cubic rule brings logits back.
         exact: Whether the batch has no padding.
         rows: Rows that are resized at a time; all of them where the rows of an image are spread over devices.
         found: The results of the readers so far, by name.
@@ -82,15 +81,14 @@ class Forward:
     def read(self, read: Read = lambda logits: logits, output: str = ""):
         """Returns what `read` makes of logits at the images' own sizes, on the canvas of the labels.
 
-        Args:
-            read: Applied to each pixel, such as an arg max. Beyond the images it sees logits of 0, or its result is 0.
-            output: An output of a net without classes; the segmentation if not given.
+        read: Applied to each pixel, such as an arg max. Beyond the images it sees logits of 0, or its result is 0.
+        output: An output of a net without classes; the segmentation if not given.
         """
-        logits = self.outputs[output] if output else self.logits
         if self.resized or output:
+            logits = self.outputs[output] if output else self.logits
             return _read_resized(logits, self.own_size, read, self.rows)
         height, width = self.batch["label"].shape[1:]
-        return read(logits.values[:, :height, :width])
+        return read(self.logits.values[:, :height, :width])
 
 
 def _read_resized(logits: FeatureMap, to: Canvas, read: Read, rows: int):

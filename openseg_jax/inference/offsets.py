@@ -21,7 +21,7 @@ def offset_runner(
     Args:
         checkpoint: A folder with a SegFix net.
         source: The images.
-        window: The (height, width) of windows to predict in; the whole image at once if not given.
+        window: (height, width) of windows to predict in; the whole image at once if not given.
         stride: Between windows; a third of them, rounded down, if not given, as in the original.
         batch_size: Images at a time; 0 is one per device.
 
@@ -30,12 +30,12 @@ def offset_runner(
     """
     model, variables, metadata = load(checkpoint)
     mesh = sharding.make_mesh()
+    if stride and not window:
+        raise InputError(f"a stride of {stride} is that of windows: give their size, too")
     settings = EvalSettings(batch_size=batch_size or mesh.size)
-    if window is not None:
+    if window:
         stride = stride or tuple(side // 3 for side in window)
         settings = dataclasses.replace(settings, protocol="crops", crop=window, crop_stride=stride)
-    elif stride is not None:
-        raise InputError(f"a stride of {stride} is that of windows: give their size, too")
     align_axis = bool(metadata.config and metadata.config["loss"]["segfix"]["align_axis"])
     runner = Runner(model, source, settings, {"offsets": Offsets(align_axis)}, metadata.normalization, mesh)
     return runner, sharding.put_replicated(mesh, variables)

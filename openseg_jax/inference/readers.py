@@ -64,7 +64,6 @@ class PixelReader(Reader):
         raise NotImplementedError
 
 
-@dataclasses.dataclass(frozen=True)
 class ArgMax(PixelReader):
     """Reads the class of each pixel: uint8 (H, W)."""
 
@@ -72,7 +71,6 @@ class ArgMax(PixelReader):
         return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
 
 
-@dataclasses.dataclass(frozen=True)
 class Probabilities(PixelReader):
     """Reads the probabilities of the classes: float16 (H, W, K)."""
 

@@ -99,11 +99,11 @@ class Runner:
         A batch may have no item on a process. The results of a batch are there to be taken when the next one was given
         to the devices, so that these always have something to do.
         """
-        rank, count = process = jax.process_index(), jax.process_count()
+        rank, count = jax.process_index(), jax.process_count()
         if self.unreadable:
             own = [(index, error) for index, error in self.unreadable.items() if index % count == rank]
             yield start, [Item(self._source, index, None, error) for index, error in own]
-        options = {"input_size": self._to_input, "net_size": self._to_net, "maps": self._maps, "process": process}
+        options = {"input_size": self._to_input, "net_size": self._to_net, "maps": self._maps, "process": (rank, count)}
         options |= {"batch_size": self._settings.batch_size, "start": start}
         loaded = eval_batches(self._source, self.buckets, **options)
         steps = ((batch, self._step(variables, sharding.put_batch(self._mesh, batch.arrays))) for batch in loaded)
@@ -169,8 +169,7 @@ class Item:
     Results are copied from the device when they are taken, a batch at a time; what nobody takes costs nothing.
 
     Attributes:
-        index: Its place in the source.
-        name: Its name there.
+        index: Its place in the source, where it is called `name`.
         size: Its (height, width) and that of its maps; None if that could not be read.
         error: Why it could not be read, or None; taking its results then raises this.
     """
@@ -178,7 +177,7 @@ class Item:
     def __init__(self, source, index: int, size: Size | None, found):
         self._source, self._found = source, found
         self.index, self.name, self.size = index, str(source.names[index]), size
-        self.error: InputError | None = found if isinstance(found, InputError) else None
+        self.error = found if isinstance(found, InputError) else None
 
     def __getitem__(self, name: str) -> np.ndarray:
         if self.error:
