@@ -21,7 +21,7 @@ from openseg_jax.evaluation.others import legacy_scores, official_scores
 from openseg_jax.evaluation.progress import Progress
 from openseg_jax.evaluation.report import Report
 from openseg_jax.files import replacing
-from openseg_jax.inference import ArgMax, ConfusionCounts, Item, Probabilities, Reader, Refined, Runner, writers
+from openseg_jax.inference import ArgMax, ConfusionCounts, Probabilities, Reader, Refined, Runner, writers
 from openseg_jax.inference.offsets import WithOffsets, offset_runner
 from openseg_jax.inference.tasks import task_of
 from openseg_jax.labels.classes import ClassTable
@@ -91,12 +91,12 @@ def evaluate(
     if progress.batches:
         console.print(f"going on after {progress.batches} of {runner.batch_count} batches")
     for item in progress.run(runner, variables, f"evaluating {split}", console):
-        if item.error:
-            continue
-        for score in progress.scores.values():
-            score.update(item)
         if folder:
-            _write(folder, item, classes, labelled, probabilities)
+            truth = item.sample["label"] if labelled else None
+            writers.write_prediction(folder, item.name, item["labels"], classes, item.sample["image"], truth)
+        if folder and probabilities:
+            with replacing(folder / "prob" / f"{item.name}.npy") as temporary:
+                np.save(temporary, item["probabilities"])
     scores, failures = progress.merge()  # after which the files of all processes are there, too
 
     failures = getattr(source, "incomplete", {}) | failures
@@ -109,9 +109,9 @@ def evaluate(
             f = scores["boundaries"].f if boundaries else None
             result["legacy"] = legacy_scores(scores["confusion"].matrix, f, runner.pixels, classes)
         if cityscapes:
-            found = [x for x in zip(names, source.masks, strict=True) if x[0] not in failures]
-            files = [folder / "label" / f"{name}.png" for name, _ in found]
-            result["cityscapes_scripts"] = official_scores(files, [mask for _, mask in found])
+            masks = {name: mask for name, mask in zip(names, source.masks, strict=True) if name not in failures}
+            files = [folder / "label" / f"{name}.png" for name in masks]
+            result["cityscapes_scripts"] = official_scores(files, [*masks.values()])
         facts |= {"model": metadata.model, "images": len(source), "protocol": settings, "failures": failures,
                   "normalization": metadata.normalization.to_dict()}  # fmt: skip
         report = Report(result, scores["confusion"], classes, names, facts)
@@ -129,11 +129,9 @@ def evaluate(
 
 def _classes(settings: DataSettings, model: models.Segmentor, checkpoint: str) -> ClassTable:
     classes = data.class_table(settings)
-    if model.spec.num_classes != len(classes):
-        raise InputError(
-            f"{checkpoint} holds a net of {model.spec.num_classes} classes, but {classes.title} has {len(classes)}: "
-            "take the checkpoint of another data set, or another config"
-        )
+    if (count := model.spec.num_classes) != len(classes):
+        what = f"{checkpoint} holds a net of {count} classes, but {classes.title} has {len(classes)}"
+        raise InputError(f"{what}: take the checkpoint of another data set, or another config")
     return classes
 
 
@@ -179,14 +177,6 @@ def _readers_and_scores(
     return readers, scores
 
 
-def _write(folder: Path, item: Item, classes: ClassTable, labelled: bool, probabilities: bool) -> None:
-    truth = item.sample["label"] if labelled else None
-    writers.write_prediction(folder, item.name, item["labels"], classes, item.sample["image"], truth)
-    if probabilities:
-        with replacing(folder / "prob" / f"{item.name}.npy") as temporary:
-            np.save(temporary, item["probabilities"])
-
-
 def _result(scores: Mapping[str, Any], split: str) -> dict:
     """Returns the scores of the results, and those before refinement if there was one."""
     if not scores["confusion"].matrix.any():
@@ -204,12 +194,10 @@ def _evaluate_boundaries(
 ) -> dict[str, float]:
     """Prints and returns the scores of a SegFix net."""
     if "offset" not in config.data.maps:
-        raise InputError(
-            f"{model.spec.name} predicts boundaries: give --config=segfix:DATASET, or "
-            "--config.data.maps='(\"offset\",)'"
-        )
+        choice = "--config=segfix:DATASET, or --config.data.maps='(\"offset\",)'"
+        raise InputError(f"{model.spec.name} predicts boundaries: give {choice}")
     source, task = data.make_source(config.data, split), task_of(model, None, config.loss.segfix)
-    runner, score = Runner(model, source, config.eval, task.readers(), metadata.normalization, mesh), task.score()
+    runner, score = Runner(model, source, config.eval, task.readers, metadata.normalization, mesh), task.score()
     for item in track(runner.run(variables), f"evaluating {split}", len(source), console=console):
         score.update(item)
     result = score.merge(sharding.exchange).result()

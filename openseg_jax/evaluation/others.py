@@ -17,16 +17,15 @@ def legacy_scores(
 ) -> dict[str, float]:
     """Returns the scores that the original's evaluators give otherwise, to compare with its logs.
 
+    They are pixel_accuracy of all pixels, ignored ones included, as its script for Cityscapes prints; boundary_f_score,
+    in which classes that an image lacks count as 1 (F1RunningScore); for COCO-Stuff the miou of its script, which
+    takes the last class for no label, and predictions of it for a class of their own that is always wrong.
+
     Args:
         confusion: int (K, K).
         boundaries: float (images, K), the F-scores, nan for a class that an image lacks; None if there are none.
         pixels: The number of pixels of all images.
         classes: K classes.
-
-    Returns:
-        pixel_accuracy of all pixels, ignored ones included, as its script for Cityscapes prints; boundary_f_score, in
-        which classes that an image lacks count as 1 (F1RunningScore); for COCO-Stuff the miou of its script, which
-        takes the last class for no label, and predictions of it for a class of their own that is always wrong.
     """
     found = {"pixel_accuracy": float(np.trace(confusion) / pixels)}
     if boundaries is not None:
@@ -44,9 +43,8 @@ def official_scores(predictions: Sequence[Path], truths: Sequence[Path]) -> dict
     try:
         import cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling as official  # noqa: N813
     except ImportError as error:
-        raise InputError(
-            "Cityscapes' own scores need the package cityscapesScripts: pip install 'openseg_jax[cityscapes]'"
-        ) from error
+        how = "pip install 'openseg_jax[cityscapes]'"
+        raise InputError(f"Cityscapes' own scores need the package cityscapesScripts: {how}") from error
     arguments = official.args
     arguments.evalInstLevelScore = arguments.JSONOutput = False  # instances are files of their own
     arguments.quiet = True

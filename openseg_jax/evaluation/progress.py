@@ -42,7 +42,7 @@ class Progress:
             self._read(path)
 
     def run(self, runner: Runner, variables: dict, what: str, console: Console) -> Iterator[Item]:
-        """Yields the images that are left; the scores are to be updated with each before the next one is asked for.
+        """Adds the images that are left to the scores, and yields them; those that cannot be read are failures.
 
         what: Stands before the bar that shows the progress.
         """
@@ -51,6 +51,9 @@ class Progress:
             for item in items:
                 if item.error:
                     self.failures[item.name] = str(item.error)
+                    continue
+                for score in self.scores.values():
+                    score.update(item)
                 yield item
             self.batches = done
             if self._path and self._due():
