@@ -214,6 +214,3 @@ def _fits(counts: bytes | str, pixels: int) -> bool:
     except ValueError:
         return False
     return True
-
-
-Instances = CityscapesInstances | CocoInstances

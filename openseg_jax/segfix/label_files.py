@@ -13,6 +13,7 @@ from openseg_jax.data.unlabelled import ImageSource
 from openseg_jax.errors import InputError
 from openseg_jax.files import replacing
 from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable, bit_color
+from openseg_jax.visualize import colorize
 
 MODES = ("1", "L", "P", "I;16", "I", "RGB")  # 1 bit, 8 bits, palette, 16 bits, 32 bits, colours
 
@@ -40,9 +41,7 @@ class LabelMap:
         if self.mode == "RGB":
             return _unpacked(ids)
         if classes is not None:
-            known = dict(zip(classes.ids, classes.colors, strict=True))
-            known |= {i: color for row, color in zip(classes.aliases, classes.colors, strict=False) for i in row}
-            return np.array([known.get(int(i), (0, 0, 0)) for i in ids], np.uint8)
+            return colorize(classes.lookup[ids.astype(int)], classes)
         if self.palette is not None:
             palette = np.zeros((256, 3), np.uint8)
             palette[: len(self.palette) // 3] = np.reshape(self.palette, (-1, 3))
@@ -143,10 +142,8 @@ def void_of(classes: ClassTable) -> int:
 
 def check_id(void: int | None, labels: LabelMap, where: str) -> None:
     """Raises InputError on a void that the encoding of a map cannot hold. Errors call the map `where`."""
-    mode, limits = labels.mode, {"1": (0, 1), "RGB": (0, 0xFFFFFF)}
-    if mode not in limits:
-        limits[mode] = np.iinfo(labels.ids.dtype).min, np.iinfo(labels.ids.dtype).max
-    low, high = limits[mode]
+    mode, kind = labels.mode, labels.ids.dtype
+    low, high = {"1": (0, 1), "RGB": (0, 0xFFFFFF)}.get(mode) or (np.iinfo(kind).min, np.iinfo(kind).max)
     if void is not None and not low <= void <= high:
         raise InputError(f"void is {void}, but {where} is an image of mode {mode}, with ids from {low} to {high}")
 
@@ -169,9 +166,8 @@ def _opened(path: str | os.PathLike) -> Image.Image:
         why = f"an image of mode {image.mode}"
     if why:
         image.close()
-        raise InputError(
-            f"{path} is {why}: label maps are PNG, BMP or TIFF with one channel, a palette, or RGB colours"
-        )
+        right = "PNG, BMP or TIFF with one channel, a palette, or RGB colours"
+        raise InputError(f"{path} is {why}: label maps are {right}")
     return image
 
 

@@ -2,13 +2,11 @@
 
 import dataclasses
 import functools
-import heapq
 import itertools
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from openseg_jax.data.offset_files import check_size
@@ -18,7 +16,7 @@ from openseg_jax.inference.buckets import Size, make_buckets
 from openseg_jax.labels.classes import ClassTable
 from openseg_jax.labels.refinement import refine
 from openseg_jax.page import percent
-from openseg_jax.segfix.instances import Instances
+from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances
 from openseg_jax.segfix.label_files import check_id, read_header, read_labels, write_labels
 from openseg_jax.segfix.offsets import ImageOffsets
 
@@ -63,17 +61,12 @@ class Tally:
         self.maps, self.pixels = self.maps + 1, self.pixels + refined.labels.size
         self.changed += refined.changed
         if refined.changed and refined.key in self.shown:
-            self.most = heapq.nlargest(MOST, [*self.most, refined], key=lambda x: (x.changed / x.labels.size, x.key))
+            by_share = sorted([*self.most, refined], key=lambda x: (x.changed / x.labels.size, x.key), reverse=True)
+            self.most = by_share[:MOST]
 
 
 def refine_labels(
-    files: Mapping[str, Path],
-    offsets: Iterable[ImageOffsets],
-    out: Path,
-    *,
-    classes: ClassTable | None = None,
-    void: int | None = None,
-    **options,
+    files: Mapping[str, Path], offsets: Iterable[ImageOffsets], out: Path, classes: ClassTable | None = None, **options
 ) -> Iterator[Refined]:
     """Refines label maps in files, and yields each of them when it is saved.
 
@@ -82,8 +75,7 @@ def refine_labels(
         offsets: The offsets of these maps, in any order.
         out: Folder for refined maps under the names, and in the encodings, of the files.
         classes: Ids of none of these classes become void first.
-        void: The id that keeps its place, see `refine`; all maps must be able to hold it.
-        **options: `scale`, `iterations` and `max_buckets` of `refine_all`.
+        **options: Those of `refine_all`. All maps must be able to hold the id `void`.
     """
     if any(file.parent.resolve() == out.resolve() for file in files.values()):
         raise InputError(f"{out} would be overwritten by its own refined maps: give another folder")
@@ -91,7 +83,7 @@ def refine_labels(
     def load(found: ImageOffsets) -> Loaded:
         file = files[found.name]
         labels = read_labels(file, classes)
-        check_id(void, labels, str(file))
+        check_id(options.get("void"), labels, str(file))
         check_size(found.offsets, found.file, labels.ids.shape, file)
         return Loaded(labels.ids, found.offsets, labels)
 
@@ -101,21 +93,20 @@ def refine_labels(
 
     sizes = {name: read_header(file)[0] for name, file in files.items()}
     jobs = ((found.name, functools.partial(load, found)) for found in offsets)
-    yield from in_threads(save, refine_all(sizes, jobs, void=void, **options))
+    yield from in_threads(save, refine_all(sizes, jobs, **options))
 
 
 def refine_instances(
-    given: Instances, offsets: Iterable[ImageOffsets], out: Path, *, scale: int = 1, **options
+    given: CityscapesInstances | CocoInstances, offsets: Iterable[ImageOffsets], out: Path, *, scale: int = 1, **options
 ) -> Iterator[Refined]:
     """Refines each mask of instance predictions alone, and yields it when it is saved.
 
     Args:
         given: The predictions.
         offsets: The offsets of `given.images`, in any order.
-        out: A folder for refined predictions of Cityscapes, a file for those of COCO. It is complete, and its lists
-            exist, when this is done.
+        out: A folder for refined predictions of Cityscapes, a file for those of COCO. Its lists are written last.
         scale: See `refine`; the original takes half of what it takes for label maps.
-        **options: `iterations` and `max_buckets` of `refine_all`.
+        **options: The others of `refine_all`.
     """
     if out.resolve() == given.path.resolve():
         raise InputError(f"{out} would be overwritten by its own refined masks: give another one")
@@ -153,7 +144,6 @@ def refine_all(
     canvases = {keys[index]: bucket.canvas for bucket in buckets for index in bucket.indices}
 
     def load(batch: list) -> tuple[list[tuple[Hashable, Loaded]], np.ndarray, np.ndarray]:
-        """Loads the maps of a batch, and pads and stacks them."""
         maps, padded = [(key, job()) for key, job in batch], []
         for key, (labels, offsets, _) in maps:
             size, canvas = tuple(sizes[key]), canvases[key]
@@ -166,12 +156,10 @@ def refine_all(
             padded.append((labels, offsets))
         return maps, *(x[0][None] if len(x) == 1 else np.stack(x) for x in zip(*padded, strict=True))
 
-    def dispatch(loaded: tuple) -> tuple[list[tuple[Hashable, Loaded]], jax.Array]:
-        maps, labels, offsets = loaded
-        own_sizes = np.array([sizes[key] for key, _ in maps], np.int32)
-        return maps, refine(labels, offsets, sizes=own_sizes, **options)
+    def dispatch(maps: list[tuple[Hashable, Loaded]], labels: np.ndarray, offsets: np.ndarray):
+        return maps, refine(labels, offsets, sizes=np.array([sizes[key] for key, _ in maps], np.int32), **options)
 
-    batches = itertools.chain(map(dispatch, in_threads(load, _batches(jobs, canvases))), [None])
+    batches = itertools.chain(itertools.starmap(dispatch, in_threads(load, _batches(jobs, canvases))), [None])
     for (maps, refined), _ in itertools.pairwise(batches):  # one batch late: the device always has the next one to do
         for (key, before), labels in zip(maps, np.asarray(refined), strict=True):
             (height, width), kind = before.labels.shape, before.labels.dtype

@@ -47,7 +47,7 @@ def direction_field(image: np.ndarray, offsets: np.ndarray, *, every: int = 6, e
     boundary pixels of a row and of a column. enlarge: Draws each pixel as a square of this side.
     """
     boundary = (offsets != 0).any(-1)
-    drawn = _enlarged(_tinted(image, boundary, _BOUNDARY, 0.45), enlarge)
+    drawn = _tinted(image, boundary, _BOUNDARY, 0.45).repeat(enlarge, 0).repeat(enlarge, 1)
     for y, x in np.argwhere(boundary[every // 2 :: every, every // 2 :: every]) * every + every // 2:
         step = offsets[y, x] / np.abs(offsets[y, x]).max() * (0.8 * every)
         start, end = (((np.array([x, y]) + half + 0.5) * enlarge).astype(int) for half in (0, step[::-1]))
@@ -66,7 +66,7 @@ def changes(
     labelled = [_mixed(image, colors[ids], 0.6) for ids in (before, after)]
     grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=-1)
     difference = _tinted(grey, before != after, _CHANGED, 1)
-    return side_by_side(*(_enlarged(each, enlarge) for each in (*labelled, difference)))
+    return side_by_side(*(each.repeat(enlarge, 0).repeat(enlarge, 1) for each in (*labelled, difference)))
 
 
 def most_changed_window(changed: np.ndarray, size: tuple[int, int] = (64, 96)) -> tuple[slice, slice]:
@@ -90,10 +90,6 @@ def _shown(refined: Refined, image: Path, classes: ClassTable | None) -> str:
     colors = refined.before.source.colors(ids, classes)
     row = page.image(changes(part, old, new, colors), "before, after, what changed")
     return f"<h3>{escape(title)}</h3>{field}{row}"
-
-
-def _enlarged(image: np.ndarray, times: int) -> np.ndarray:
-    return image.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _tinted(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], opacity: float) -> np.ndarray:
