@@ -12,7 +12,7 @@ docs/segfix.md explains more; `COMMAND --help` lists the options of each.
 import argparse
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from openseg_jax.cli.arguments import add_command, add_subcommands, size
@@ -57,14 +57,10 @@ def add(commands) -> None:
     command.add_argument("--scale", type=float, help="multiplies the offsets (2; 1 for instances)")
     command.add_argument("--iterations", type=float, default=1, help="how often to refine in a row (1)")
     command.add_argument("--classes", metavar="TABLE", help="of --labels: ids of none of its classes become void first")
-    command.add_argument(
-        "--void", type=_void, metavar="ID|moves",
-        help="of --labels: the id, or #RRGGBB, that keeps its place (255 in maps of 8 bits); or moves like any other",
-    )  # fmt: skip
-    command.add_argument(
-        "--missing", choices=("error", "copy"), default="error",
-        help="of --labels: copy takes over maps without offsets as they are (%(default)s)",
-    )  # fmt: skip
+    void = "of --labels: the id, or #RRGGBB, that keeps its place (255 in maps of 8 bits); or moves like any other"
+    command.add_argument("--void", type=_void, metavar="ID|moves", help=void)
+    missing = "of --labels: copy takes over maps without offsets as they are (%(default)s)"
+    command.add_argument("--missing", choices=("error", "copy"), default="error", help=missing)
     _add_windows(command)
 
     command = add_command(commands, "truth", _TRUTH, truth)
@@ -77,10 +73,9 @@ def add(commands) -> None:
 
 
 def _add_windows(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--window", type=size, metavar="HxW", help="predict in windows of this size (the whole image at once)"
-    )
-    command.add_argument("--stride", type=size, metavar="HxW", help="between windows (a third of their size)")
+    sides = {"type": size, "metavar": "HxW"}
+    command.add_argument("--window", **sides, help="predict in windows of this size (the whole image at once)")
+    command.add_argument("--stride", **sides, help="between windows (a third of their size)")
     command.add_argument("--batch_size", type=int, default=0, metavar="N", help="images at a time (one per device)")
 
 
@@ -92,8 +87,6 @@ def _void(text: str) -> int | str:
 
 
 def predict(arguments) -> None:
-    from rich.progress import track
-
     from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
     from openseg_jax.data.workers import in_threads
     from openseg_jax.segfix.label_files import by_name, find_images
@@ -111,7 +104,7 @@ def predict(arguments) -> None:
             (out / f"{found.name}{other}").unlink(missing_ok=True)
 
     if wanted:
-        for _ in track(in_threads(write, _offsets(arguments, wanted, images)), "predicting offsets", len(wanted)):
+        for _ in _track(in_threads(write, _offsets(arguments, wanted, images)), "predicting offsets", len(wanted)):
             pass
     there = len(images) - len(wanted)
     left_out = f"; {there} were there already: --overwrite predicts them again" if there else ""
@@ -127,40 +120,35 @@ def refine(arguments) -> None:
         raise InputError("--classes, --void and --missing are for label maps: give --labels")
     if not arguments.checkpoint and (arguments.window or arguments.stride or arguments.batch_size):
         raise InputError("--window, --stride and --batch_size are for a net: give --checkpoint")
+    if arguments.scale is None:
+        arguments.scale = 2 if arguments.labels else 1
     started = time.perf_counter()
     tally = _refine_labels(arguments) if arguments.labels else _refine_instances(arguments)
     seconds = time.perf_counter() - started
     what = "maps" if arguments.labels else "masks"
-    print(
-        f"{tally.maps} {what} in {seconds:.1f} s, {60 * tally.maps / seconds:.0f} {what} per minute; "
-        f"{tally.share} of the pixels changed; the results are in {arguments.out}"
-    )
+    speed = f"{tally.maps} {what} in {seconds:.1f} s, {60 * tally.maps / seconds:.0f} {what} per minute"
+    print(f"{speed}; {tally.share} of the pixels changed; the results are in {arguments.out}")
 
 
 def _refine_labels(arguments):
     import numpy as np
-    from rich.progress import track
 
     from openseg_jax.labels.classes import load_classes
-    from openseg_jax.segfix.label_files import check_sizes, common_void, find_images, void_of
-    from openseg_jax.segfix.offsets import ImageOffsets
-    from openseg_jax.segfix.refinement import Tally, refine_labels
-    from openseg_jax.segfix.report import write_page
+    from openseg_jax.segfix import label_files, offsets, refinement, report
 
-    labels, classes = find_images(arguments.labels), arguments.classes and load_classes(arguments.classes)
-    images = find_images(arguments.images) if arguments.images else {}
-    sizes = check_sizes(labels, images)
+    labels, classes = label_files.find_images(arguments.labels), arguments.classes and load_classes(arguments.classes)
+    images = label_files.find_images(arguments.images) if arguments.images else {}
+    sizes = label_files.check_sizes(labels, images)
     missing = _missing(arguments, labels, images)
     void = None if arguments.void == "moves" else arguments.void
     if arguments.void is None:
-        void = void_of(classes) if classes else common_void(labels.values())
-    offsets = _offsets(arguments, [name for name in labels if name not in missing], images)
-    unmoved = (ImageOffsets(name, np.zeros((*sizes[name], 2), np.int8), labels[name]) for name in missing)
-    scale = 2 if arguments.scale is None else arguments.scale  # 0 is refused
-    options = {"scale": scale, "iterations": arguments.iterations, "void": void}
-    found = refine_labels(labels, itertools.chain(offsets, unmoved), arguments.out, classes=classes, **options)
-    tally = Tally(shown=images.keys())
-    for refined in track(found, "refining", len(labels)):
+        void = label_files.void_of(classes) if classes else label_files.common_void(labels.values())
+    moved = _offsets(arguments, [name for name in labels if name not in missing], images)
+    unmoved = (offsets.ImageOffsets(name, np.zeros((*sizes[name], 2), np.int8), labels[name]) for name in missing)
+    options = {"scale": arguments.scale, "iterations": arguments.iterations, "void": void}
+    found = refinement.refine_labels(labels, itertools.chain(moved, unmoved), arguments.out, classes, **options)
+    tally = refinement.Tally(shown=images.keys())
+    for refined in _track(found, "refining", len(labels)):
         tally.update(refined)
     if missing:
         print(f"{len(missing)} maps have no offsets and were copied")
@@ -169,34 +157,28 @@ def _refine_labels(arguments):
         facts |= {"share of changed pixels": tally.share, "maps without offsets": len(missing)} | options
         facts |= {"void": "moves, if there is any" if void is None else void}
         facts |= {"offsets": arguments.offsets} if arguments.offsets else {"checkpoint": arguments.checkpoint}
-        write_page(arguments.out, facts, tally.most, images, classes)
+        report.write_page(arguments.out, facts, tally.most, images, classes)
     return tally
 
 
 def _refine_instances(arguments):
-    from rich.progress import track
-
-    from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances
-    from openseg_jax.segfix.label_files import find_images
-    from openseg_jax.segfix.refinement import Tally, refine_instances
+    from openseg_jax.segfix import instances, label_files, refinement
 
     if arguments.coco:
-        given, out = CocoInstances(arguments.coco, arguments.annotations), arguments.out / arguments.coco.name
+        given, out = instances.CocoInstances(arguments.coco, arguments.annotations), arguments.out / arguments.coco.name
     else:
-        given, out = CityscapesInstances(arguments.instances), arguments.out
-    images = find_images(arguments.images) if arguments.checkpoint else {}
+        given, out = instances.CityscapesInstances(arguments.instances), arguments.out
+    images = label_files.find_images(arguments.images) if arguments.checkpoint else {}
     if arguments.checkpoint and (missing := [name for name in given.images if name not in images]):
         _refuse(missing, len(given.images), f"images with instances have no image in {arguments.images}")
-    offsets, tally = _offsets(arguments, list(given.images), images), Tally()
-    options = {"scale": 1 if arguments.scale is None else arguments.scale, "iterations": arguments.iterations}
-    for refined in track(refine_instances(given, offsets, out, **options), "refining", len(given.sizes)):
+    offsets, tally = _offsets(arguments, list(given.images), images), refinement.Tally()
+    options = {"scale": arguments.scale, "iterations": arguments.iterations}
+    for refined in _track(refinement.refine_instances(given, offsets, out, **options), "refining", len(given.sizes)):
         tally.update(refined)
     return tally
 
 
 def truth(arguments) -> None:
-    from rich.progress import track
-
     from openseg_jax.labels.classes import load_classes
     from openseg_jax.segfix.ground_truth_files import FOLDER, INSTANCE_FOLDER, write_ground_truth
     from openseg_jax.segfix.label_files import find_images
@@ -206,7 +188,7 @@ def truth(arguments) -> None:
     labels = {out / f"{name}.mat": label for name, label in find_images(split / "label").items()}
     wanted = {file: label for file, label in labels.items() if arguments.overwrite or not file.exists()}
     options = {"instances": arguments.instances, "workers": arguments.workers}
-    for _ in track(write_ground_truth(wanted, split, classes, **options), "computing", len(wanted)):
+    for _ in _track(write_ground_truth(wanted, split, classes, **options), "computing", len(wanted)):
         pass
     there = len(labels) - len(wanted)
     left_out = f"; {there} were there already: --overwrite writes them again" if there else ""
@@ -240,3 +222,9 @@ def _missing(arguments, labels: Mapping[str, Path], images: Mapping[str, Path]) 
 def _refuse(missing: Sequence[str], count: int, what: str, end: str = "") -> None:
     examples = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     raise InputError(f"{len(missing)} of {count} {what}: {examples}{end}")
+
+
+def _track(items: Iterable, what: str, count: int) -> Iterable:
+    from rich.progress import track
+
+    return track(items, what, count)
