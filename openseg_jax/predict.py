@@ -10,7 +10,7 @@ In Python:
 import contextlib
 import dataclasses
 import glob
-import threading
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
 from openseg_jax.config import EvalSettings, typed
 from openseg_jax.data.images import IMAGE_SUFFIXES
-from openseg_jax.data.unlabelled import ArraySource, ImageSource, unlabelled
+from openseg_jax.data.unlabelled import ArraySource, ImageSource
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_text, replacing
 from openseg_jax.inference import ArgMax, Item, Probabilities, Runner
@@ -120,48 +120,31 @@ def _expanded(text: str) -> Iterator[Path]:
         yield path
 
 
-class _Frames:
-    """The frames of a video as a source, to be run once. Those that were read wait in `waiting` to be taken out."""
-
-    def __init__(self, path: Path, classes: ClassTable):
-        self.classes, self.waiting, self._read, self._lock = classes, {}, 0, threading.Lock()
-        counted, self._video = cv2.VideoCapture(str(path)), cv2.VideoCapture(str(path))
-        if not self._video.isOpened():
-            raise InputError(f"cannot read the video {path}")
-        found, first = counted.read()
-        if not found:
-            raise InputError(f"the video {path} has no frames")
-        count = 1
-        while counted.grab():  # what the file says of their number is not always so
-            count += 1
-        self.names, self.rate = range(count), self._video.get(cv2.CAP_PROP_FPS) or 25
-        self._size = first.shape[:2]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def size(self, index: int) -> tuple[int, int]:
-        return self._size
-
-    def __getitem__(self, index: int) -> dict:
-        with self._lock:  # threads load batches ahead, each the frames of its own
-            for number in range(self._read, index + 1):
-                self.waiting[number] = np.ascontiguousarray(self._video.read()[1][..., ::-1])
-            self._read = max(self._read, index + 1)
-            return unlabelled(self.waiting[index], str(index))
-
-
 def _write_film(predictor: Predictor, path: Path, out: Path) -> int:
     """Writes the overlays of a video's frames as a film and returns their number."""
-    frames = _Frames(path, predictor.classes)
+    video, count = cv2.VideoCapture(str(path)), 0
+    if not video.isOpened():
+        raise InputError(f"cannot read the video {path}")
+    # Of several batches, one is drawn while the net has the next.
+    frames, at_a_time = _frames(video), 16 * predictor.settings.batch_size
+    images = list(itertools.islice(frames, at_a_time))
+    if not images:
+        raise InputError(f"the video {path} has no frames")
+    size, rate, code = images[0].shape[1::-1], video.get(cv2.CAP_PROP_FPS) or 25, cv2.VideoWriter.fourcc(*"mp4v")
     with replacing(out) as temporary, contextlib.ExitStack() as stack:
-        size, code = frames.size(0)[::-1], cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(temporary), code, frames.rate, size)
+        writer = cv2.VideoWriter(str(temporary), code, rate, size)
         stack.callback(writer.release)
-        for item in predictor.run(frames):
-            overlay = visualize.overlay(frames.waiting.pop(item.index), item["labels"], predictor.classes)
-            writer.write(overlay[..., ::-1])
-    return len(frames)
+        while images:
+            for item in predictor.run(ArraySource(images, predictor.classes)):
+                writer.write(visualize.overlay(images[item.index], item["labels"], predictor.classes)[..., ::-1])
+            count += len(images)
+            images = list(itertools.islice(frames, at_a_time))
+    return count
+
+
+def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while (found := video.read())[0]:
+        yield np.ascontiguousarray(found[1][..., ::-1])
 
 
 if __name__ == "__main__":
