@@ -93,7 +93,7 @@ def eval_batches(
 def _row(source, index: int, bucket: Bucket, input_size: Resize, net_size: Resize, maps) -> dict[str, np.ndarray]:
     canvas, label_canvas = bucket.canvas, bucket.label_canvas
     if index < 0:
-        size, sample = canvas, {name: np.full(label_canvas, fill) for name, fill in FILLS.items()}
+        size, sample = canvas, {name: np.full(label_canvas, FILLS[name]) for name in ("label", *maps)}
         sample |= {"image": np.zeros((*label_canvas, 3), np.uint8), "offsets": np.zeros((*label_canvas, 2), np.int8)}
     else:
         sample = source[index]

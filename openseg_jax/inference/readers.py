@@ -37,7 +37,7 @@ class Reader:
 
 @dataclasses.dataclass(frozen=True)
 class PixelReader(Reader):
-    """Reads each pixel of the logits on its own, so that they can be resized block by block, once for all such readers.
+    """Reads each pixel of the logits on its own, so that they can be resized block by block.
 
     output: An output of a SegFix net, "mask" or "direction"; the segmentation if not given.
     """
@@ -59,23 +59,19 @@ class PixelReader(Reader):
         if model.head.needs_labels and changes_size:
             raise InputError(f"{name} is given the labels: take eval.protocol=single, at the images' own size")
 
-    def pixels(self, logits: jax.Array) -> jax.Array:
-        """Returns (N, h, w, ...) of a block of logits (N, h, w, K)."""
-        raise NotImplementedError
-
 
 class ArgMax(PixelReader):
     """Reads the class of each pixel: uint8 (H, W)."""
 
-    def pixels(self, logits):
-        return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+    def __call__(self, forward):
+        return forward.read(lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.uint8), self.output)
 
 
 class Probabilities(PixelReader):
     """Reads the probabilities of the classes: float16 (H, W, K)."""
 
-    def pixels(self, logits):
-        return jax.nn.softmax(logits, axis=-1).astype(jnp.float16)
+    def __call__(self, forward):
+        return forward.read(lambda logits: jax.nn.softmax(logits, axis=-1).astype(jnp.float16), self.output)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from openseg_jax.inference.batches import Batch, eval_batches, input_size, net_s
 from openseg_jax.inference.buckets import Size, exact_buckets, make_buckets
 from openseg_jax.inference.forward import BLOCK, Forward
 from openseg_jax.inference.protocols import make_protocol
-from openseg_jax.inference.readers import PixelReader, Reader
+from openseg_jax.inference.readers import Reader
 
 
 class Runner:
@@ -136,13 +136,8 @@ class Runner:
         options = {"resized": bool(settings.min_side or settings.size), "exact": settings.exact_shapes}
         options["rows"] = height if sharding.splits_rows(self._mesh, height) else BLOCK
         forward = Forward(self._model, variables, batch, self._normalization, self._protocol, **options)
-        pixels = {name: reader for name, reader in self._readers.items() if isinstance(reader, PixelReader)}
-        for output in dict.fromkeys(reader.output for reader in pixels.values()):
-            group = {name: reader.pixels for name, reader in pixels.items() if reader.output == output}
-            forward.found |= forward.read(functools.partial(_all_of, group), output)
         for name, reader in self._readers.items():
-            if name not in pixels:
-                forward.found[name] = reader(forward)
+            forward.found[name] = reader(forward)
         return forward.found
 
     def _items(self, batch: Batch, arrays: dict[str, jax.Array]) -> list["Item"]:
@@ -157,10 +152,6 @@ class Runner:
             if index >= 0:
                 found[index] = functools.partial(take, row, self._sizes[index])
         return [Item(self._source, index, self._sizes[index], what) for index, what in found.items()]
-
-
-def _all_of(readers: Mapping[str, Callable], logits: jax.Array) -> dict[str, jax.Array]:
-    return {name: of(logits) for name, of in readers.items()}
 
 
 class Item:
