@@ -139,8 +139,7 @@ def refine_all(
         max_buckets: How many padded shapes there are. Each has one program, or two if small maps are refined together.
         **options: `scale`, `iterations` and `void` of `refine`.
     """
-    keys, shapes = list(sizes), list(sizes.values())
-    buckets = make_buckets(shapes, max_buckets=max_buckets)
+    keys, buckets = list(sizes), make_buckets(list(sizes.values()), max_buckets=max_buckets)
     canvases = {keys[index]: bucket.canvas for bucket in buckets for index in bucket.indices}
 
     def load(batch: list) -> tuple[list[tuple[Hashable, Loaded]], np.ndarray, np.ndarray]:

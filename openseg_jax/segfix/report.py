@@ -19,11 +19,7 @@ _BOUNDARY, _ARROW, _CHANGED = (255, 140, 0), (255, 255, 255), (255, 0, 200)  # R
 
 
 def write_page(
-    out: Path,
-    facts: Mapping[str, object],
-    most: Sequence[Refined],
-    images: Mapping[str, Path],
-    classes: ClassTable | None,
+    out: Path, facts: dict[str, object], most: Sequence[Refined], images: Mapping[str, Path], classes: ClassTable | None
 ) -> None:
     """Writes OUT/report.html.
 
@@ -87,8 +83,7 @@ def _shown(refined: Refined, image: Path, classes: ClassTable | None) -> str:
     share = page.percent(refined.changed / after.size)
     title = f"{refined.key}: {share} % of the pixels changed; from row {top}, column {left}"
     field = page.image(direction_field(part, refined.before.offsets[window]), "boundary, and the direction off it")
-    colors = refined.before.source.colors(ids, classes)
-    row = page.image(changes(part, old, new, colors), "before, after, what changed")
+    row = page.image(changes(part, old, new, refined.before.source.colors(ids, classes)), "before, after, what changed")
     return f"<h3>{escape(title)}</h3>{field}{row}"
 
 
