@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
+CHECKPOINT = {"metavar": "DIR", "help": "folder of a run, or of an imported checkpoint"}
+
 
 class Switch(argparse.Action):
     """A boolean option: --NAME, --noNAME and --no_NAME; Parser turns --NAME=true and --NAME=false into these."""

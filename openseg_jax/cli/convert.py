@@ -14,7 +14,7 @@ import ast
 import hashlib
 from pathlib import Path
 
-from openseg_jax.cli.arguments import add_command, add_subcommands
+from openseg_jax.cli.arguments import CHECKPOINT, add_command, add_subcommands
 from openseg_jax.errors import InputError
 from openseg_jax.recipes.legacy.options import add_flags
 
@@ -84,7 +84,7 @@ def add(commands) -> None:
     )
 
     command = add_command(actions, "export", EXPORT, export_file)
-    command.add_argument("checkpoint", metavar="DIR", help="folder of a run, or of an imported checkpoint")
+    command.add_argument("checkpoint", **CHECKPOINT)
     command.add_argument("--out", required=True, metavar="CKPT.pth", help="the PyTorch checkpoint to write")
 
     command = add_command(actions, "config", CONFIG, write_config)

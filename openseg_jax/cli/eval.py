@@ -8,15 +8,13 @@ data set), color/NAME.png and overlay/NAME.jpg (prediction beside the ground tru
 evaluation goes on. In a checkout, `python eval.py` does the same.
 """
 
-from openseg_jax.cli.arguments import add_command
+from openseg_jax.cli.arguments import CHECKPOINT, add_command
 
 
 def add(commands) -> None:
     command = add_command(commands, "eval", __doc__, run)
     command.add_config()
-    command.add_argument(
-        "--checkpoint", required=True, metavar="DIR", help="folder of a run, or of an imported checkpoint"
-    )
+    command.add_argument("--checkpoint", required=True, **CHECKPOINT)
     command.add_argument("--split", help="split of the data set (the config's validation split)")
     command.add_argument("--out", metavar="DIR", help="folder for reports, label maps and overlays")
     command.add_argument(
@@ -37,14 +35,6 @@ def run(arguments) -> None:
     from openseg_jax.config import load
     from openseg_jax.evaluation.evaluate import evaluate
 
-    evaluate(
-        load(arguments.config, arguments.changes),
-        arguments.checkpoint,
-        arguments.split,
-        arguments.out,
-        resume=arguments.resume,
-        probabilities=arguments.probabilities,
-        boundaries=arguments.boundaries,
-        legacy=arguments.legacy_scores,
-        cityscapes=arguments.cityscapes_scripts,
-    )
+    options = {name: getattr(arguments, name) for name in ("resume", "probabilities", "boundaries")}
+    options |= {"legacy": arguments.legacy_scores, "cityscapes": arguments.cityscapes_scripts}
+    evaluate(load(arguments.config, arguments.changes), arguments.checkpoint, arguments.split, arguments.out, **options)

@@ -12,7 +12,7 @@ on random images before it is written. docs/export.md loads one.
 
 from pathlib import Path
 
-from openseg_jax.cli.arguments import add_command, size
+from openseg_jax.cli.arguments import CHECKPOINT, add_command, size
 from openseg_jax.errors import InputError, RunError
 
 TOLERANCE = 1e-3  # of each error of the file against the net
@@ -20,7 +20,7 @@ TOLERANCE = 1e-3  # of each error of the file against the net
 
 def add(commands) -> None:
     command = add_command(commands, "export", __doc__, run)
-    command.add_argument("checkpoint", metavar="DIR", help="folder of a run, or of an imported checkpoint")
+    command.add_argument("checkpoint", **CHECKPOINT)
     command.add_argument("--out", required=True, type=Path, metavar="FILE", help="a new file, ONNX if it ends in .onnx")
     command.add_argument(
         "--size", required=True, type=size, metavar="HEIGHTxWIDTH", help="size of the images, or the largest one"

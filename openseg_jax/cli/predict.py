@@ -9,15 +9,13 @@ video, NAME.mp4 with the overlays. A file ending in .txt is a list of files, one
 
 from pathlib import Path
 
-from openseg_jax.cli.arguments import add_command
+from openseg_jax.cli.arguments import CHECKPOINT, add_command
 
 
 def add(commands) -> None:
     command = add_command(commands, "predict", __doc__, run)
     command.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder, a pattern, a list or a video")
-    command.add_argument(
-        "--checkpoint", required=True, metavar="DIR", help="folder of a run, or of an imported checkpoint"
-    )
+    command.add_argument("--checkpoint", required=True, **CHECKPOINT)
     command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
     command.add_argument("--batch_size", type=int, default=0, help="images at a time; 0 is one per device")
     command.add_argument("--min_side", type=int, default=0, help="resize to this shorter side; 0 keeps the size")

@@ -12,7 +12,7 @@ docs/segfix.md explains more; `COMMAND --help` lists the options of each.
 import argparse
 import itertools
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from openseg_jax.cli.arguments import add_command, add_subcommands, size
@@ -57,14 +57,10 @@ def add(commands) -> None:
     command.add_argument("--scale", type=float, help="multiplies the offsets (2; 1 for instances)")
     command.add_argument("--iterations", type=float, default=1, help="how often to refine in a row (1)")
     command.add_argument("--classes", metavar="TABLE", help="of --labels: ids of none of its classes become void first")
-    command.add_argument(
-        "--void", type=_void, metavar="ID|moves",
-        help="of --labels: the id, or #RRGGBB, that keeps its place (255 in maps of 8 bits); or moves like any other",
-    )  # fmt: skip
-    command.add_argument(
-        "--missing", choices=("error", "copy"), default="error",
-        help="of --labels: copy takes over maps without offsets as they are (%(default)s)",
-    )  # fmt: skip
+    void = "of --labels: the id, or #RRGGBB, that keeps its place (255 in maps of 8 bits); or moves like any other"
+    command.add_argument("--void", type=_void, metavar="ID|moves", help=void)
+    missing = "of --labels: copy takes over maps without offsets as they are (%(default)s)"
+    command.add_argument("--missing", choices=("error", "copy"), default="error", help=missing)
     _add_windows(command)
 
     command = add_command(commands, "truth", _TRUTH, truth)
@@ -77,10 +73,9 @@ def add(commands) -> None:
 
 
 def _add_windows(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--window", type=size, metavar="HxW", help="predict in windows of this size (the whole image at once)"
-    )
-    command.add_argument("--stride", type=size, metavar="HxW", help="between windows (a third of their size)")
+    sides = {"type": size, "metavar": "HxW"}
+    command.add_argument("--window", **sides, help="predict in windows of this size (the whole image at once)")
+    command.add_argument("--stride", **sides, help="between windows (a third of their size)")
     command.add_argument("--batch_size", type=int, default=0, metavar="N", help="images at a time (one per device)")
 
 
@@ -100,21 +95,19 @@ def predict(arguments) -> None:
     out, suffix = arguments.out, f".{arguments.format}"
     files = (find_images(path).values() if path.is_dir() else [path] for path in arguments.images)
     images = by_name(itertools.chain.from_iterable(files))
-    existing = [name for name in images if any((out / f"{name}{end}").exists() for end in OFFSET_SUFFIXES)]
-    if arguments.overwrite:
-        existing = []
-    wanted = [name for name in images if name not in set(existing)]
+    existing = set() if arguments.overwrite else {path.stem for path in out.glob("*") if path.suffix in OFFSET_SUFFIXES}
+    wanted = [name for name in images if name not in existing]
 
     def write(found: ImageOffsets) -> None:
         write_offsets(out / f"{found.name}{suffix}", found.offsets)
-        for other in OFFSET_SUFFIXES:
-            if other != suffix:
-                (out / f"{found.name}{other}").unlink(missing_ok=True)  # an earlier run's: only one may exist
+        for other in {*OFFSET_SUFFIXES} - {suffix}:  # an earlier run's: only one may exist
+            (out / f"{found.name}{other}").unlink(missing_ok=True)
 
     if wanted:
         for _ in _track(in_threads(write, _offsets(arguments, wanted, images)), "predicting offsets", len(wanted)):
             pass
-    left_out = f"; {len(existing)} were there already: --overwrite predicts them again" if existing else ""
+    there = len(images) - len(wanted)
+    left_out = f"; {there} were there already: --overwrite predicts them again" if there else ""
     print(f"offsets of {len(wanted)} images were written into {out}{left_out}")
 
 
@@ -127,69 +120,61 @@ def refine(arguments) -> None:
         raise InputError("--classes, --void and --missing are for label maps: give --labels")
     if not arguments.checkpoint and (arguments.window or arguments.stride or arguments.batch_size):
         raise InputError("--window, --stride and --batch_size are for a net: give --checkpoint")
+    if arguments.scale is None:
+        arguments.scale = 2 if arguments.labels else 1
     started = time.perf_counter()
     tally = _refine_labels(arguments) if arguments.labels else _refine_instances(arguments)
     seconds = time.perf_counter() - started
     what = "maps" if arguments.labels else "masks"
-    print(
-        f"{tally.maps} {what} in {seconds:.1f} s, {60 * tally.maps / seconds:.0f} {what} per minute; "
-        f"{_share(tally)} of the pixels changed; the results are in {arguments.out}"
-    )
+    speed = f"{tally.maps} {what} in {seconds:.1f} s, {60 * tally.maps / seconds:.0f} {what} per minute"
+    print(f"{speed}; {tally.share} of the pixels changed; the results are in {arguments.out}")
 
 
 def _refine_labels(arguments):
     import numpy as np
 
     from openseg_jax.labels.classes import load_classes
-    from openseg_jax.segfix.label_files import check_sizes, common_void, find_images, void_of
-    from openseg_jax.segfix.offsets import ImageOffsets
-    from openseg_jax.segfix.refinement import Tally, refine_labels
-    from openseg_jax.segfix.report import write_page
+    from openseg_jax.segfix import label_files, offsets, refinement, report
 
-    labels, classes = find_images(arguments.labels), arguments.classes and load_classes(arguments.classes)
-    images = find_images(arguments.images) if arguments.images else {}
-    sizes = check_sizes(labels, images)
+    labels, classes = label_files.find_images(arguments.labels), arguments.classes and load_classes(arguments.classes)
+    images = label_files.find_images(arguments.images) if arguments.images else {}
+    sizes = label_files.check_sizes(labels, images)
     missing = _missing(arguments, labels, images)
-    if arguments.void is not None:
-        void = None if arguments.void == "moves" else arguments.void
-    else:
-        void = void_of(classes) if classes else common_void(labels.values())
-    offsets = _offsets(arguments, [name for name in labels if name not in missing], images)
-    unmoved = (ImageOffsets(name, np.zeros((*sizes[name], 2), np.int8), labels[name]) for name in missing)
-    scale = 2 if arguments.scale is None else arguments.scale
-    options = {"scale": scale, "iterations": arguments.iterations, "void": void}
-    changes = refine_labels(labels, itertools.chain(offsets, unmoved), arguments.out, classes=classes, **options)
-    tally = Tally(shown=images.keys())
-    for change in _track(changes, "refining", len(labels)):
-        tally.update(change)
+    void = None if arguments.void == "moves" else arguments.void
+    if arguments.void is None:
+        void = label_files.void_of(classes) if classes else label_files.common_void(labels.values())
+    moved = _offsets(arguments, [name for name in labels if name not in missing], images)
+    unmoved = (offsets.ImageOffsets(name, np.zeros((*sizes[name], 2), np.int8), labels[name]) for name in missing)
+    options = {"scale": arguments.scale, "iterations": arguments.iterations, "void": void}
+    found = refinement.refine_labels(labels, itertools.chain(moved, unmoved), arguments.out, classes, **options)
+    tally = refinement.Tally(shown=images.keys())
+    for refined in _track(found, "refining", len(labels)):
+        tally.update(refined)
     if missing:
         print(f"{len(missing)} maps have no offsets and were copied")
     if images:
         facts = {"maps": tally.maps, "pixels": tally.pixels, "changed pixels": tally.changed}
-        facts |= {"share of changed pixels": _share(tally), "maps without offsets": len(missing)} | options
+        facts |= {"share of changed pixels": tally.share, "maps without offsets": len(missing)} | options
         facts |= {"void": "moves, if there is any" if void is None else void}
         facts |= {"offsets": arguments.offsets} if arguments.offsets else {"checkpoint": arguments.checkpoint}
-        write_page(arguments.out, facts, tally.most, labels, images, classes)
+        report.write_page(arguments.out, facts, tally.most, images, classes)
     return tally
 
 
 def _refine_instances(arguments):
-    from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances
-    from openseg_jax.segfix.label_files import find_images
-    from openseg_jax.segfix.refinement import Tally, refine_instances
+    from openseg_jax.segfix import instances, label_files, refinement
 
     if arguments.coco:
-        given, out = CocoInstances(arguments.coco, arguments.annotations), arguments.out / arguments.coco.name
+        given, out = instances.CocoInstances(arguments.coco, arguments.annotations), arguments.out / arguments.coco.name
     else:
-        given, out = CityscapesInstances(arguments.instances), arguments.out
-    images = find_images(arguments.images) if arguments.checkpoint else {}
+        given, out = instances.CityscapesInstances(arguments.instances), arguments.out
+    images = label_files.find_images(arguments.images) if arguments.checkpoint else {}
     if arguments.checkpoint and (missing := [name for name in given.images if name not in images]):
         _refuse(missing, len(given.images), f"images with instances have no image in {arguments.images}")
-    offsets = _offsets(arguments, list(given.images), images)
-    options = {"scale": 1 if arguments.scale is None else arguments.scale, "iterations": arguments.iterations}
-    tally = Tally()
-    for change in _track(refine_instances(given, offsets, out, **options), "refining", len(given.sizes)):
-        tally.update(change)
+    offsets, tally = _offsets(arguments, list(given.images), images), refinement.Tally()
+    options = {"scale": arguments.scale, "iterations": arguments.iterations}
+    for refined in _track(refinement.refine_instances(given, offsets, out, **options), "refining", len(given.sizes)):
+        tally.update(refined)
     return tally
 
 
@@ -224,10 +209,8 @@ def _missing(arguments, labels: Mapping[str, Path], images: Mapping[str, Path]) 
     """Lists the maps without offsets, or without images that these could be predicted of."""
     from openseg_jax.data.offset_files import OFFSET_SUFFIXES
 
-    if arguments.checkpoint:
-        there: Collection[str] = images.keys()
-        what = f"image in {arguments.images}"
-    else:
+    there, what = set(images), f"image in {arguments.images}"
+    if not arguments.checkpoint:
         there = {path.stem for path in arguments.offsets.glob("*") if path.suffix in OFFSET_SUFFIXES}
         what = f"offsets in {arguments.offsets}"
     missing = [name for name in labels if name not in there]
@@ -239,12 +222,6 @@ def _missing(arguments, labels: Mapping[str, Path], images: Mapping[str, Path]) 
 def _refuse(missing: Sequence[str], count: int, what: str, end: str = "") -> None:
     examples = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
     raise InputError(f"{len(missing)} of {count} {what}: {examples}{end}")
-
-
-def _share(tally) -> str:
-    from openseg_jax.page import percent
-
-    return f"{percent(tally.changed / max(tally.pixels, 1), 3)} %"
 
 
 def _track(items: Iterable, what: str, count: int) -> Iterable:

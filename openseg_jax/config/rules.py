@@ -161,7 +161,8 @@ def _schedule(schedule: ScheduleSettings, steps: int) -> Iterator[str]:
 
 
 def _eval(settings: EvalSettings) -> Iterator[str]:
-    scales, window = PROTOCOLS[settings.protocol]
+    protocol = PROTOCOLS[settings.protocol]
+    scales, window = settings.scales or protocol.get("scales", (1.0,)), protocol.get("crop")
     if settings.size and settings.min_side:
         yield f"eval.size={settings.size} and eval.min_side={settings.min_side} exclude each other: set one of them"
     if settings.pad_size and settings.pad_stride > 1:
@@ -169,9 +170,9 @@ def _eval(settings: EvalSettings) -> Iterator[str]:
             f"eval.pad_size={settings.pad_size} and eval.pad_stride={settings.pad_stride} exclude each other: set one "
             "of them"
         )
-    weights, count = settings.scale_weights, len(settings.scales) or scales
-    if weights and len(weights) != count:
-        yield f"eval.scale_weights must have a number for each of {count} eval.scales, found {weights}"
+    weights = settings.scale_weights
+    if weights and len(weights) != len(scales):
+        yield f"eval.scale_weights must have a number for each of {len(scales)} eval.scales, found {weights}"
     if weights and not any(weights):
         yield f"eval.scale_weights must not all be 0, found {weights}"
     for name, value in (("crop", settings.crop), ("crop_stride", settings.crop_stride)):

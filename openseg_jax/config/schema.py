@@ -373,16 +373,17 @@ class TrainSettings:
     log_images: int = setting(4, "the number of validation images whose prediction is logged", least=0)
 
 
-# The testing protocols: the number of their scales, and the window of those that work in windows.
-PROTOCOLS: dict[str, tuple[int, tuple[int, int] | None]] = {
-    "single": (1, None),
-    "flip": (1, None),
-    "flip_mean": (1, None),
-    "ms": (7, None),
-    "ms_flip": (7, None),
-    "ms_depth": (6, None),
-    "crops": (1, (512, 1024)),
-    "ms_crops": (7, (512, 1024)),
+_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+# The testing protocols, and the fields of `inference.protocols.Protocol` in which they differ from a single scale.
+PROTOCOLS: dict[str, dict] = {
+    "single": {},
+    "flip": {"flip": True},
+    "flip_mean": {"flip": True, "mean": True},
+    "ms": {"scales": _SCALES},
+    "ms_flip": {"scales": _SCALES, "flip": True},
+    "ms_depth": {"scales": (0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "flip": True, "by_depth": True},
+    "crops": {"crop": (512, 1024)},
+    "ms_crops": {"scales": _SCALES, "flip": True, "crop": (512, 1024), "crop_from": 1.0},
 }
 
 

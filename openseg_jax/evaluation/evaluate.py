@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import track
 
 from openseg_jax import data, models, sharding
 from openseg_jax.checkpoints import Metadata, load
-from openseg_jax.config import Config, DataSettings, typed
+from openseg_jax.config import Config, DataSettings, EvalSettings, typed
+from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
 from openseg_jax.data.unlabelled import ImageSource
 from openseg_jax.errors import InputError, RunError
-from openseg_jax.evaluation.cityscapes import official_scores
-from openseg_jax.evaluation.legacy import legacy_scores
-from openseg_jax.evaluation.offsets import with_offsets
+from openseg_jax.evaluation.others import legacy_scores, official_scores
 from openseg_jax.evaluation.progress import Progress
 from openseg_jax.evaluation.report import Report
-from openseg_jax.inference import ArgMax, ConfusionCounts, Item, Probabilities, Reader, Refined, Runner, writers
+from openseg_jax.files import replacing
+from openseg_jax.inference import ArgMax, ConfusionCounts, Probabilities, Reader, Refined, Runner, writers
+from openseg_jax.inference.offsets import WithOffsets, offset_runner
 from openseg_jax.inference.tasks import task_of
 from openseg_jax.labels.classes import ClassTable
 from openseg_jax.metrics.boundaries import Boundaries
@@ -69,44 +71,47 @@ def evaluate(
         return _evaluate_boundaries(config, model, variables, metadata, split, mesh, console)
     classes = _classes(config.data, model, checkpoint)
     source, folder = _source(config.data, split, classes), Path(out) if out else None
-    labelled = not isinstance(source, ImageSource)
+    labelled, refined = not isinstance(source, ImageSource), bool(config.eval.segfix)
     if not labelled and folder is None:
         raise InputError(f"{split} has no masks, so there is nothing to score: give --out for its predictions")
     if cityscapes and not (labelled and folder and hasattr(source, "masks")):
         raise InputError("--cityscapes_scripts reads label PNGs and masks: give --out, and a folder with masks")
-    refined = bool(config.eval.segfix)
     if refined:
-        source = with_offsets(config.eval, source, folder, _track(console, f"predicting the offsets of {split}"))
+        source = _with_offsets(config.eval, source, split, folder, console)
     boundaries = boundaries or refined  # what refinement is for
-    readers = _readers(len(classes), config.eval.segfix_scale if refined else 0, probabilities and bool(folder))
+    readers, scores = _readers_and_scores(config.eval, len(classes), len(source), boundaries)
+    if probabilities and folder:
+        readers["probabilities"] = Probabilities()
     runner = Runner(model, source, config.eval, readers, metadata.normalization, mesh)
 
     facts = {"checkpoint": str(checkpoint), "step": metadata.step, "split": split}
     names, settings = list(map(str, source.names)), dataclasses.asdict(config.eval)
     key = facts | {"images": names, "eval": settings, "boundaries": boundaries}
-    scores = _scores(len(classes), len(source), refined, boundaries) if labelled else {}
-    progress = Progress(folder and folder / "progress.npz", key, scores, resume=resume)
+    progress = Progress(folder and folder / "progress.npz", key, scores if labelled else {}, resume=resume)
     if progress.batches:
         console.print(f"going on after {progress.batches} of {runner.batch_count} batches")
-    for item in progress.run(runner, variables, _track(console, f"evaluating {split}")):
-        if item.error:
-            continue
-        for score in scores.values():
-            score.update(item)
+    for item in progress.run(runner, variables, f"evaluating {split}", console):
         if folder:
-            _write(folder, item, classes, labelled, probabilities)
+            truth = item.sample["label"] if labelled else None
+            writers.write_prediction(folder, item.name, item["labels"], classes, item.sample["image"], truth)
+        if folder and probabilities:
+            with replacing(folder / "prob" / f"{item.name}.npy") as temporary:
+                np.save(temporary, item["probabilities"])
     scores, failures = progress.merge()  # after which the files of all processes are there, too
 
     failures = getattr(source, "incomplete", {}) | failures
     for name, message in failures.items():
         console.print(f"[red]left out[/red] {name}: {message}")
-    result = _result(scores, split) if labelled else {}
-    if labelled and legacy:
-        f = scores["boundaries"].f if boundaries else None
-        result["legacy"] = legacy_scores(scores["confusion"].matrix, f, runner.pixels, classes)
-    if cityscapes:
-        result["cityscapes_scripts"] = _official(source, folder, failures)
+    result = {}
     if labelled:
+        result = _result(scores, split)
+        if legacy:
+            f = scores["boundaries"].f if boundaries else None
+            result["legacy"] = legacy_scores(scores["confusion"].matrix, f, runner.pixels, classes)
+        if cityscapes:
+            masks = {name: mask for name, mask in zip(names, source.masks, strict=True) if name not in failures}
+            files = [folder / "label" / f"{name}.png" for name in masks]
+            result["cityscapes_scripts"] = official_scores(files, [*masks.values()])
         facts |= {"model": metadata.model, "images": len(source), "protocol": settings, "failures": failures,
                   "normalization": metadata.normalization.to_dict()}  # fmt: skip
         report = Report(result, scores["confusion"], classes, names, facts)
@@ -124,11 +129,9 @@ def evaluate(
 
 def _classes(settings: DataSettings, model: models.Segmentor, checkpoint: str) -> ClassTable:
     classes = data.class_table(settings)
-    if model.spec.num_classes != len(classes):
-        raise InputError(
-            f"{checkpoint} holds a net of {model.spec.num_classes} classes, but {classes.title} has {len(classes)}: "
-            "take the checkpoint of another data set, or another config"
-        )
+    if (count := model.spec.num_classes) != len(classes):
+        what = f"{checkpoint} holds a net of {count} classes, but {classes.title} has {len(classes)}"
+        raise InputError(f"{what}: take the checkpoint of another data set, or another config")
     return classes
 
 
@@ -141,30 +144,37 @@ def _source(settings: DataSettings, split: str, classes: ClassTable):
     return data.make_source(settings, split, complete=False)
 
 
-def _readers(num_classes: int, refine_scale: int, probabilities: bool) -> dict[str, Reader]:
-    """Returns what is computed. With a scale, labels and counts are those after refinement."""
-    further = {"probabilities": Probabilities()} if probabilities else {}
-    if not refine_scale:
-        return {"labels": ArgMax(), "counts": ConfusionCounts(num_classes)} | further
-    labels = {"labels_before": ArgMax(), "labels": Refined("labels_before", refine_scale)}
-    counts = {f"counts{when}": ConfusionCounts(num_classes, f"labels{when}") for when in ("", "_before")}
-    return labels | counts | further
+def _with_offsets(settings: EvalSettings, source, split: str, folder: Path | None, console: Console) -> WithOffsets:
+    """Returns the source with the offsets of files, or with those of a SegFix net, which it writes into OUT/offsets."""
+    given = Path(settings.segfix).expanduser()
+    if not given.is_dir():
+        raise InputError(f"eval.segfix={given} is no folder: give one of offsets, or a checkpoint of a SegFix net")
+    if any(file.suffix in OFFSET_SUFFIXES for file in given.iterdir()):
+        return WithOffsets(source, given)
+    if folder is None:
+        raise InputError("eval.segfix names a net, whose offsets are written: give --out")
+    runner, variables = offset_runner(given, source, batch_size=settings.batch_size)
+    for item in track(runner.run(variables), f"predicting the offsets of {split}", len(source), console=console):
+        if not item.error:  # the evaluation itself names what could not be read
+            write_offsets(folder / "offsets" / f"{item.name}.npz", item["offsets"])
+    sharding.exchange(b"")  # a process may need the files of others
+    return WithOffsets(source, folder / "offsets")
 
 
-def _scores(num_classes: int, images: int, refined: bool, boundaries: bool) -> dict[str, Any]:
-    scores: dict[str, Any] = {}
-    for when in ("", "_before")[: 1 + refined]:
+def _readers_and_scores(
+    settings: EvalSettings, num_classes: int, images: int, boundaries: bool
+) -> tuple[dict[str, Reader], dict[str, Any]]:
+    """Returns what is computed, and what adds it up; with refinement, both also "_before" it."""
+    readers, scores, whens = {"labels": ArgMax()}, {}, ("",)
+    if settings.segfix:
+        readers = {"labels_before": ArgMax(), "labels": Refined("labels_before", settings.segfix_scale)}
+        whens = ("", "_before")
+    for when in whens:
+        readers[f"counts{when}"] = ConfusionCounts(num_classes, f"labels{when}")
         scores[f"confusion{when}"] = Confusion(num_classes, images, f"counts{when}")
         if boundaries:
             scores[f"boundaries{when}"] = Boundaries(num_classes, images, f"labels{when}")
-    return scores
-
-
-def _write(folder: Path, item: Item, classes: ClassTable, labelled: bool, probabilities: bool) -> None:
-    truth = item.sample["label"] if labelled else None
-    writers.write_prediction(folder, item.name, item["labels"], classes, item.sample["image"], truth)
-    if probabilities:
-        writers.write_array(folder / "prob" / f"{item.name}.npy", item["probabilities"])
+    return readers, scores
 
 
 def _result(scores: Mapping[str, Any], split: str) -> dict:
@@ -179,30 +189,18 @@ def _result(scores: Mapping[str, Any], split: str) -> dict:
     return result
 
 
-def _official(source, folder: Path, failures: dict[str, str]) -> dict[str, float]:
-    pairs = [(folder / "label" / f"{name}.png", mask) for name, mask in zip(source.names, source.masks, strict=True)
-             if name not in failures]  # fmt: skip
-    return official_scores(*zip(*pairs, strict=True))
-
-
 def _evaluate_boundaries(
     config: Config, model: models.Segmentor, variables, metadata: Metadata, split: str, mesh, console: Console
 ) -> dict[str, float]:
     """Prints and returns the scores of a SegFix net."""
     if "offset" not in config.data.maps:
-        raise InputError(
-            f"{model.spec.name} predicts boundaries: give --config=segfix:DATASET, or "
-            "--config.data.maps='(\"offset\",)'"
-        )
+        choice = "--config=segfix:DATASET, or --config.data.maps='(\"offset\",)'"
+        raise InputError(f"{model.spec.name} predicts boundaries: give {choice}")
     source, task = data.make_source(config.data, split), task_of(model, None, config.loss.segfix)
-    runner, score = Runner(model, source, config.eval, task.readers(), metadata.normalization, mesh), task.score()
-    for item in _track(console, f"evaluating {split}")(runner.run(variables), len(source)):
+    runner, score = Runner(model, source, config.eval, task.readers, metadata.normalization, mesh), task.score()
+    for item in track(runner.run(variables), f"evaluating {split}", len(source), console=console):
         score.update(item)
     result = score.merge(sharding.exchange).result()
     for name, value in result.items():
         console.print(f"{name.replace('_', ' ')} {percent(value)} %")
     return result
-
-
-def _track(console: Console, what: str):
-    return lambda steps, count: track(steps, what, count, console=console)

@@ -2,12 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from openseg_jax import sharding
 from openseg_jax.errors import InputError
@@ -28,37 +30,30 @@ class Progress:
         failures: Why images of this process could not be read, by name.
     """
 
-    def __init__(
-        self, path: Path | None, key: Mapping[str, object], scores: Mapping[str, Accumulator], *, resume: bool = True
-    ):
-        """Begins, or goes on where an interrupted run stopped.
+    def __init__(self, path: Path | None, key: dict, scores: dict[str, Accumulator], *, resume: bool):
+        """Begins, or goes on where an interrupted run stopped; raises InputError if that was another evaluation.
 
-        Args:
-            path: The file; None keeps nothing.
-            key: What must be the same for a run to go on: checkpoint, settings, split.
-            scores: Scores without images.
-            resume: Whether to go on.
-
-        Raises:
-            InputError: If the file is that of another evaluation.
+        path: The file; None keeps nothing. key: What must be the same for a run to go on: checkpoint, settings, split.
+        scores: Scores without images.
         """
         self._path, self._key, self._last = path, json.loads(json.dumps(key)), time.monotonic()
-        self.batches, self.scores, self.failures = 0, dict(scores), {}
+        self.batches, self.scores, self.failures = 0, scores, {}
         if path and resume and path.exists():
             self._read(path)
 
-    def run(
-        self, runner: Runner, variables: dict, track: Callable[[Iterable, int], Iterable] = lambda steps, count: steps
-    ) -> Iterator[Item]:
-        """Yields the images that are left; the scores are to be updated with each before the next one is asked for.
+    def run(self, runner: Runner, variables: dict, what: str, console: Console) -> Iterator[Item]:
+        """Adds the images that are left to the scores, and yields them; those that cannot be read are failures.
 
-        track: Wraps the batches that are left, of which it gets the number.
+        what: Stands before the bar that shows the progress.
         """
-        left = runner.batch_count - self.batches
-        for done, items in track(runner.batches(variables, self.batches), left):
+        left = runner.batches(variables, self.batches)
+        for done, items in track(left, what, runner.batch_count - self.batches, console=console):
             for item in items:
                 if item.error:
                     self.failures[item.name] = str(item.error)
+                    continue
+                for score in self.scores.values():
+                    score.update(item)
                 yield item
             self.batches = done
             if self._path and self._due():
@@ -96,9 +91,8 @@ class Progress:
             found = json.loads(str(content["key"]))
             if found != self._key:
                 differing = [name for name in self._key if found.get(name) != self._key[name]]
-                raise InputError(
-                    f"{path} is of another evaluation (other {', '.join(differing)}): delete it, or give --noresume"
-                )
+                other = f"{path} is of another evaluation (other {', '.join(differing)})"
+                raise InputError(f"{other}: delete it, or give --noresume")
             self.batches, self.failures = int(content["batches"]), json.loads(str(content["failures"]))
             if jax.process_index() == 0:  # states add up over processes
                 for name, score in self.scores.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from openseg_jax import page, plots
 from openseg_jax.data.images import read_image
@@ -26,12 +26,8 @@ OTHER_SCORES = ("before_refinement", "legacy", "cityscapes_scripts")
 class Report:
     """The results of an evaluation.
 
-    Attributes:
-        scores: Numbers by name, arrays (K,) per class, an interval, and other scores as dictionaries.
-        counts: The counts of pixels.
-        classes: K classes.
-        names: Of the images.
-        facts: How the results came about: "checkpoint", "split", "failures" and others.
+    scores: Numbers by name, arrays (K,) per class, an interval, and other scores as dictionaries. counts: Of pixels.
+    names: Of the images. facts: How the results came about: "checkpoint", "split", "failures" and others.
     """
 
     scores: dict
@@ -42,10 +38,9 @@ class Report:
 
     def print(self, console: Console) -> None:
         """Prints IoU, accuracy and share of pixels per class, and a summary."""
-        title = f"{self.classes.title}, {len(self.classes)} classes"
-        table, total = Table("class", "IoU %", "accuracy %", "pixels %", title=title), self.counts.matrix.sum()
-        for column in table.columns[1:]:
-            column.justify = "right"
+        columns = [Column(name, justify="right") for name in ("IoU %", "accuracy %", "pixels %")]
+        table = Table("class", *columns, title=f"{self.classes.title}, {len(self.classes)} classes")
+        total = self.counts.matrix.sum()
         for name, iou, recall, pixels in self._per_class():
             table.add_row(name, percent(iou), percent(recall), percent(pixels / max(total, 1)))
         table.add_section()
@@ -57,13 +52,12 @@ class Report:
     def write(self, out: Path) -> None:
         """Writes report.json, report.html, images.csv and images.npz."""
         write_text(out / "report.json", json.dumps(self._content(), indent=2) + "\n")
+        counts = self.counts.images
         with replacing(out / "images.npz") as temporary:  # what `openseg compare` reads
-            np.savez_compressed(temporary, names=np.array(self.names), counts=self.counts.images)
+            np.savez_compressed(temporary, names=np.array(self.names), counts=counts)
         with replacing(out / "images.csv") as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["name", "accuracy", "miou"])
-            counts = self.counts.images
-            writer.writerows(zip(self.names, accuracy(counts), mean_iou(counts), strict=True))
+            rows = zip(self.names, accuracy(counts), mean_iou(counts), strict=True)
+            csv.writer(file).writerows([("name", "accuracy", "miou"), *rows])
         write_text(out / "report.html", page.document(self.classes.title, self._parts(out)))
 
     def _per_class(self) -> Iterable[tuple[str, float, float, int]]:
@@ -72,11 +66,9 @@ class Report:
         return zip(self.classes.names, self.scores["iou"], self.scores["accuracy"], pixels, strict=True)
 
     def _summary(self) -> Iterable[str]:
-        scores = self.scores
-        yield (
-            f"mIoU {percent(scores['miou'])} %, pixel accuracy {percent(scores['pixel_accuracy'])} %, "
-            f"frequency-weighted IoU {percent(scores['frequency_weighted_iou'])} %"
-        )
+        scores, names = self.scores, ("miou", "pixel_accuracy", "frequency_weighted_iou")
+        miou, pixels, weighted = (percent(scores[name]) for name in names)
+        yield f"mIoU {miou} %, pixel accuracy {pixels} %, frequency-weighted IoU {weighted} %"
         low, high = map(percent, scores["interval"])
         yield f"mIoU of 95 % of sets of as many images drawn from these: {low} to {high} %"
         if "boundary_iou" in scores:

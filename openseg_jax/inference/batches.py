@@ -1,7 +1,7 @@
 """From a source of samples to padded batches, in which each image comes exactly once."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import grain
@@ -11,13 +11,7 @@ from openseg_jax.config import EvalSettings
 from openseg_jax.data import transforms
 from openseg_jax.data.transforms.functions import FILLS
 from openseg_jax.errors import InputError
-from openseg_jax.inference.buckets import Bucket, Size
-
-Resize = Callable[[int, int], Size]
-
-
-def _same(height: int, width: int) -> Size:
-    return height, width
+from openseg_jax.inference.buckets import Bucket, Resize, same
 
 
 def input_size(settings: EvalSettings) -> Resize:
@@ -26,16 +20,15 @@ def input_size(settings: EvalSettings) -> Resize:
         return lambda height, width: tuple(settings.size)
     if settings.min_side:
         return functools.partial(transforms.min_side_size, min_side=settings.min_side)
-    return _same
+    return same
 
 
 def net_size(settings: EvalSettings) -> Resize:
     """Returns the function that adds the padding that the net takes for a part of the image, as the original pads."""
-    if settings.pad_size:
-        return lambda height, width: tuple(map(max, settings.pad_size, (height, width)))
-    return lambda height, width: tuple(
-        -(-side // settings.pad_stride) * settings.pad_stride for side in (height, width)
-    )
+    least, stride = settings.pad_size, settings.pad_stride
+    if least:
+        return lambda height, width: tuple(map(max, least, (height, width)))
+    return lambda height, width: (-(-height // stride) * stride, -(-width // stride) * stride)
 
 
 class Batch(NamedTuple):
@@ -50,8 +43,8 @@ def eval_batches(
     buckets: Sequence[Bucket],
     *,
     batch_size: int,
-    input_size: Resize = _same,
-    net_size: Resize = _same,
+    input_size: Resize = same,
+    net_size: Resize = same,
     process: tuple[int, int] = (0, 1),
     maps: Sequence[str] = (),
     start: int = 0,
@@ -98,39 +91,25 @@ def eval_batches(
 
 
 def _row(source, index: int, bucket: Bucket, input_size: Resize, net_size: Resize, maps) -> dict[str, np.ndarray]:
+    canvas, label_canvas = bucket.canvas, bucket.label_canvas
     if index < 0:
-        blank = {"image": np.zeros((*bucket.label_canvas, 3), np.uint8)}
-        sample = blank | {name: _blank(name, bucket.label_canvas) for name in ("label", *maps)}
-        size = bucket.canvas
+        size, sample = canvas, {name: np.full(label_canvas, FILLS[name]) for name in ("label", *maps)}
+        sample |= {"image": np.zeros((*label_canvas, 3), np.uint8), "offsets": np.zeros((*label_canvas, 2), np.int8)}
     else:
         sample = source[index]
         size = input_size(*sample["label"].shape)
-    label_size = sample["label"].shape
-    image = sample["image"] if size == label_size else transforms.resize(sample, *size)["image"]
-    row = {
-        "image": _placed(image, bucket.canvas, 0),
-        "box": _box(size),
-        "net_box": _box(net_size(*size)),
-        "label": _placed(sample["label"].astype(np.uint8), bucket.label_canvas, FILLS["label"]),
-        "label_box": _box(label_size),
-        "index": np.int32(index),
-    }
-    return row | {name: _placed(_narrow(sample[name]), bucket.label_canvas, FILLS[name]) for name in maps}
+    label = sample["label"].astype(np.uint8)
+    image = sample["image"] if size == label.shape else transforms.resize(sample, *size)["image"]
+    row = {"image": _placed(image, canvas, 0), "label": _placed(label, label_canvas, FILLS["label"])}
+    for name in maps:
+        values = sample[name] if name == "offsets" else sample[name].astype(np.float32)
+        row[name] = _placed(values, label_canvas, FILLS[name])
+    boxes = {"box": size, "net_box": net_size(*size), "label_box": label.shape}
+    row |= {name: np.array((0, 0, *box), np.int32) for name, box in boxes.items()}
+    return row | {"index": np.int32(index)}
 
 
-def _box(size: Size) -> np.ndarray:
-    return np.array((0, 0, *size), np.int32)
-
-
-def _blank(name: str, canvas: Size) -> np.ndarray:
-    return np.zeros((*canvas, 2), np.int8) if name == "offsets" else np.full(canvas, FILLS[name])
-
-
-def _narrow(x: np.ndarray) -> np.ndarray:
-    return x if x.dtype == np.int8 else x.astype(np.float32)
-
-
-def _placed(x: np.ndarray, canvas: Size, fill: float) -> np.ndarray:
+def _placed(x: np.ndarray, canvas: tuple[int, int], fill: float) -> np.ndarray:
     """Puts an array at the top left of a canvas."""
     result = np.full((*canvas, *x.shape[2:]), fill, x.dtype)
     result[: x.shape[0], : x.shape[1]] = x

@@ -7,6 +7,12 @@ import numpy as np
 
 _LEVELS = 32  # heights and widths that a canvas may have
 Size = tuple[int, int]
+Resize = Callable[[int, int], Size]
+
+
+def same(height: int, width: int) -> Size:
+    """Changes no size."""
+    return height, width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +28,7 @@ class Bucket:
 
 
 def make_buckets(
-    sizes: Sequence[Size | None],
-    *,
-    max_buckets: int,
-    input_size: Callable[[int, int], Size] = lambda height, width: (height, width),
-    multiple: int = 1,
+    sizes: Sequence[Size | None], *, max_buckets: int, input_size: Resize = same, multiple: int = 1
 ) -> list[Bucket]:
     """Groups images of all sizes into at most `max_buckets` padded shapes, with little padding of the network's input.
 
@@ -46,7 +48,7 @@ def make_buckets(
     ]
 
 
-def exact_buckets(sizes: Sequence[Size | None], input_size: Callable[[int, int], Size]) -> list[Bucket]:
+def exact_buckets(sizes: Sequence[Size | None], input_size: Resize) -> list[Bucket]:
     """One for each size, without padding."""
     members: dict[Size, list[int]] = {}
     for index, size in enumerate(sizes):
@@ -61,8 +63,9 @@ def _covering(shapes: np.ndarray, counts: np.ndarray, most: int) -> np.ndarray:
     Starts with one canvas over all, and puts another in its place, or beside it, as long as that saves pixels: a
     k-medoids search, over canvases of the heights and widths that divide the shapes into equal parts.
     """
-    rows, columns = (_levels(side, counts) for side in shapes.T)
-    canvases = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+    shares = np.linspace(0, 1, _LEVELS + 1)[1:]
+    sides = [np.unique(np.quantile(np.repeat(side, counts), shares, method="higher")) for side in shapes.T]
+    canvases = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 2)
     fits = (shapes[:, None] <= canvases[None]).all(-1)
     pixels = np.where(fits, canvases.prod(-1).astype(float), np.inf)  # (S, canvases)
     chosen = [len(canvases) - 1] * most
@@ -75,11 +78,6 @@ def _covering(shapes: np.ndarray, counts: np.ndarray, most: int) -> np.ndarray:
             if totals.min() < best:
                 chosen[place], best = int(totals.argmin()), totals.min()
     return np.array(chosen)[pixels[:, chosen].argmin(axis=1)]
-
-
-def _levels(sides: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    levels = np.quantile(np.repeat(sides, counts), np.linspace(0, 1, _LEVELS + 1)[1:], method="higher")
-    return np.unique(levels)
 
 
 def _bucket(indices: list[int], sizes: Sequence[Size], seen: np.ndarray, multiple: int) -> Bucket:

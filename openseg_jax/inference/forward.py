@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from openseg_jax.labels.classes import to_labels
 from openseg_jax.models import resize
 from openseg_jax.models.layers import Canvas, FeatureMap
 
-Read = Callable[[jax.Array], Any]  # logits (N, H, W, K) -> arrays (N, H, W, ...)
+Read = Callable[[jax.Array], jax.Array]  # logits (N, H, W, K) -> (N, H, W, ...)
 BLOCK = 64  # rows and columns that are resized at a time
 
 
@@ -30,8 +29,7 @@ class Forward:
 
     Attributes:
         batch: The arrays of `eval_batches`, on the device.
-        resized: Whether the net sees another size than an image's own. Logits are then brought back by OpenCV's cubic
-            rule, as in the original.
+        resized: Whether the net sees another size than an image's own, to which OpenCV's cubic rule brings logits back.
         exact: Whether the batch has no padding.
         rows: Rows that are resized at a time; all of them where the rows of an image are spread over devices.
         found: The results of the readers so far, by name.
@@ -79,39 +77,36 @@ class Forward:
         sizes = extent(self.batch["box"])
         return models.apply(self.model, self.variables, self.images.values, sizes=sizes, maps=True)
 
-    def read(self, read: Read = lambda logits: logits, output: str = ""):
+    def read(self, read: Read = lambda logits: logits, output: str = "") -> jax.Array:
         """Returns what `read` makes of logits at the images' own sizes, on the canvas of the labels.
 
-        Args:
-            read: Applied to each pixel, such as an arg max. Beyond the images it sees logits of 0, or its result is 0.
-            output: An output of a net without classes; the segmentation if not given.
+        read: Applied to each pixel, such as an arg max. Beyond the images it sees logits of 0, or its result is 0.
+        output: An output of a net without classes; the segmentation if not given.
         """
-        logits = self.outputs[output] if output else self.logits
         if self.resized or output:
+            logits = self.outputs[output] if output else self.logits
             return _read_resized(logits, self.own_size, read, self.rows)
         height, width = self.batch["label"].shape[1:]
-        return read(logits.values[:, :height, :width])
+        return read(self.logits.values[:, :height, :width])
 
 
-def _read_resized(logits: FeatureMap, to: Canvas, read: Read, rows: int):
+def _read_resized(logits: FeatureMap, to: Canvas, read: Read, rows: int) -> jax.Array:
     """Reads in blocks, as far as the largest image goes: all classes at full size may not fit into memory."""
     n, height, width = logits.shape[0], to.height, to.width
     block = min(rows, height), min(BLOCK, width)
     most = -(-jnp.max(to.extent, axis=0) // jnp.array(block))
     padded = [-(-side // b) * b for side, b in zip((height, width), block, strict=True)]
     piece = jax.eval_shape(read, jax.ShapeDtypeStruct((n, *block, logits.shape[-1]), jnp.float32))
-    whole = jax.tree.map(lambda x: jnp.zeros((n, *padded, *x.shape[3:]), x.dtype), piece)
+    whole = jnp.zeros((n, *padded, *piece.shape[3:]), piece.dtype)
 
-    def row_of_blocks(i: jax.Array, found):
+    def row_of_blocks(i: jax.Array, found: jax.Array) -> jax.Array:
         strip = resize.cubic_part(logits, to=to, axis=1, start=i * block[0], count=block[0])
 
-        def one_block(j: jax.Array, found):
+        def one_block(j: jax.Array, found: jax.Array) -> jax.Array:
             part = read(resize.cubic_part(strip, to=to, axis=2, start=j * block[1], count=block[1]).values)
-            place = (0, i * block[0], j * block[1])
-            put = lambda whole, x: jax.lax.dynamic_update_slice(whole, x, (*place, *[0] * (x.ndim - 3)))  # noqa: E731
-            return jax.tree.map(put, found, part)
+            place = (0, i * block[0], j * block[1], *[0] * (part.ndim - 3))
+            return jax.lax.dynamic_update_slice(found, part, place)
 
         return jax.lax.fori_loop(0, most[1], one_block, found)
 
-    found = jax.lax.fori_loop(0, most[0], row_of_blocks, whole)
-    return jax.tree.map(lambda x: x[:, :height, :width], found)
+    return jax.lax.fori_loop(0, most[0], row_of_blocks, whole)[:, :height, :width]

@@ -11,24 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from openseg_jax.config import EvalSettings
+from openseg_jax.config.schema import PROTOCOLS
 from openseg_jax.errors import InputError
 from openseg_jax.models import resize
 from openseg_jax.models.layers import Canvas, FeatureMap
 
 # A function from normalised images to logits (N, H, W, K) of the same size.
 Net = Callable[[FeatureMap], FeatureMap]
-
-_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-PROTOCOLS: dict[str, dict] = {
-    "single": {},
-    "flip": {"flip": True},
-    "flip_mean": {"flip": True, "mean": True},
-    "ms": {"scales": _SCALES},
-    "ms_flip": {"scales": _SCALES, "flip": True},
-    "ms_depth": {"scales": (0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "flip": True, "by_depth": True},
-    "crops": {"crop": (512, 1024)},
-    "ms_crops": {"scales": _SCALES, "flip": True, "crop": (512, 1024), "crop_from": 1.0},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +54,10 @@ class Protocol:
         if self.crop_stride and not all(0 < s <= c for s, c in zip(self.crop_stride, self.crop, strict=True)):
             raise InputError(f"eval.crop_stride {self.crop_stride} leaves gaps between windows of {self.crop}")
 
-    @property
-    def is_single(self) -> bool:
-        """Whether the net sees each image once, as it is."""
-        return self.scales == (1.0,) and not self.flip and self.crop is None
-
     def logits(self, net: Net, images: FeatureMap, depth: FeatureMap | None = None) -> FeatureMap:
-        """Returns the logits of a batch.
+        """Returns the logits, float32 (N, H, W, K), of images (N, H, W, 3).
 
-        Args:
-            net: A function from normalised images to logits of the same size.
-            images: (N, H, W, 3).
-            depth: (N, H', W', 1), the depth maps of the same images, needed if `by_depth`.
-
-        Returns:
-            float32 (N, H, W, K).
+        depth: (N, H', W', 1), the depth maps of the same images, needed if `by_depth`.
         """
         total, weights = 0, self.scale_weights or (1.0,) * len(self.scales)
         if self.by_depth:
@@ -104,15 +83,16 @@ class Protocol:
             whole, net = net, lambda x: self._in_windows(whole, x)
         if not self.flip:
             return net(images)
-        n = images.shape[0]
-        both = net(_joined(images, mirror(images)))
-        own, mirrored = (images.replace(part) for part in (both.values[:n], both.values[n:]))
-        back = mirror(mirrored).values
-        order = np.arange(back.shape[-1])
-        for a, b in self.swap:
-            order[[a, b]] = order[[b, a]]
-        back = back[..., order] if self.swap else back
-        return images.replace((own.values + back) / (2 if self.mean else 1))
+        extent = None if images.extent is None else jnp.tile(images.extent, (2, 1))
+        both = net(FeatureMap(jnp.concatenate([images.values, mirror(images).values]), extent))
+        own, mirrored = jnp.split(both.values, 2)
+        back = mirror(images.replace(mirrored)).values
+        if self.swap:
+            order = np.arange(back.shape[-1])
+            for a, b in self.swap:
+                order[[a, b]] = order[[b, a]]
+            back = back[..., order]
+        return images.replace((own + back) / (2 if self.mean else 1))
 
     def _in_windows(self, net: Net, images: FeatureMap) -> FeatureMap:
         crop, stride = np.array(self.crop), np.array(self.crop_stride or self.crop)
@@ -145,22 +125,16 @@ class Protocol:
         return images.replace(mean).zero_outside()
 
 
-def make_protocol(config, flip_pairs: tuple[tuple[int, int], ...] = ()) -> Protocol:
-    """Makes the protocol of the `eval` part of a config, whose fields replace those of the named one where given."""
-    if config.protocol not in PROTOCOLS:
-        raise InputError(f"unknown eval.protocol {config.protocol!r}; there are {', '.join(PROTOCOLS)}")
-    given = {
-        "scales": tuple(config.scales),
-        "scale_weights": tuple(config.scale_weights),
-        "crop": tuple(config.crop),
-        "crop_stride": tuple(config.crop_stride),
-        "crop_window": config.crop_window,
-    }
-    named = PROTOCOLS[config.protocol]
-    if given["crop"] and "crop" not in named:
+def make_protocol(settings: EvalSettings, flip_pairs: tuple[tuple[int, int], ...] = ()) -> Protocol:
+    """Makes the protocol that settings name, in which the fields that they give take the place of its own."""
+    if settings.protocol not in PROTOCOLS:
+        raise InputError(f"unknown eval.protocol {settings.protocol!r}; there are {', '.join(PROTOCOLS)}")
+    named = PROTOCOLS[settings.protocol]
+    if settings.crop and "crop" not in named:
         raise InputError('eval.crop is for the protocols "crops" and "ms_crops"')
-    swap = flip_pairs if config.swap else ()
-    return Protocol(**named | {key: value for key, value in given.items() if value}, swap=swap)
+    fields = ("scales", "scale_weights", "crop", "crop_stride", "crop_window")
+    given = {name: getattr(settings, name) for name in fields if getattr(settings, name)}
+    return Protocol(**named | given, swap=flip_pairs if settings.swap else ())
 
 
 def mirror(x: FeatureMap) -> FeatureMap:
@@ -174,14 +148,8 @@ def mirror(x: FeatureMap) -> FeatureMap:
 def _scaled(canvas: Canvas, scale: float) -> Canvas:
     """Returns a canvas at another scale, its sizes rounded down."""
     ratio = Fraction(str(scale))
-    shrink = lambda side: side * ratio.numerator // ratio.denominator  # noqa: E731
-    return Canvas(*(None if side is None else shrink(side) for side in (canvas.height, canvas.width, canvas.extent)))
-
-
-def _joined(a: FeatureMap, b: FeatureMap) -> FeatureMap:
-    """Joins two batches."""
-    extent = None if a.extent is None else jnp.concatenate([a.extent, b.extent])
-    return FeatureMap(jnp.concatenate([a.values, b.values]), extent)
+    sides = (canvas.height, canvas.width, canvas.extent)
+    return Canvas(*(None if side is None else side * ratio.numerator // ratio.denominator for side in sides))
 
 
 def _cut(values: jax.Array, start: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -16,8 +16,6 @@ from openseg_jax.metrics.directions import direction_counts
 from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
 
-MASK_THRESHOLD = 0.5
-
 
 class Reader:
     """Computes one array for a batch, with one row per image.
@@ -39,7 +37,7 @@ class Reader:
 
 @dataclasses.dataclass(frozen=True)
 class PixelReader(Reader):
-    """Reads each pixel of the logits on its own, so that they can be resized block by block, once for all such readers.
+    """Reads each pixel of the logits on its own, so that they can be resized block by block.
 
     output: An output of a SegFix net, "mask" or "direction"; the segmentation if not given.
     """
@@ -47,40 +45,33 @@ class PixelReader(Reader):
     output: str = ""
 
     def check(self, model, settings):
+        name = model.spec.name
         if self.output:
-            _check_boundaries(model, f"{model.spec.name} predicts no boundaries")
+            _check_boundaries(model, "predicts no boundaries")
             if settings.min_side or settings.size:
                 raise InputError("the maps of boundaries are not resized: leave out eval.min_side and eval.size")
             return
         if model.head is None:
-            raise InputError(f"{model.spec.name} is a backbone alone, which segments nothing")
+            raise InputError(f"{name} is a backbone alone, which segments nothing")
         if not model.head.needs_classes:
-            raise InputError(f"{model.spec.name} predicts boundaries, not classes: use openseg segfix")
+            raise InputError(f"{name} predicts boundaries, not classes: use openseg segfix")
         changes_size = settings.min_side or settings.size or settings.protocol != "single"
         if model.head.needs_labels and changes_size:
-            raise InputError(
-                f"{model.spec.name} is given the labels: take eval.protocol=single, at the images' own size"
-            )
-
-    def pixels(self, logits: jax.Array) -> jax.Array:
-        """Returns (N, h, w, ...) of a block of logits (N, h, w, K)."""
-        raise NotImplementedError
+            raise InputError(f"{name} is given the labels: take eval.protocol=single, at the images' own size")
 
 
-@dataclasses.dataclass(frozen=True)
 class ArgMax(PixelReader):
     """Reads the class of each pixel: uint8 (H, W)."""
 
-    def pixels(self, logits):
-        return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+    def __call__(self, forward):
+        return forward.read(lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.uint8), self.output)
 
 
-@dataclasses.dataclass(frozen=True)
 class Probabilities(PixelReader):
     """Reads the probabilities of the classes: float16 (H, W, K)."""
 
-    def pixels(self, logits):
-        return jax.nn.softmax(logits, axis=-1).astype(jnp.float16)
+    def __call__(self, forward):
+        return forward.read(lambda logits: jax.nn.softmax(logits, axis=-1).astype(jnp.float16), self.output)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +107,10 @@ class ConfusionCounts(Reader):
 class DirectionCounts(Reader):
     """Counts what a SegFix net gets right: int32 (5, 2), see `metrics.directions.direction_counts`.
 
-    truth: What is a boundary. mask, direction: The readers `ArgMax("mask")` and `ArgMax("direction")`.
+    It takes the readers "labels", which is `ArgMax("mask")`, and "direction". truth: What is a boundary.
     """
 
     truth: SegFixSettings
-    mask: str = "mask"
-    direction: str = "direction"
     maps = ("distance", "angle")
     is_map = False
 
@@ -131,7 +120,7 @@ class DirectionCounts(Reader):
         near = within(batch["distance"], truth.min_distance, truth.max_distance)
         shifted = num_directions == 4 and not truth.align_axis
         sector = quantize(batch["angle"], num_directions, shifted=shifted)
-        return direction_counts(found[self.mask] == 1, found[self.direction], near, sector, batch["label"] != 255)
+        return direction_counts(found["labels"] == 1, found["direction"], near, sector, batch["label"] != 255)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,13 +134,10 @@ class Offsets(Reader):
     align_axis: bool = False
 
     def check(self, model, settings):
-        _check_boundaries(
-            model, f"{model.spec.name} predicts no boundaries and directions: give the checkpoint of a SegFix net"
-        )
-        if settings.protocol not in ("single", "crops"):
-            raise InputError(
-                f'offsets are predicted with eval.protocol "single" or "crops", found {settings.protocol!r}'
-            )
+        _check_boundaries(model, "predicts no boundaries and directions: give the checkpoint of a SegFix net")
+        protocol = settings.protocol
+        if protocol not in ("single", "crops"):
+            raise InputError(f'offsets are predicted with eval.protocol "single" or "crops", found {protocol!r}')
 
     def __call__(self, forward):
         def net(x: FeatureMap) -> FeatureMap:
@@ -161,7 +147,7 @@ class Offsets(Reader):
             return x.replace(jnp.concatenate([part.values for part in parts], axis=-1))
 
         found = forward.protocol.logits(net, forward.images)
-        boundary, directions = found.values[..., 1] > MASK_THRESHOLD, found.values[..., 2:]
+        boundary, directions = found.values[..., 1] > 0.5, found.values[..., 2:]
         count = directions.shape[-1]
         index = jnp.where(boundary, jnp.argmax(directions, axis=-1), -1)
         steps = offsets(index, count, shifted=count == 4 and not self.align_axis)
@@ -169,6 +155,6 @@ class Offsets(Reader):
         return resize.nearest(cut, to=forward.own_size).values.astype(jnp.int8)
 
 
-def _check_boundaries(model: models.Segmentor, message: str) -> None:
+def _check_boundaries(model: models.Segmentor, why: str) -> None:
     if model.head is None or model.head.main_output != "mask":
-        raise InputError(message)
+        raise InputError(f"{model.spec.name} {why}")

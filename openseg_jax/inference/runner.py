@@ -3,7 +3,7 @@
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -14,10 +14,10 @@ from openseg_jax.config import EvalSettings
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.errors import InputError
 from openseg_jax.inference.batches import Batch, eval_batches, input_size, net_size
-from openseg_jax.inference.buckets import exact_buckets, make_buckets
+from openseg_jax.inference.buckets import Size, exact_buckets, make_buckets
 from openseg_jax.inference.forward import BLOCK, Forward
 from openseg_jax.inference.protocols import make_protocol
-from openseg_jax.inference.readers import PixelReader, Reader
+from openseg_jax.inference.readers import Reader
 
 
 class Runner:
@@ -54,14 +54,8 @@ class Runner:
     ):
         """Raises InputError where net, settings, readers and devices do not fit each other.
 
-        Args:
-            model: The net.
-            source: Samples with "image" and "label"; also `size(index)`, `names`, and `classes` for flips.
-            settings: How images are tested.
-            readers: What is computed for each image, by the name under which an item has it. A reader may take the
-                results of those before it.
-            normalization: Of the net's checkpoint.
-            mesh: The devices.
+        source: Samples with "image" and "label"; also `size(index)`, `names`, and `classes` for flips. readers: What is
+        computed for each image, by the name under which an item has it; one may take the results of those before it.
         """
         for reader in readers.values():
             reader.check(model, settings)
@@ -69,6 +63,7 @@ class Runner:
         self._model, self._settings, self._readers = model, settings, dict(readers)
         self._normalization, self._mesh = normalization, mesh
         self._protocol = make_protocol(settings, getattr(getattr(source, "classes", None), "flip_pairs", ()))
+        self._to_input, self._to_net = input_size(settings), net_size(settings)
         maps = [name for reader in readers.values() for name in reader.maps]
         self._maps = tuple(dict.fromkeys(maps + ["depth"] * self._protocol.by_depth))
         self._step = jax.jit(self._compute, out_shardings=sharding.per_image(mesh))
@@ -93,10 +88,7 @@ class Runner:
         """Yields the images of this process in the order of `order`.
 
         An image that cannot be read comes as an item with an `error`, which is raised when its results are taken.
-
-        Args:
-            variables: The net's variables, on the devices of the mesh.
-            start: Batches to leave out, done by an earlier run.
+        variables: On the devices of the mesh. start: Batches to leave out, done by an earlier run.
         """
         for _, items in self.batches(variables, start):
             yield from items
@@ -107,41 +99,31 @@ class Runner:
         A batch may have no item on a process. The results of a batch are there to be taken when the next one was given
         to the devices, so that these always have something to do.
         """
-        rank, count = process = jax.process_index(), jax.process_count()
+        rank, count = jax.process_index(), jax.process_count()
         if self.unreadable:
-            failures = {index: error for index, error in self.unreadable.items() if index % count == rank}
-            yield start, [Item(self._source, index, None, error) for index, error in failures.items()]
-        loaded = eval_batches(
-            self._source,
-            self.buckets,
-            batch_size=self._settings.batch_size,
-            input_size=input_size(self._settings),
-            net_size=net_size(self._settings),
-            process=process,
-            maps=self._maps,
-            start=start,
-        )
-        done, pending = start, None
-        for batch in itertools.chain(loaded, [None]):
-            current = batch and (batch, self._step(variables, sharding.put_batch(self._mesh, batch.arrays)))
-            if pending:
-                done += 1
-                yield done, self._items(*pending)
-            pending = current
+            own = [(index, error) for index, error in self.unreadable.items() if index % count == rank]
+            yield start, [Item(self._source, index, None, error) for index, error in own]
+        options = {"input_size": self._to_input, "net_size": self._to_net, "maps": self._maps, "process": (rank, count)}
+        options |= {"batch_size": self._settings.batch_size, "start": start}
+        loaded = eval_batches(self._source, self.buckets, **options)
+        steps = ((batch, self._step(variables, sharding.put_batch(self._mesh, batch.arrays))) for batch in loaded)
+        for done, (step, _) in enumerate(itertools.pairwise(itertools.chain(steps, [None])), start + 1):
+            yield done, self._items(*step)
 
     def _take(self, source) -> None:
         self._source, self.unreadable = source, {}
         self._sizes = sizes = [self._size(index) for index in range(len(source))]
         self.pixels = sum(size[0] * size[1] for size in sizes if size)
-        to_input, to_net = input_size(self._settings), net_size(self._settings)
-        seen = lambda *size: to_net(*to_input(*size))  # noqa: E731
         if self._settings.exact_shapes:
-            self.buckets = exact_buckets(sizes, seen)
+            self.buckets = exact_buckets(sizes, self._seen)
         else:
             options = {"max_buckets": self._settings.max_buckets, "multiple": self._mesh.devices.shape[1]}
-            self.buckets = make_buckets(sizes, input_size=seen, **options)
+            self.buckets = make_buckets(sizes, input_size=self._seen, **options)
 
-    def _size(self, index: int) -> tuple[int, int] | None:
+    def _seen(self, height: int, width: int) -> Size:
+        return self._to_net(*self._to_input(height, width))
+
+    def _size(self, index: int) -> Size | None:
         try:
             return self._source.size(index)
         except InputError as error:
@@ -151,29 +133,17 @@ class Runner:
     def _compute(self, variables: dict, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Computes the results of all readers for a batch, (N, ...) each."""
         settings, height = self._settings, batch["label"].shape[1]
-        forward = Forward(
-            self._model,
-            variables,
-            batch,
-            self._normalization,
-            self._protocol,
-            resized=bool(settings.min_side or settings.size),
-            exact=settings.exact_shapes,
-            rows=height if sharding.splits_rows(self._mesh, height) else BLOCK,
-        )
-        pixels = {name: reader for name, reader in self._readers.items() if isinstance(reader, PixelReader)}
-        for output in dict.fromkeys(reader.output for reader in pixels.values()):
-            group = {name: reader.pixels for name, reader in pixels.items() if reader.output == output}
-            forward.found |= forward.read(functools.partial(_all_of, group), output)
+        options = {"resized": bool(settings.min_side or settings.size), "exact": settings.exact_shapes}
+        options["rows"] = height if sharding.splits_rows(self._mesh, height) else BLOCK
+        forward = Forward(self._model, variables, batch, self._normalization, self._protocol, **options)
         for name, reader in self._readers.items():
-            if name not in pixels:
-                forward.found[name] = reader(forward)
+            forward.found[name] = reader(forward)
         return forward.found
 
     def _items(self, batch: Batch, arrays: dict[str, jax.Array]) -> list["Item"]:
         on_host = functools.cache(lambda name: sharding.local_rows(arrays[name]))
 
-        def take(row: int, size: tuple[int, int], name: str) -> np.ndarray:
+        def take(row: int, size: Size, name: str) -> np.ndarray:
             array = on_host(name)[row]
             return array[: size[0], : size[1]] if self._readers[name].is_map else array
 
@@ -184,26 +154,21 @@ class Runner:
         return [Item(self._source, index, self._sizes[index], what) for index, what in found.items()]
 
 
-def _all_of(readers: Mapping[str, Callable], logits: jax.Array) -> dict[str, jax.Array]:
-    return {name: of(logits) for name, of in readers.items()}
-
-
 class Item:
     """One image of a run. `item[name]` is the result of the reader with this name.
 
     Results are copied from the device when they are taken, a batch at a time; what nobody takes costs nothing.
 
     Attributes:
-        index: Its place in the source.
-        name: Its name there.
+        index: Its place in the source, where it is called `name`.
         size: Its (height, width) and that of its maps; None if that could not be read.
         error: Why it could not be read, or None; taking its results then raises this.
     """
 
-    def __init__(self, source, index: int, size: tuple[int, int] | None, found):
+    def __init__(self, source, index: int, size: Size | None, found):
         self._source, self._found = source, found
         self.index, self.name, self.size = index, str(source.names[index]), size
-        self.error: InputError | None = found if isinstance(found, InputError) else None
+        self.error = found if isinstance(found, InputError) else None
 
     def __getitem__(self, name: str) -> np.ndarray:
         if self.error:

@@ -1,6 +1,9 @@
 """What a net is scored by in validation: which readers, which score, and what its predictions are compared with."""
 
-import dataclasses
+import functools
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,47 +19,29 @@ from openseg_jax.metrics.directions import Directions
 _BOUNDARIES = {"title": "boundaries", "classes": [{"name": "interior"}, {"name": "boundary", "color": [255, 200, 0]}]}
 
 
-@dataclasses.dataclass(frozen=True)
-class Segmentation:
-    """Label maps, scored by confusion matrices. classes: Of the labels and of the predictions item["labels"]."""
+class Task(NamedTuple):
+    """Label maps item["labels"] of `classes`, or boundary masks, and how they are scored.
+
+    readers: What the score takes. score: Makes a score without images. truth: From a sample to what its prediction
+    should be, uint8 (H, W), 255 where nothing is.
+    """
 
     classes: ClassTable
-    main_score = Confusion.main_score
-
-    def readers(self) -> dict[str, Reader]:
-        return {"labels": ArgMax(), "counts": ConfusionCounts(len(self.classes))}
-
-    def score(self) -> Accumulator:
-        return Confusion(len(self.classes))
-
-    def truth(self, sample: dict) -> np.ndarray:
-        """Returns what the prediction for a sample should be, uint8 (H, W), 255 where nothing is."""
-        return sample["label"]
+    readers: dict[str, Reader]
+    score: Callable[[], Accumulator]
+    truth: Callable[[dict], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class BoundaryDetection:
-    """Boundary masks item["labels"], 1 on boundaries, and directions, scored by `Directions`."""
-
-    settings: SegFixSettings
-    classes = ClassTable.from_dict(_BOUNDARIES, "boundaries")
-    main_score = Directions.main_score
-
-    def readers(self) -> dict[str, Reader]:
-        maps = {"labels": ArgMax("mask"), "direction": ArgMax("direction")}
-        return maps | {"counts": DirectionCounts(self.settings, mask="labels")}
-
-    def score(self) -> Accumulator:
-        return Directions()
-
-    def truth(self, sample: dict) -> np.ndarray:
-        """Returns what the mask of a sample should be, uint8 (H, W), 255 where nothing is."""
-        near = within(sample["distance"], self.settings.min_distance, self.settings.max_distance)
-        return np.where(sample["label"] == 255, 255, near).astype(np.uint8)
-
-
-def task_of(model: models.Segmentor, classes: ClassTable, segfix: SegFixSettings) -> Segmentation | BoundaryDetection:
+def task_of(model: models.Segmentor, classes: ClassTable, segfix: SegFixSettings) -> Task:
     """Returns what a net of `classes`, or a SegFix net trained with `segfix`, is scored by."""
-    if model.head is not None and not model.head.needs_classes:
-        return BoundaryDetection(segfix)
-    return Segmentation(classes)
+    if model.head is None or model.head.needs_classes:
+        readers = {"labels": ArgMax(), "counts": ConfusionCounts(len(classes))}
+        return Task(classes, readers, functools.partial(Confusion, len(classes)), operator.itemgetter("label"))
+    readers = {"labels": ArgMax("mask"), "direction": ArgMax("direction"), "counts": DirectionCounts(segfix)}
+    classes = ClassTable.from_dict(_BOUNDARIES, "boundaries")
+    return Task(classes, readers, Directions, functools.partial(_near_boundaries, segfix))
+
+
+def _near_boundaries(segfix: SegFixSettings, sample: dict) -> np.ndarray:
+    near = within(sample["distance"], segfix.min_distance, segfix.max_distance)
+    return np.where(sample["label"] == 255, 255, near).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Files of a predicted label map."""
+"""The files of a predicted label map."""
 
 from pathlib import Path
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from openseg_jax import visualize
 from openseg_jax.data.images import write_image, write_mask
-from openseg_jax.files import replacing
 from openseg_jax.labels.classes import ClassTable
 
 
@@ -15,13 +14,8 @@ def write_prediction(
 ) -> None:
     """Writes OUT/label/NAME.png with ids as masks of the data set have them, OUT/color/NAME.png, OUT/overlay/NAME.jpg.
 
-    Args:
-        out: The folder.
-        name: Of the image.
-        ids: uint8 (H, W), the predicted train ids.
-        classes: What they mean.
-        image: uint8 (H, W, 3), RGB.
-        truth: uint8 (H, W), the true train ids, whose overlay stands beside that of the prediction.
+    ids: uint8 (H, W), the predicted train ids. image: uint8 (H, W, 3), RGB. truth: uint8 (H, W), the true train ids,
+    whose overlay stands beside that of the prediction.
     """
     palette = np.zeros((256, 3), np.uint8)
     palette[list(classes.ids)] = classes.colors
@@ -29,9 +23,3 @@ def write_prediction(
     overlays = [visualize.overlay(image, x, classes) for x in (ids, truth) if x is not None]
     write_image(out / "overlay" / f"{name}.jpg", visualize.side_by_side(*overlays))
     write_image(out / "color" / f"{name}.png", visualize.colorize(ids, classes))
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Writes a .npy file."""
-    with replacing(path) as temporary:
-        np.save(temporary, array)

@@ -21,12 +21,8 @@ def write_ground_truth(
 ) -> Iterator[None]:
     """Writes distances and directions, see `write_offset`, and yields once for each file that is complete.
 
-    Args:
-        files: The files to write, each with its label map, SPLIT/label/NAME.png.
-        split: The folder of the split.
-        classes: The classes of the label maps.
-        instances: Takes distances to the end of instances, from SPLIT/instance/NAME.png, see `instance_offsets`.
-        workers: How many processes compute; the files do not depend on it.
+    files: The files to write, each with its label map, SPLIT/label/NAME.png. instances: Takes distances to the end of
+    instances, from SPLIT/instance/NAME.png, see `instance_offsets`. workers: How many processes compute.
     """
     maps = Maps(("offset",), INSTANCES if instances else COMPUTED, classes, split)
     write = functools.partial(_write, maps, classes)
@@ -38,10 +34,9 @@ def write_ground_truth(
         try:
             yield from pool.map(write, files, files.values())
         except BrokenProcessPool as error:
-            raise InputError(
-                "a worker process was killed, perhaps because memory ran out: run the same command again, with "
-                "fewer --workers, and it goes on from here"
-            ) from error
+            why = "a worker process was killed, perhaps because memory ran out"
+            again = "run the same command again, with fewer --workers, and it goes on from here"
+            raise InputError(f"{why}: {again}") from error
 
 
 def _write(maps: Maps, classes: ClassTable, out: Path, mask: Path) -> None:

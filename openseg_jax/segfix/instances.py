@@ -5,15 +5,22 @@ list is not 0 on the instance.
 
 COCO: a JSON list of {"image_id", "category_id", "score", "segmentation": {"size", "counts"}}, masks as run-length
 codes.
+
+Both classes have a `path`, the folder or file; `sizes`, the (height, width) of each mask by its key; `images`, the keys
+of the masks of each image that has any, by the image's name; and these methods:
+
+    where(key)             the name of a mask in errors
+    read(key)              a mask, uint8 (H, W), 1 on the instance
+    write(out, key, mask)  takes a refined mask of the predictions in `out`; several threads may call it at once
+    finish(out)            writes what lists the masks, after all of them
 """
 
-import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,39 +31,11 @@ from openseg_jax.files import read_json, read_text, write_bytes, write_text
 LIST_SUFFIX = "_pred.txt"
 _KEYS = {"image_id", "category_id", "score", "segmentation"}
 
-
-class Instances(Protocol):
-    """Instance predictions in files, whose masks have numbers.
-
-    Attributes:
-        path: The folder or file that holds them.
-        sizes: (height, width) of each mask.
-        images: The numbers of the masks of each image that has any, by the image's name.
-    """
-
-    path: Path
-    sizes: Sequence[tuple[int, int]]
-    images: Mapping[str, Sequence[int]]
-
-    def where(self, index: int) -> str:
-        """Returns the name of a mask in errors."""
-
-    def read(self, index: int) -> np.ndarray:
-        """Returns a mask, uint8 (H, W), 1 on the instance."""
-
-    def write(self, out: Path, index: int, mask: np.ndarray) -> None:
-        """Takes a refined mask of the predictions in `out`. Several threads may call it at once."""
-
-    def finish(self, out: Path) -> None:
-        """Writes what lists the masks, after all of them."""
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Cityscapes
 
 
-@dataclasses.dataclass(frozen=True)
-class Instance:
+class Instance(NamedTuple):
     """An instance: its mask file, relative to the list, the id of its class on disk, and its confidence."""
 
     mask: str
@@ -65,24 +44,21 @@ class Instance:
 
 
 class CityscapesInstances:
-    """The `Instances` of a folder of lists and masks. `out` is a folder, too."""
+    """The instances of a folder of lists and masks, whose files are their keys. `out` is a folder, too."""
 
     def __init__(self, folder: str | os.PathLike):
-        self.path, self._lists, self._masks, self.images = Path(folder), read_cityscapes(folder), [], {}
-        for name, instances in self._lists.items():
-            if instances:
-                self.images[name] = range(len(self._masks), len(self._masks) + len(instances))
-                self._masks += [instance.mask for instance in instances]
-        self.sizes = [read_size(self.path / mask) for mask in self._masks]
+        self.path, self._lists = Path(folder), read_cityscapes(folder)
+        self.images = {name: [found.mask for found in listed] for name, listed in self._lists.items() if listed}
+        self.sizes = {mask: read_size(self.path / mask) for masks in self.images.values() for mask in masks}
 
-    def where(self, index: int) -> str:
-        return str(self.path / self._masks[index])
+    def where(self, key: str) -> str:
+        return str(self.path / key)
 
-    def read(self, index: int) -> np.ndarray:
-        return (read_mask(self.path / self._masks[index]) > 0).astype(np.uint8)
+    def read(self, key: str) -> np.ndarray:
+        return (read_mask(self.path / key) > 0).astype(np.uint8)
 
-    def write(self, out: Path, index: int, mask: np.ndarray) -> None:
-        write_image(out / self._masks[index], (mask > 0).astype(np.uint8) * 255)
+    def write(self, out: Path, key: str, mask: np.ndarray) -> None:
+        write_image(out / key, (mask > 0).astype(np.uint8) * 255)
 
     def finish(self, out: Path) -> None:
         for name in self._lists:
@@ -121,14 +97,13 @@ def read_cityscapes(folder: str | os.PathLike) -> dict[str, list[Instance]]:
 
 
 def _parsed(line: str, where: str) -> Instance:
-    parts = line.split()
     try:
-        mask, label, score = parts[0], float(parts[1]), float(parts[2])
-    except (IndexError, ValueError):
-        mask, label, score = "", math.nan, math.nan
-    if len(parts) != 3 or not label.is_integer() or not math.isfinite(score):
-        raise InputError(f'{where} should be "mask.png label score", found {line.strip()!r}')
-    return Instance(mask, int(label), score)
+        mask, label, score = line.split()
+        if float(label).is_integer() and math.isfinite(float(score)):
+            return Instance(mask, int(float(label)), float(score))
+    except ValueError:
+        pass
+    raise InputError(f'{where} should be "mask.png label score", found {line.strip()!r}')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -136,11 +111,10 @@ def _parsed(line: str, where: str) -> Instance:
 
 
 class CocoInstances:
-    """The `Instances` of a list of predictions. `out` is such a file, with compressed masks and the boxes of these.
+    """The instances of a list of predictions, whose places are their keys.
 
-    Args:
-        path: The list.
-        annotations: A COCO annotation file that names the images; without it, their names are their ids.
+    `out` is such a file, with compressed masks and the boxes of these. annotations: A COCO annotation file that names
+    the images; without it, their names are their ids.
     """
 
     def __init__(self, path: str | os.PathLike, annotations: str | os.PathLike | None = None):
@@ -151,23 +125,23 @@ class CocoInstances:
             if names is not None and image not in names:
                 raise InputError(f"{self.where(index)} is of the image {image}, which the list of images lacks")
             self.images.setdefault(str(image if names is None else names[image]), []).append(index)
-        self.sizes = [tuple(prediction["segmentation"]["size"]) for prediction in self._predictions]
+        self.sizes = {i: tuple(found["segmentation"]["size"]) for i, found in enumerate(self._predictions)}
         self._refined = [dict(prediction) for prediction in self._predictions]
 
-    def where(self, index: int) -> str:
-        return f"prediction {index} of {self.path}"
+    def where(self, key: int) -> str:
+        return f"prediction {key} of {self.path}"
 
-    def read(self, index: int) -> np.ndarray:
-        return decode(self._predictions[index]["segmentation"], self.where(index))
+    def read(self, key: int) -> np.ndarray:
+        return decode(self._predictions[key]["segmentation"], self.where(key))
 
-    def write(self, out: Path, index: int, mask: np.ndarray) -> None:
-        prediction = self._refined[index]
+    def write(self, out: Path, key: int, mask: np.ndarray) -> None:
+        prediction = self._refined[key]
         prediction["segmentation"] = encode(mask)
         if "bbox" in prediction:
             prediction["bbox"] = _coder().toBbox(prediction["segmentation"]).tolist()
 
     def finish(self, out: Path) -> None:
-        write_coco(out, self._refined)
+        write_text(out, f"{json.dumps(self._refined)}\n")
 
 
 def read_coco(path: str | os.PathLike) -> list[dict]:
@@ -192,11 +166,6 @@ def read_coco(path: str | os.PathLike) -> list[dict]:
         if not whole or not isinstance(code.get("counts"), (str, list)):
             raise InputError(f'{where}: wanted {{"size": [height, width], "counts": ...}}, found {str(code)[:80]}')
     return predictions
-
-
-def write_coco(path: str | os.PathLike, predictions: Sequence[dict]) -> None:
-    """Writes a list of predictions."""
-    write_text(path, f"{json.dumps(predictions)}\n")
 
 
 def decode(segmentation: Mapping, where: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from openseg_jax.data.unlabelled import ImageSource
 from openseg_jax.errors import InputError
 from openseg_jax.files import replacing
 from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable, bit_color
+from openseg_jax.visualize import colorize
 
 MODES = ("1", "L", "P", "I;16", "I", "RGB")  # 1 bit, 8 bits, palette, 16 bits, 32 bits, colours
 
@@ -26,25 +27,21 @@ class LabelMap:
         mode: Pillow's name of the encoding, one of `MODES`.
         format: Pillow's name of the file format.
         palette: Its colours, one number after the other.
-        transparency: As Pillow has it.
-        compression: As Pillow has it, of TIFFs.
+        options: What else Pillow needs to know to write it: "transparency", and "compression" of TIFFs.
     """
 
     ids: np.ndarray
     mode: str
     format: str
     palette: list[int] | None = None
-    transparency: object = None
-    compression: str | None = None
+    options: dict = dataclasses.field(default_factory=dict)
 
     def colors(self, ids: np.ndarray, classes: ClassTable | None = None) -> np.ndarray:
         """Returns the colours of ids (N,), uint8 (N, 3) RGB: the classes', else the file's, else fixed ones."""
         if self.mode == "RGB":
             return _unpacked(ids)
         if classes is not None:
-            known = dict(zip(classes.ids, classes.colors, strict=True))
-            known |= {i: color for row, color in zip(classes.aliases, classes.colors, strict=False) for i in row}
-            return np.array([known.get(int(i), (0, 0, 0)) for i in ids], np.uint8)
+            return colorize(classes.lookup[ids.astype(int)], classes)
         if self.palette is not None:
             palette = np.zeros((256, 3), np.uint8)
             palette[: len(self.palette) // 3] = np.reshape(self.palette, (-1, 3))
@@ -59,11 +56,7 @@ def read_header(path: str | os.PathLike) -> tuple[tuple[int, int], str]:
 
 
 def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> LabelMap:
-    """Reads a label map.
-
-    Args:
-        path: The file.
-        classes: If given, `void_of(classes)` takes the place of every id that is that of none of them.
+    """Reads a label map. With classes, `void_of(classes)` takes the place of every id that is that of none of them.
 
     Raises:
         InputError: On JPEGs, images with alpha or of other modes, damaged files, and masks that are none of `classes`.
@@ -76,14 +69,10 @@ def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> L
         if image.mode == "RGB":
             red, green, blue = np.moveaxis(ids, -1, 0)
             ids = (red * COLOR_PLACES[0] + green * COLOR_PLACES[1] + blue).view(np.int32)
-        labels = LabelMap(
-            ids,
-            image.mode,
-            image.format,
-            image.getpalette() if image.mode == "P" else None,
-            image.info.get("transparency"),
-            image.info.get("compression") if image.format == "TIFF" else None,
-        )
+        palette = image.getpalette() if image.mode == "P" else None
+        kept = ("transparency", "compression") if image.format == "TIFF" else ("transparency",)
+        options = {name: image.info[name] for name in kept if name in image.info}
+        labels = LabelMap(ids, image.mode, image.format, palette, options)
     return labels if classes is None else only_classes(labels, classes, str(path))
 
 
@@ -93,23 +82,18 @@ def only_classes(labels: LabelMap, classes: ClassTable, where: str) -> LabelMap:
         raise InputError(f"{where} is an image of mode {labels.mode}, but masks of {classes.title} are {classes.masks}")
     void, known = void_of(classes), _packed(classes.colors) if classes.masks == "colors" else classes.all_ids
     check_id(void, labels, where)
-    return dataclasses.replace(
-        labels, ids=np.where(np.isin(labels.ids, known), labels.ids, labels.ids.dtype.type(void))
-    )
+    ids = np.where(np.isin(labels.ids, known), labels.ids, labels.ids.dtype.type(void))
+    return dataclasses.replace(labels, ids=ids)
 
 
 def write_labels(path: str | os.PathLike, labels: LabelMap) -> None:
     """Writes a map in the encoding of the file that it came from, so that the same ids are read again."""
-    options = {}
+    options = dict(labels.options)
     image = Image.fromarray(_unpacked(labels.ids) if labels.mode == "RGB" else labels.ids)
     if labels.palette is not None:
         image.putpalette(labels.palette)
         if labels.format == "PNG" and labels.ids.max() >= len(labels.palette) // 3:
             options["bits"] = 8  # by default Pillow writes as many as the palette needs, and cuts off larger ids
-    if labels.transparency is not None:
-        options["transparency"] = labels.transparency
-    if labels.compression is not None:
-        options["compression"] = labels.compression
     with replacing(path) as temporary:
         image.save(temporary, format=labels.format, **options)
 
@@ -139,11 +123,7 @@ def check_sizes(labels: Mapping[str, Path], images: Mapping[str, Path]) -> dict[
 
 
 def common_void(files: Iterable[Path]) -> int | None:
-    """Returns the id of void where nothing says it: 255 in maps of 8 bits, None in others.
-
-    Raises:
-        InputError: If there are maps of both kinds.
-    """
+    """Returns the id of void where nothing says it, 255 in maps of 8 bits and None in others; refuses both together."""
     modes = {file: read_header(file)[1] for file in files}
     voids = {IGNORE if mode in ("L", "P") else None: file for file, mode in modes.items()}
     if len(voids) > 1:
@@ -162,11 +142,9 @@ def void_of(classes: ClassTable) -> int:
 
 def check_id(void: int | None, labels: LabelMap, where: str) -> None:
     """Raises InputError on a void that the encoding of a map cannot hold. Errors call the map `where`."""
-    kind = labels.ids.dtype
-    limits = {"1": (0, 1), "RGB": (0, 0xFFFFFF)}
-    low, high = limits[labels.mode] if labels.mode in limits else (np.iinfo(kind).min, np.iinfo(kind).max)
+    mode, kind = labels.mode, labels.ids.dtype
+    low, high = {"1": (0, 1), "RGB": (0, 0xFFFFFF)}.get(mode) or (np.iinfo(kind).min, np.iinfo(kind).max)
     if void is not None and not low <= void <= high:
-        mode = labels.mode
         raise InputError(f"void is {void}, but {where} is an image of mode {mode}, with ids from {low} to {high}")
 
 
@@ -188,9 +166,8 @@ def _opened(path: str | os.PathLike) -> Image.Image:
         why = f"an image of mode {image.mode}"
     if why:
         image.close()
-        raise InputError(
-            f"{path} is {why}: label maps are PNG, BMP or TIFF with one channel, a palette, or RGB colours"
-        )
+        right = "PNG, BMP or TIFF with one channel, a palette, or RGB colours"
+        raise InputError(f"{path} is {why}: label maps are {right}")
     return image
 
 

@@ -32,12 +32,9 @@ def stored_offsets(folder: str | os.PathLike, names: Sequence[str]) -> Iterator[
 
 
 def predicted_offsets(checkpoint: str | os.PathLike, images: Sequence[Path], **options) -> Iterator[ImageOffsets]:
-    """Predicts the offsets of image files, in the order that suits the net.
+    """Predicts the offsets of image files, each with a name of its own, in the order that suits the net.
 
-    Args:
-        checkpoint: The folder of a SegFix net.
-        images: The files, each with a name of its own.
-        **options: `window`, `stride` and `batch_size` of `offset_runner`.
+    Takes the checkpoint and the options of `offset_runner`.
 
     Raises:
         InputError: At once if the checkpoint or the options are wrong; later, if an image is damaged.

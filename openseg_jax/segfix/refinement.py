@@ -2,23 +2,21 @@
 
 import dataclasses
 import functools
-import heapq
 import itertools
-from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from openseg_jax.data.offset_files import check_size
 from openseg_jax.data.workers import in_threads
 from openseg_jax.errors import InputError
-from openseg_jax.inference.buckets import make_buckets
+from openseg_jax.inference.buckets import Size, make_buckets
 from openseg_jax.labels.classes import ClassTable
 from openseg_jax.labels.refinement import refine
-from openseg_jax.segfix.instances import Instances
+from openseg_jax.page import percent
+from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances
 from openseg_jax.segfix.label_files import check_id, read_header, read_labels, write_labels
 from openseg_jax.segfix.offsets import ImageOffsets
 
@@ -27,7 +25,7 @@ _PIXELS = 1 << 20  # that the device gets at a time: small maps are refined toge
 
 
 class Loaded(NamedTuple):
-    """A map before refinement: labels (H, W), offsets (H, W, 2), and whatever goes along with them."""
+    """A map before refinement: labels (H, W), offsets (H, W, 2), and what goes along with them."""
 
     labels: np.ndarray
     offsets: np.ndarray
@@ -43,55 +41,41 @@ class Refined(NamedTuple):
     before: Loaded
 
 
-class Change(NamedTuple):
-    """What refinement changed: a map's name, how many pixels it has, how many changed, int8 (H, W, 2) offsets."""
-
-    name: str
-    pixels: int
-    changed: int
-    offsets: np.ndarray
-
-
 @dataclasses.dataclass
 class Tally:
-    """Counts maps, their pixels, and how many of these changed.
-
-    Attributes:
-        shown: Names of the maps of which those that changed most, `MOST` at most, are kept in `most`.
-    """
+    """Counts maps, their pixels, and how many of these changed; `most` keeps the maps of `shown` that changed most."""
 
     shown: Collection[str] = ()
     maps: int = 0
     pixels: int = 0
     changed: int = 0
-    most: list[Change] = dataclasses.field(default_factory=list)
+    most: list[Refined] = dataclasses.field(default_factory=list)
 
-    def update(self, change: Change) -> None:
+    @property
+    def share(self) -> str:
+        """The share of the pixels that changed."""
+        return f"{percent(self.changed / max(self.pixels, 1), 3)} %"
+
+    def update(self, refined: Refined) -> None:
         """Adds a map."""
-        self.maps, self.pixels, self.changed = self.maps + 1, self.pixels + change.pixels, self.changed + change.changed
-        if change.changed and change.name in self.shown:
-            key = lambda change: (change.changed / change.pixels, change.name)  # noqa: E731
-            self.most = heapq.nlargest(MOST, [*self.most, change], key=key)
+        self.maps, self.pixels = self.maps + 1, self.pixels + refined.labels.size
+        self.changed += refined.changed
+        if refined.changed and refined.key in self.shown:
+            by_share = sorted([*self.most, refined], key=lambda x: (x.changed / x.labels.size, x.key), reverse=True)
+            self.most = by_share[:MOST]
 
 
 def refine_labels(
-    files: Mapping[str, Path],
-    offsets: Iterable[ImageOffsets],
-    out: Path,
-    *,
-    classes: ClassTable | None = None,
-    void: int | None = None,
-    **options,
-) -> Iterator[Change]:
-    """Refines label maps in files, and yields what changed as each of them is saved.
+    files: Mapping[str, Path], offsets: Iterable[ImageOffsets], out: Path, classes: ClassTable | None = None, **options
+) -> Iterator[Refined]:
+    """Refines label maps in files, and yields each of them when it is saved.
 
     Args:
         files: Label maps by the names that offsets call them.
         offsets: The offsets of these maps, in any order.
         out: Folder for refined maps under the names, and in the encodings, of the files.
         classes: Ids of none of these classes become void first.
-        void: The id that keeps its place, see `refine`; all maps must be able to hold it.
-        **options: `scale`, `iterations` and `max_buckets` of `refine_all`.
+        **options: Those of `refine_all`. All maps must be able to hold the id `void`.
     """
     if any(file.parent.resolve() == out.resolve() for file in files.values()):
         raise InputError(f"{out} would be overwritten by its own refined maps: give another folder")
@@ -99,58 +83,50 @@ def refine_labels(
     def load(found: ImageOffsets) -> Loaded:
         file = files[found.name]
         labels = read_labels(file, classes)
-        check_id(void, labels, str(file))
+        check_id(options.get("void"), labels, str(file))
         check_size(found.offsets, found.file, labels.ids.shape, file)
         return Loaded(labels.ids, found.offsets, labels)
 
-    def save(refined: Refined) -> Change:
-        labels, offsets = refined.before.source, refined.before.offsets
-        write_labels(out / files[refined.key].name, dataclasses.replace(labels, ids=refined.labels))
-        return Change(refined.key, refined.labels.size, refined.changed, offsets)
+    def save(refined: Refined) -> Refined:
+        write_labels(out / files[refined.key].name, dataclasses.replace(refined.before.source, ids=refined.labels))
+        return refined
 
     sizes = {name: read_header(file)[0] for name, file in files.items()}
     jobs = ((found.name, functools.partial(load, found)) for found in offsets)
-    yield from in_threads(save, refine_all(sizes, jobs, void=void, **options))
+    yield from in_threads(save, refine_all(sizes, jobs, **options))
 
 
 def refine_instances(
-    given: Instances, offsets: Iterable[ImageOffsets], out: Path, *, scale: int = 1, **options
-) -> Iterator[Change]:
-    """Refines each mask of instance predictions alone, and yields what changed as each of them is saved.
+    given: CityscapesInstances | CocoInstances, offsets: Iterable[ImageOffsets], out: Path, *, scale: int = 1, **options
+) -> Iterator[Refined]:
+    """Refines each mask of instance predictions alone, and yields it when it is saved.
 
     Args:
         given: The predictions.
         offsets: The offsets of `given.images`, in any order.
-        out: A folder for refined predictions of Cityscapes, a file for those of COCO. It is complete, and its lists
-            exist, when this is done.
+        out: A folder for refined predictions of Cityscapes, a file for those of COCO. Its lists are written last.
         scale: See `refine`; the original takes half of what it takes for label maps.
-        **options: `iterations` and `max_buckets` of `refine_all`.
+        **options: The others of `refine_all`.
     """
     if out.resolve() == given.path.resolve():
         raise InputError(f"{out} would be overwritten by its own refined masks: give another one")
 
-    def load(index: int, found: ImageOffsets) -> Loaded:
-        mask = given.read(index)
-        check_size(found.offsets, found.file, mask.shape, given.where(index))
+    def load(key, found: ImageOffsets) -> Loaded:
+        mask = given.read(key)
+        check_size(found.offsets, found.file, mask.shape, given.where(key))
         return Loaded(mask, found.offsets)
 
-    def save(refined: Refined) -> Change:
+    def save(refined: Refined) -> Refined:
         given.write(out, refined.key, refined.labels)
-        return Change(given.where(refined.key), refined.labels.size, refined.changed, refined.before.offsets)
+        return refined
 
-    jobs = ((i, functools.partial(load, i, found)) for found in offsets for i in given.images[found.name])
-    yield from in_threads(save, refine_all(dict(enumerate(given.sizes)), jobs, scale=scale, **options))
+    jobs = ((key, functools.partial(load, key, found)) for found in offsets for key in given.images[found.name])
+    yield from in_threads(save, refine_all(given.sizes, jobs, scale=scale, **options))
     given.finish(out)
 
 
 def refine_all(
-    sizes: Mapping[Hashable, tuple[int, int]],
-    jobs: Iterable[tuple[Hashable, Callable[[], Loaded]]],
-    *,
-    scale: int = 2,
-    iterations: int = 1,
-    void: int | None = None,
-    max_buckets: int = 4,
+    sizes: Mapping[Hashable, Size], jobs: Iterable[tuple[Hashable, Callable[[], Loaded]]], *, max_buckets=4, **options
 ) -> Iterator[Refined]:
     """Refines maps of any sizes with few programs, and yields them in the order of the jobs.
 
@@ -160,17 +136,13 @@ def refine_all(
     Args:
         sizes: (height, width) of each map, by its key.
         jobs: Keys, each with a function that loads the map, which is called in a thread.
-        scale: See `refine`.
-        iterations: See `refine`.
-        void: See `refine`.
         max_buckets: How many padded shapes there are. Each has one program, or two if small maps are refined together.
+        **options: `scale`, `iterations` and `void` of `refine`.
     """
-    keys, shapes = list(sizes), list(sizes.values())
-    buckets = make_buckets(shapes, max_buckets=max_buckets) if keys else []
+    keys, buckets = list(sizes), make_buckets(list(sizes.values()), max_buckets=max_buckets)
     canvases = {keys[index]: bucket.canvas for bucket in buckets for index in bucket.indices}
 
     def load(batch: list) -> tuple[list[tuple[Hashable, Loaded]], np.ndarray, np.ndarray]:
-        """Loads the maps of a batch, and pads and stacks them."""
         maps, padded = [(key, job()) for key, job in batch], []
         for key, (labels, offsets, _) in maps:
             size, canvas = tuple(sizes[key]), canvases[key]
@@ -183,23 +155,18 @@ def refine_all(
             padded.append((labels, offsets))
         return maps, *(x[0][None] if len(x) == 1 else np.stack(x) for x in zip(*padded, strict=True))
 
-    def dispatch(loaded: tuple) -> tuple[list[tuple[Hashable, Loaded]], jax.Array]:
-        maps, labels, offsets = loaded
-        own_sizes = np.array([sizes[key] for key, _ in maps], np.int32)
-        return maps, refine(labels, offsets, scale=scale, iterations=iterations, void=void, sizes=own_sizes)
+    def dispatch(maps: list[tuple[Hashable, Loaded]], labels: np.ndarray, offsets: np.ndarray):
+        return maps, refine(labels, offsets, sizes=np.array([sizes[key] for key, _ in maps], np.int32), **options)
 
-    running: deque = deque()
-    for current in itertools.chain(map(dispatch, in_threads(load, _batches(jobs, canvases))), [None]):
-        running.append(current)
-        if len(running) > 1:  # results are fetched one batch late, so that the device always has the next one to do
-            maps, refined = running.popleft()
-            for (key, before), labels in zip(maps, np.asarray(refined), strict=True):
-                (height, width), kind = before.labels.shape, before.labels.dtype
-                labels = labels[:height, :width].astype(kind, copy=False)  # a batch is of the widest type of its maps
-                yield Refined(key, labels, np.count_nonzero(labels != before.labels), before)
+    batches = itertools.chain(itertools.starmap(dispatch, in_threads(load, _batches(jobs, canvases))), [None])
+    for (maps, refined), _ in itertools.pairwise(batches):  # one batch late: the device always has the next one to do
+        for (key, before), labels in zip(maps, np.asarray(refined), strict=True):
+            (height, width), kind = before.labels.shape, before.labels.dtype
+            labels = labels[:height, :width].astype(kind, copy=False)  # a batch is of the widest type of its maps
+            yield Refined(key, labels, np.count_nonzero(labels != before.labels), before)
 
 
-def _batches(jobs: Iterable[tuple[Hashable, Callable]], canvases: Mapping[Hashable, tuple[int, int]]) -> Iterator[list]:
+def _batches(jobs: Iterable[tuple[Hashable, Callable]], canvases: Mapping[Hashable, Size]) -> Iterator[list]:
     """Groups consecutive maps of one canvas, as many as have `_PIXELS`, and leaves the rest alone: two programs."""
     for (height, width), group in itertools.groupby(jobs, lambda job: canvases[job[0]]):
         count = max(_PIXELS // (height * width), 1)

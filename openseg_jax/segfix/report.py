@@ -11,8 +11,7 @@ from openseg_jax import page
 from openseg_jax.data.images import read_image
 from openseg_jax.files import write_text
 from openseg_jax.labels.classes import ClassTable
-from openseg_jax.segfix.label_files import read_labels
-from openseg_jax.segfix.refinement import Change
+from openseg_jax.segfix.refinement import Refined
 from openseg_jax.visualize import side_by_side
 
 _TITLE = "Label maps refined by SegFix"
@@ -20,22 +19,12 @@ _BOUNDARY, _ARROW, _CHANGED = (255, 140, 0), (255, 255, 255), (255, 0, 200)  # R
 
 
 def write_page(
-    out: Path,
-    facts: Mapping[str, object],
-    most: Sequence[Change],
-    files: Mapping[str, Path],
-    images: Mapping[str, Path],
-    classes: ClassTable | None,
+    out: Path, facts: dict[str, object], most: Sequence[Refined], images: Mapping[str, Path], classes: ClassTable | None
 ) -> None:
     """Writes OUT/report.html.
 
-    Args:
-        out: The folder with the refined maps, under the names of `files`.
-        facts: What to say about the whole, by name.
-        most: The maps to show.
-        files: Label maps by name.
-        images: Images of the same sizes by the same names.
-        classes: Give the colours; without them, the maps' own palettes do.
+    facts: What to say about the whole, by name. most: The label maps to show, whose keys are the names of their images.
+    classes: Give the colours; without them, the maps' own palettes do.
     """
     parts = [
         f"<h1>{escape(_TITLE)}</h1>",
@@ -43,24 +32,18 @@ def write_page(
         "<h2>Where most changed</h2><p>For each map, the window in which most pixels changed: labels before and after "
         "are over the image, and where they differ is pink.</p>",
     ]
-    parts += [_shown(change, files[change.name], out, images[change.name], classes) for change in most]
+    parts += [_shown(refined, images[refined.key], classes) for refined in most]
     write_text(out / "report.html", page.document(_TITLE, parts))
 
 
 def direction_field(image: np.ndarray, offsets: np.ndarray, *, every: int = 6, enlarge: int = 5) -> np.ndarray:
-    """Draws the boundary of an image in orange, with arrows in the direction of the offsets.
+    """Draws the boundary of an image, uint8 (H, W, 3) RGB, in orange, with arrows in the direction of the offsets.
 
-    Args:
-        image: uint8 (H, W, 3) RGB.
-        offsets: int (H, W, 2), (down, right), 0 off boundaries.
-        every: Draws an arrow, nearly this long, at every so many boundary pixels of a row and of a column.
-        enlarge: Draws each pixel as a square of this side.
-
-    Returns:
-        uint8 (H * enlarge, W * enlarge, 3) RGB.
+    offsets: int (H, W, 2), (down, right), 0 off boundaries. every: Draws an arrow, nearly this long, at every so many
+    boundary pixels of a row and of a column. enlarge: Draws each pixel as a square of this side.
     """
     boundary = (offsets != 0).any(-1)
-    drawn = _enlarged(_tinted(image, boundary, _BOUNDARY, 0.45), enlarge)
+    drawn = _tinted(image, boundary, _BOUNDARY, 0.45).repeat(enlarge, 0).repeat(enlarge, 1)
     for y, x in np.argwhere(boundary[every // 2 :: every, every // 2 :: every]) * every + every // 2:
         step = offsets[y, x] / np.abs(offsets[y, x]).max() * (0.8 * every)
         start, end = (((np.array([x, y]) + half + 0.5) * enlarge).astype(int) for half in (0, step[::-1]))
@@ -73,17 +56,13 @@ def changes(
 ) -> np.ndarray:
     """Draws three images in a row, uint8 RGB: labels before, labels after, and in pink the pixels that differ.
 
-    Args:
-        image: uint8 (H, W, 3) RGB.
-        before: int (H, W), rows of `colors`.
-        after: int (H, W), rows of `colors`.
-        colors: uint8 (K, 3) RGB.
-        enlarge: Draws each pixel as a square of this side.
+    image: uint8 (H, W, 3) RGB. before, after: int (H, W), rows of `colors`, uint8 (K, 3) RGB. enlarge: Draws each pixel
+    as a square of this side.
     """
     labelled = [_mixed(image, colors[ids], 0.6) for ids in (before, after)]
     grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=-1)
     difference = _tinted(grey, before != after, _CHANGED, 1)
-    return side_by_side(*(_enlarged(each, enlarge) for each in (*labelled, difference)))
+    return side_by_side(*(each.repeat(enlarge, 0).repeat(enlarge, 1) for each in (*labelled, difference)))
 
 
 def most_changed_window(changed: np.ndarray, size: tuple[int, int] = (64, 96)) -> tuple[slice, slice]:
@@ -95,21 +74,17 @@ def most_changed_window(changed: np.ndarray, size: tuple[int, int] = (64, 96)) -
     return slice(y, y + height), slice(x, x + width)
 
 
-def _shown(change: Change, file: Path, out: Path, image: Path, classes: ClassTable | None) -> str:
-    labels, after = read_labels(file, classes), read_labels(out / file.name).ids
-    window = most_changed_window(labels.ids != after)
+def _shown(refined: Refined, image: Path, classes: ClassTable | None) -> str:
+    before, after = refined.before.labels, refined.labels
+    window = most_changed_window(before != after)
     part = read_image(image)[window]
-    ids, (old, new) = np.unique(np.stack([labels.ids[window], after[window]]), return_inverse=True)
+    ids, (old, new) = np.unique(np.stack([before[window], after[window]]), return_inverse=True)
     top, left = (side.start for side in window)
-    share = page.percent(change.changed / change.pixels)
-    title = f"{change.name}: {share} % of the pixels changed; from row {top}, column {left}"
-    field = page.image(direction_field(part, change.offsets[window]), "boundary, and the direction off it")
-    row = page.image(changes(part, old, new, labels.colors(ids, classes)), "before, after, what changed")
+    share = page.percent(refined.changed / after.size)
+    title = f"{refined.key}: {share} % of the pixels changed; from row {top}, column {left}"
+    field = page.image(direction_field(part, refined.before.offsets[window]), "boundary, and the direction off it")
+    row = page.image(changes(part, old, new, refined.before.source.colors(ids, classes)), "before, after, what changed")
     return f"<h3>{escape(title)}</h3>{field}{row}"
-
-
-def _enlarged(image: np.ndarray, times: int) -> np.ndarray:
-    return image.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _tinted(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], opacity: float) -> np.ndarray:

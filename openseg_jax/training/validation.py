@@ -44,8 +44,8 @@ class Validation:
         mesh: Mesh,
     ):
         self._task, self._shown = task_of(model, classes, config.loss.segfix), config.train.log_images
-        self._runner = Runner(model, source, config.eval, self._task.readers(), normalization, mesh)
-        self.main_score, self.images = self._task.main_score, len(source)
+        self._runner = Runner(model, source, config.eval, self._task.readers, normalization, mesh)
+        self.main_score, self.images = self._task.score().main_score, len(source)
 
     def run(self, variables: dict) -> Validated:
         """Runs the net over the split; all processes must do it at the same step."""

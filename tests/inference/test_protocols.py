@@ -267,7 +267,7 @@ def segfix_stand_in():
 def test_boundaries_are_counted_as_in_the_original():
     model, variables = segfix_stand_in()
     task = task_of(model, None, SegFixSettings())
-    _, found = run(model, variables, config(), Samples("segfix"), **task.readers())
+    _, found = run(model, variables, config(), Samples("segfix"), **task.readers)
     counts = sum(item["counts"] for item in found.values())
     expected = [V[f"segfix__confusion__{name}"] for name in ("mask", "dir_(GT)", "dir_(mask)")]
     np.testing.assert_array_equal(counts[:3], [(np.trace(x), x.sum()) for x in expected])

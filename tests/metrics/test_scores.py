@@ -8,8 +8,7 @@ from PIL import Image
 
 from openseg_jax.data import load_classes
 from openseg_jax.errors import InputError
-from openseg_jax.evaluation.cityscapes import official_scores
-from openseg_jax.evaluation.legacy import legacy_scores
+from openseg_jax.evaluation.others import legacy_scores, official_scores
 from openseg_jax.metrics import statistics
 from openseg_jax.metrics.boundaries import boundary_regions, f_scores
 from openseg_jax.metrics.confusion import confusion_matrix, scores

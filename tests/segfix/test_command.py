@@ -24,7 +24,7 @@ from openseg_jax.segfix.report import changes, direction_field, most_changed_win
 from tests import commands, tiny
 from tests.conftest import golden
 from tests.data import folders
-from tests.segfix.written import write_cityscapes
+from tests.segfix.written import write_cityscapes, write_coco
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 MODULE = "openseg_jax.segfix"
@@ -271,7 +271,7 @@ def test_instances(setting, tmp_path, capsys):
         segmentations = [{"segmentation": instances.encode(mask)} for mask in masks]
         predictions += [{"image_id": image["id"], "category_id": 3, "score": 0.5} | code for code in segmentations]
     write_cityscapes(given, "nothing", [], [])
-    instances.write_coco(tmp_path / "coco.json", predictions)
+    write_coco(tmp_path / "coco.json", predictions)
     (tmp_path / "images.json").write_text(json.dumps({"images": images}))
     coco = instances.CocoInstances(tmp_path / "coco.json", tmp_path / "images.json")
     for found, out in ((instances.CityscapesInstances(given), "expected"), (coco, "expected.json")):

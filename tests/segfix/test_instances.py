@@ -18,7 +18,7 @@ from openseg_jax.segfix.instances import CityscapesInstances, CocoInstances, Ins
 from openseg_jax.segfix.offsets import stored_offsets
 from openseg_jax.segfix.refinement import Tally, refine_instances
 from tests.conftest import golden
-from tests.segfix.written import write_cityscapes
+from tests.segfix.written import write_cityscapes, write_coco
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 CAR, PERSON = 26, 24
@@ -216,7 +216,7 @@ def test_coco_as_the_original_on_masks(tmp_path, scale):
     content = golden("segfix_refined.npz")
     given = predictions(content["inst_ref_in"], (7, 7), bbox=[0, 0, 1, 1], note="kept")
     given[1]["segmentation"] = uncompressed(np.minimum(content["inst_ref_in"][1], 1))
-    instances.write_coco(tmp_path / "given.json", given)
+    write_coco(tmp_path / "given.json", given)
     assert instances.read_coco(tmp_path / "given.json") == given
     write_offsets(tmp_path / "7.mat", content["ref_in_offset"])
     out = tmp_path / "out" / "refined.json"
@@ -236,7 +236,7 @@ def test_coco_images_have_names(tmp_path):
     """Predictions in any order of images, each refined by the offsets of its own."""
     images = [139, 285, 139, 632, 285, 139]
     given = predictions([np.roll(MASK, image % 5, axis=0) for image in images], images)
-    instances.write_coco(tmp_path / "given.json", given)
+    write_coco(tmp_path / "given.json", given)
     listed = [{"id": image, "file_name": f"val/{image:012}.jpg"} for image in sorted(set(images))]
     (tmp_path / "images.json").write_text(json.dumps({"images": listed}))
     names = instances.read_image_names(tmp_path / "images.json")
@@ -248,7 +248,7 @@ def test_coco_images_have_names(tmp_path):
     assert [prediction["image_id"] for prediction in found] == images
     for prediction in found:
         np.testing.assert_array_equal(instances.decode(prediction["segmentation"], ""), MASK)
-    instances.write_coco(tmp_path / "given.json", predictions([MASK], [1]))
+    write_coco(tmp_path / "given.json", predictions([MASK], [1]))
     with pytest.raises(InputError, match="prediction 0 of .*given.json is of the image 1, which the list of images"):
         refine_coco(tmp_path / "given.json", tmp_path, tmp_path / "out.json", tmp_path / "images.json")
 
@@ -281,7 +281,7 @@ def test_damaged_codes(counts):
 
 
 def test_codes_of_another_size_and_lists_that_are_none(tmp_path):
-    instances.write_coco(tmp_path / "a.json", [GOOD])
+    write_coco(tmp_path / "a.json", [GOOD])
     write_offsets(tmp_path / "7.npz", np.zeros((80, 60, 2), np.int8))
     with pytest.raises(InputError, match=r"prediction 0 of .*a.json is of size \(60, 80\), its offsets .*7.npz of"):
         refine_coco(tmp_path / "a.json", tmp_path, tmp_path / "out.json")

@@ -1,5 +1,7 @@
 """Files of instance predictions for tests."""
 
+import json
+
 import numpy as np
 
 from openseg_jax.data.images import write_image
@@ -12,3 +14,7 @@ def write_cityscapes(folder, name, instances, masks):
         write_image(folder / instance.mask, (mask > 0).astype(np.uint8) * 255)
     lines = [f"{instance.mask} {instance.label} {instance.score}\n" for instance in instances]
     write_text(folder / f"{name}_pred.txt", "".join(lines))
+
+
+def write_coco(path, predictions):
+    write_text(path, json.dumps(predictions))
