@@ -3,7 +3,6 @@
     openseg train --config=ade20k:hrnet_w48_ocr,ohem --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/ade20k.py:hrnet_w48_ocr,ohem` does the same.
 Options: `ohem`; `rmi`; `v17`; `eight_gpus`, the recipes from the ImageNet weights of PaddleClas; a backbone.
 Published, on val: hrnet_w48_ocr,ohem 44.62; hrnet_w48_ocr,rmi,v17,eight_gpus 46.59.
 """

@@ -2,7 +2,6 @@
 
     openseg train --config=camvid:hrnet_w18_ocr --workdir=runs/camvid --config.data.root=PATH
 
-In a checkout, `python train.py --config=configs/camvid.py:hrnet_w18_ocr` does the same.
 PATH holds train/image, train/label, val/image and val/label with class ids 0 to 10, 255 or 11 for void.
 Options: `small`, as in camvid:hrnet_w18_small_v1_ocr,small, a recipe for a CPU (docs/benchmarks.md); a backbone.
 """

@@ -3,7 +3,6 @@
     openseg train --config=celeba:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/celeba.py:hrnet_w48_ocr` does the same.
 Options: `ohem`; `rmi`; `v17`; a backbone.
 The original also trained the whole net with learning rates of 0.001 to 0.02: --config.optimizer.head_multiplier=1
 --config.optimizer.learning_rate=0.01, on branch pytorch-1.7 (`v17`) with --config.train.steps=200000.

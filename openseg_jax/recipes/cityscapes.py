@@ -3,7 +3,6 @@
     openseg train --config=cityscapes:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/cityscapes.py:hrnet_w48_ocr` does the same.
 PATH holds train/image, train/label, val/image and val/label, labels as *_labelIds.png (docs/datasets.md).
 Options, after the model: `ohem`; `rmi`; `trainval` adds the validation split; `v17` for the recipes of branch
 pytorch-1.7; a backbone. `coarse`, `from_mapillary` and `from_coarse` are stages of the chain in docs/recipes.md.

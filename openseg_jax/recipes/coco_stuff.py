@@ -3,7 +3,6 @@
     openseg train --config=coco_stuff:hrnet_w48_ocr,ohem --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/coco_stuff.py:hrnet_w48_ocr,ohem` does the same.
 Options: `ohem`; `rmi`; `v17`; `eight_gpus`, the recipes of branch pytorch-1.7 on eight GPUs; a backbone.
 Published, on val: hrnet_w48_ocr,ohem 39.61; hrnet_w48_ocr,ohem,v17,eight_gpus 42.50; with rmi 43.95.
 """

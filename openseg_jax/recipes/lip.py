@@ -3,7 +3,6 @@
     openseg train --config=lip:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/lip.py:hrnet_w48_ocr` does the same.
 Options: `rmi`; `v17`; `eight_gpus`, the recipe from the ImageNet weights of PaddleClas; a backbone. `ce2p_asp_ocrnet`,
 `ce2p_ocrnet` and `ce2p_ideal_ocrnet` learn edges, too, from SPLIT/edge or, with --config.data.maps="()", labels.
 Published, on val, flipped and averaged: hrnet_w48_ocr 56.72; hrnet_w48_ocr,v17,eight_gpus 57.87.

@@ -3,7 +3,6 @@
     openseg train --config=mapillary:hrnet_w48_ocr_b --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/mapillary.py:hrnet_w48_ocr_b` does the same.
 Options: `ohem`; `v17`; a backbone.
 Published, on val: hrnet_w48_ocr_b 50.8. docs/recipes.md goes on to Cityscapes from here.
 """

@@ -3,7 +3,6 @@
     openseg train --config=pascal_context:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/pascal_context.py:hrnet_w48_ocr` does the same.
 Options: `ohem`; `rmi`; `v17`; `eight_gpus`, the recipes from the ImageNet weights of PaddleClas; a backbone.
 Published, on val: hrnet_w48_ocr 55.11; hrnet_w48_ocr,v17,eight_gpus 57.82; with rmi 58.53.
 """

@@ -2,7 +2,6 @@
 
     openseg train --config=pascal_voc:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH
 
-In a checkout, `python train.py --config=configs/pascal_voc.py:hrnet_w48_ocr` does the same.
 Options: `ohem`; `rmi`; `v17`; `eight_gpus`; a backbone.
 """
 

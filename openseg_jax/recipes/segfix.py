@@ -2,7 +2,6 @@
 
     openseg train --config=segfix:cityscapes,hrnet2x_w20 --workdir=DIR --config.data.root=PATH
 
-In a checkout, `python train.py --config=configs/segfix.py:cityscapes,hrnet2x_w20` does the same.
 The first word is the data set: cityscapes, ade20k, camvid or folder. Options: a backbone, such as hrnet_w18, hrnet_w32,
 hrnet_w48 (if none is given) or hrnet2x_w20; `instance` for boundaries of instances; `trainval`; `ade20k_too` for
 Cityscapes and ADE20K together, whose root is --config.data.extra; `v17`; `small` for images like CamVid's on a CPU

@@ -1,8 +1,7 @@
 """The synthetic textures, made in memory: `make demo`, and the first thing to try. No download.
 
-    openseg train --config=synthetic --workdir=runs/demo
+openseg train --config=synthetic --workdir=runs/demo
 
-In a checkout, `python train.py --config=configs/synthetic.py` does the same.
 """
 
 from openseg_jax.recipes.common import Takes, base, parse_argument
