@@ -10,8 +10,10 @@ Published, on val: hrnet_w48_ocr,ohem 44.62; hrnet_w48_ocr,rmi,v17,eight_gpus 46
 from openseg_jax.recipes.common import SCENES, Takes, of_scenes, parse_argument
 
 TAKES = Takes("hrnet_w48_ocr,ohem", SCENES)
-RECIPE = {"learning_rate": 0.02, "head_multiplier": 1.0, "steps": 150_000, "eval_every": 10_000}
 
 
 def get_config(argument: str = ""):
-    return of_scenes(parse_argument(argument, TAKES), "ade20k", **RECIPE)
+    config = of_scenes(parse_argument(argument, TAKES), "ade20k")
+    config.optimizer.update(learning_rate=0.02, head_multiplier=1.0)
+    config.train.update(steps=150_000, eval_every=10_000, save_every=10_000)
+    return config

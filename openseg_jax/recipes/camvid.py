@@ -17,15 +17,10 @@ def get_config(argument: str = ""):
     config.data.classes = "camvid"
     config.augment.crop = (320, 448)
     config.optimizer.learning_rate = 0.02
-    config.train.batch_size = 16
-    config.train.steps = 4000
-    config.train.eval_every = config.train.save_every = 500
+    config.train.update(batch_size=16, steps=4000, eval_every=500, save_every=500)
     config.eval.batch_size = 8
     if "small" in options:
-        config.model.options.update({"channels": 128, "key_channels": 64, "aux_channels": 64})
-        config.augment.crop = (160, 224)
-        config.augment.scale = (0.4, 1.0)
-        config.train.batch_size = 8
-        config.train.steps = 1500
-        config.train.eval_every = config.train.save_every = 300
+        config.model.options.update(channels=128, key_channels=64, aux_channels=64)
+        config.augment.update(crop=(160, 224), scale=(0.4, 1.0))
+        config.train.update(batch_size=8, steps=1500, eval_every=300, save_every=300)
     return config

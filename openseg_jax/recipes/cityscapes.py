@@ -29,8 +29,7 @@ def get_config(argument: str = ""):
     options = parse_argument(argument, TAKES)
     config = of_original(options.name, options)
     model, v17 = config.model.name, "v17" in options
-    config.data.classes = "cityscapes"
-    config.data.workers = 8
+    config.data.update(classes="cityscapes", workers=8)
     config.loss.class_weights = () if "rmi" in options else CLASS_WEIGHTS
     config.train.batch_size = 16 if v17 else 8
     config.train.steps = 80_000 if model.startswith("hrnet") else 40_000
@@ -48,6 +47,6 @@ def get_config(argument: str = ""):
         config.train.frozen_norm = "all"  # as the model zoo says; the code has no switch for it
     for stage in STAGES.keys() & options.options:
         config.optimizer.learning_rate, config.train.batch_size, config.train.steps = STAGES[stage]
-        config.train.eval_every = config.train.save_every = 2000
+        config.train.update(eval_every=2000, save_every=2000)
         config.pretrained.parts = "matching"
     return config

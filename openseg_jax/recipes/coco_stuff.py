@@ -10,12 +10,11 @@ Published, on val: hrnet_w48_ocr,ohem 39.61; hrnet_w48_ocr,ohem,v17,eight_gpus 4
 from openseg_jax.recipes.common import SCENES, Takes, of_scenes, parse_argument
 
 TAKES = Takes("hrnet_w48_ocr,ohem", SCENES)
-RECIPE = {"learning_rate": 0.001, "head_multiplier": 10.0, "steps": 60_000, "eval_every": 5000}
 
 
 def get_config(argument: str = ""):
     options = parse_argument(argument, TAKES)
-    config = of_scenes(options, "coco_stuff_10k", **RECIPE)
+    config = of_scenes(options, "coco_stuff_10k")
     if "eight_gpus" in options:
         config.train.eval_every = 10_000 if "rmi" in options else 60_000
     return config

@@ -26,51 +26,27 @@ OPTIONS = {
     "instance": "boundaries of instances in place of those of classes",
     "ade20k_too": "Cityscapes and ADE20K together",
 }
-# The loss for what a net gives, without and with an option.
-_BY_OUTPUTS = {
-    ("out", ""): "ce",
-    ("out", "ohem"): "ohem",
-    ("out", "rmi"): "rmi",
-    ("aux out", ""): "aux_ce",
-    ("aux out", "ohem"): "aux_ohem",
-    ("aux out", "rmi"): "aux_rmi",
-    ("direction mask", ""): "segfix",
-    ("edge_out seg_dsn seg_out1 seg_out2", ""): "ce2p",
-}
-
-
 _EXCLUSIVE = (("ohem", "rmi"), ("from_mapillary", "coarse", "from_coarse"))
+SCENES = ("v17", "ohem", "rmi", "eight_gpus")  # the options of `of_scenes`
+RESIZED = ("random_flip", "resize", "random_resize", "random_crop", "random_brightness")  # an augment.chain
 
 
 @dataclasses.dataclass(frozen=True)
 class Takes:
-    """What a recipe takes after its colon: "NAME[,OPTION...]".
+    """What a recipe takes after its colon: "NAME[,OPTION...]". The name of a backbone is an option of every recipe."""
 
-    Attributes:
-        default: What it takes if there is nothing.
-        options: Its options, which are among OPTIONS. The name of a backbone is an option of every recipe.
-        names: What may come first.
-        what: What these are.
-    """
-
-    default: str
-    options: tuple[str, ...] = ()
-    names: tuple[str, ...] = tuple(models.MODELS)
-    what: str = "model"
+    default: str  # what it takes if there is nothing
+    options: tuple[str, ...] = ()  # among OPTIONS
+    names: tuple[str, ...] = tuple(models.MODELS)  # what may come first
+    what: str = "model"  # what these are
 
 
 @dataclasses.dataclass(frozen=True)
 class Argument:
-    """What a user wrote after the colon. `"ohem" in argument` tells whether an option is there.
+    """What a user wrote after the colon. `"ohem" in argument` tells whether an option is there."""
 
-    Attributes:
-        name: A named model, or what else comes first.
-        backbone: A backbone other than the model's own, or "".
-        options: The options.
-    """
-
-    name: str
-    backbone: str
+    name: str  # a named model, or what else comes first
+    backbone: str  # a backbone other than the model's own, or ""
     options: frozenset[str]
 
     def __contains__(self, option: str) -> bool:
@@ -110,19 +86,20 @@ def loss_for(model: str, option: str = "") -> str:
     Raises:
         InputError: If there is no such loss for the outputs of the model.
     """
-    outputs = " ".join(sorted(outputs_of(model)))
-    if (outputs, option) not in _BY_OUTPUTS:
+    outputs = outputs_of(model)
+    loss = next(loss for loss, facts in LOSSES.items() if facts.outputs[0] == outputs)
+    if option and "out" not in outputs:
         raise InputError(
             f"the option {option} is for nets with the outputs out or aux and out, but {model} has "
-            f"{', '.join(outputs.split())} and is trained with the loss {_BY_OUTPUTS[outputs, '']}: leave {option} out"
+            f"{', '.join(sorted(outputs))} and is trained with the loss {loss}: leave {option} out"
         )
-    return _BY_OUTPUTS[outputs, option]
+    return loss.removesuffix("ce") + option if option else loss
 
 
 def base(model: str, backbone: str = "") -> ConfigDict:
     """Returns a config with every field: a named model, the options that it has, and the loss that it takes."""
     config = ConfigDict(Config().to_dict())
-    config.model.update({"name": model, "backbone": backbone, "options": _options(model)})
+    config.model.update(name=model, backbone=backbone, options=_options(model))
     config.loss.name = loss_for(model)
     config.data.maps = LOSSES[config.loss.name].needs
     return config
@@ -143,7 +120,7 @@ def of_original(model: str, argument: Argument) -> ConfigDict:
     config.model.norm = "batch_norm" if "v17" in argument else "inplace_abn"
     config.normalization.update(normalization_for(argument.backbone or models.MODELS[model].backbone))
     losses = [option for option in ("ohem", "rmi") if option in argument]
-    config.loss.update({"name": loss_for(model, *losses), "scope": "replica", "replicas": 4})
+    config.loss.update(name=loss_for(model, *losses), scope="replica", replicas=4)
     return config
 
 
@@ -157,26 +134,14 @@ def normalization_for(backbone: str) -> dict:
     return {"divisor": 1.0, "mean": (102.9801, 115.9465, 122.7717), "std": (1.0, 1.0, 1.0)}
 
 
-RESIZED = ("random_flip", "resize", "random_resize", "random_crop", "random_brightness")
-
-
-SCENES = ("v17", "ohem", "rmi", "eight_gpus")
-
-
-def of_scenes(
-    options: Argument, classes: str, *, learning_rate: float, head_multiplier: float, steps: int, eval_every: int
-) -> ConfigDict:
+def of_scenes(options: Argument, classes: str) -> ConfigDict:
     """Returns what ADE20K, PASCAL-Context and COCO-Stuff have in common: shorter side 520, crops of 520x520."""
     config = of_original(options.name, options)
-    config.data.classes = classes
-    config.data.workers = 8
-    config.augment.chain = RESIZED
+    config.data.update(classes=classes, workers=8)
+    config.augment.update(chain=RESIZED, crop=(520, 520))
     config.augment.resize.min_side = config.eval.min_side = 520
-    config.augment.crop = (520, 520)
-    config.optimizer.update({"learning_rate": learning_rate, "head_multiplier": head_multiplier, "weight_decay": 1e-4})
-    config.train.batch_size = 16
-    config.train.steps = steps
-    config.train.eval_every = config.train.save_every = eval_every
+    config.optimizer.update(learning_rate=0.001, head_multiplier=10.0, weight_decay=1e-4)
+    config.train.update(batch_size=16, steps=60_000, eval_every=5000, save_every=5000)
     if "eight_gpus" in options:
         config.loss.replicas = 8
     return config

@@ -10,12 +10,11 @@ Published, on val: hrnet_w48_ocr 55.11; hrnet_w48_ocr,v17,eight_gpus 57.82; with
 from openseg_jax.recipes.common import SCENES, Takes, of_scenes, parse_argument
 
 TAKES = Takes("hrnet_w48_ocr", SCENES)
-RECIPE = {"learning_rate": 0.001, "head_multiplier": 10.0, "steps": 60_000, "eval_every": 5000}
 
 
 def get_config(argument: str = ""):
     options = parse_argument(argument, TAKES)
-    config = of_scenes(options, "pascal_context_59", **RECIPE)
+    config = of_scenes(options, "pascal_context_59")
     if not options.name.startswith("hrnet"):
         config.train.steps = 30_000
     if "eight_gpus" in options:
