@@ -12,19 +12,13 @@ _FLAGS: dict[str, tuple[str, type]] = {
     "train_batch_size": ("train.batch_size", int),
     "val_batch_size": ("val.batch_size", int),
     "workers": ("data.workers", int),
-    "model_name": ("network.model_name", str),
-    "backbone": ("network.backbone", str),
-    "bn_type": ("network.bn_type", str),
-    "pretrained": ("network.pretrained", str),
-    "resume": ("network.resume", str),
+    **{name: (f"network.{name}", str) for name in ("model_name", "backbone", "bn_type", "pretrained", "resume")},
     "optim_method": ("optim.optim_method", str),
     "group_method": ("optim.group_method", str),
     "base_lr": ("lr.base_lr", float),
     "lr_policy": ("lr.lr_policy", str),
     "loss_type": ("loss.loss_type", str),
-    "max_iters": ("solver.max_iters", int),
-    "display_iter": ("solver.display_iter", int),
-    "test_interval": ("solver.test_interval", int),
+    **{name: (f"solver.{name}", int) for name in ("max_iters", "display_iter", "test_interval")},
 }
 _SWITCHES: dict[str, tuple[str, bool]] = {
     **{f"include_{name}": (f"data.include_{name}", False) for name in ("val", "coarse", "atr", "cihp")},
@@ -102,15 +96,16 @@ def read_options(path: Path, flags: argparse.Namespace) -> Options:
         raise InputError(f"cannot read the options of openseg.pytorch from {path}: {error}") from error
     for flag, (name, _) in _FLAGS.items():
         if getattr(flags, flag) is not None:
-            _set(tree, name, getattr(flags, flag))
+            assign(tree, name, getattr(flags, flag))
     for flag, (name, _) in _SWITCHES.items():
-        _set(tree, name, getattr(flags, flag))
-    _set(tree, "lr.nbb_mult", flags.nbb_mult)
-    for name in ("multi_grid", "data_dir"):
-        if getattr(flags, name):
-            _set(tree, f"{'network' if name == 'multi_grid' else 'data'}.{name}", getattr(flags, name))
-    tree |= {"gpu": flags.gpu, "seed": flags.seed, "distributed": flags.distributed}
-    tree["use_ground_truth"] = flags.use_ground_truth
+        assign(tree, name, getattr(flags, flag))
+    assign(tree, "lr.nbb_mult", flags.nbb_mult)
+    if flags.multi_grid:
+        assign(tree, "network.multi_grid", flags.multi_grid)
+    if flags.data_dir:
+        assign(tree, "data.data_dir", flags.data_dir)
+    for name in ("gpu", "seed", "distributed", "use_ground_truth"):
+        tree[name] = getattr(flags, name)
     if len(flags.overrides) % 2:
         raise InputError(f"overrides come in pairs KEY VALUE, found {' '.join(flags.overrides)}")
     for name, text in zip(flags.overrides[::2], flags.overrides[1::2], strict=True):
@@ -124,15 +119,16 @@ def _override(tree: dict, name: str, text: str) -> None:
     except (ValueError, SyntaxError):  # of which the original crashes on the second
         value = text
     if not name.endswith("+"):
-        _set(tree, name, value)
+        assign(tree, name, value)
         return
     found = Options(tree).get(name[:-1])
     if not isinstance(found, list):
         raise InputError(f"{name} appends to a list, but {name[:-1]} is {found!r}")
-    _set(tree, name[:-1], [*found, value])
+    assign(tree, name[:-1], [*found, value])
 
 
-def _set(tree: dict, name: str, value) -> None:
+def assign(tree: dict, name: str, value) -> None:
+    """Sets a value of nested dictionaries by its dotted name."""
     *sections, last = name.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
