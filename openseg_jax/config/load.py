@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import importlib
 import importlib.util
 import inspect
 import pkgutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from openseg_jax.config.check import describe, examine, hints_of, unknown
+from openseg_jax.config.check import describe, examine, unknown
 from openseg_jax.config.schema import Config
 from openseg_jax.errors import InputError
 
@@ -158,12 +157,12 @@ def _missing(config: ConfigDict, name: str) -> str:
 
 
 def _sentence(name: str, group: Sequence[str], error: Exception) -> str:
-    field, hint = None, Config
+    kind, field = Config, None
     for part in name.split("."):
-        fields = dataclasses.fields(hint) if dataclasses.is_dataclass(hint) else ()
-        field = next((f for f in fields if f.name == part), None)
-        hint = hints_of(hint)[part] if field else None
+        fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        field = next((field for field in fields if field.name == part), None)
+        kind = field.type if field else None
     if field and "setting" in field.metadata and len(group) == 1 and "=" in group[0]:
-        return f"{name} must be {describe(hint, field.metadata['setting'])}, found {group[0].partition('=')[2]!r}"
+        return f"{name} must be {describe(kind, field.metadata['setting'])}, found {group[0].partition('=')[2]!r}"
     lines = str(error).splitlines()
     return f"--config.{name} is wrong: {lines[0] if lines else type(error).__name__}"

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import typing
 from typing import Any, NamedTuple
 
 from openseg_jax import models
@@ -19,26 +18,19 @@ class Option(NamedTuple):
 @functools.cache
 def options_of(name: str, backbone: str = "") -> dict[str, Option]:
     """Returns every option of a named model, on its own or on another backbone."""
-    recipe = models.MODELS[name]
-    builds = [models.BACKBONES[backbone or recipe.backbone].build, recipe.head.build]
-    return {option: found for build in builds for option, found in _options(build).items()}
+    recipe, options = models.MODELS[name], {}
+    for part in (models.BACKBONES[backbone or recipe.backbone], recipe.head):
+        for parameter in inspect.signature(part.build.__init__).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                options[parameter.name] = Option(parameter.annotation, _allowed(parameter))
+    return options
 
 
-def _options(build: Any) -> dict[str, Option]:
-    hints = typing.get_type_hints(build.__init__)
-    parameters = inspect.signature(build.__init__).parameters.values()
-    return {
-        p.name: Option(hints[p.name], _allowed(hints[p.name], p.default))
-        for p in parameters
-        if p.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-
-
-def _allowed(hint, default) -> Setting:
+def _allowed(parameter: inspect.Parameter) -> Setting:
     """Floats are probabilities of dropout; numbers count something, and 0 is for what is left out by default."""
-    if hint is float:
+    if parameter.annotation is float:
         return Setting("", least=0, below=1)
-    return Setting("", least=0 if default == 0 and default is not False else 1)
+    return Setting("", least=0 if parameter.default == 0 and parameter.default is not False else 1)
 
 
 @functools.cache

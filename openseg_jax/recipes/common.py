@@ -118,20 +118,13 @@ def of_original(model: str, argument: Argument) -> ConfigDict:
     """Returns the config of a model with the original's norm, loss and normalisation."""
     config = base(model, argument.backbone)
     config.model.norm = "batch_norm" if "v17" in argument else "inplace_abn"
-    config.normalization.update(normalization_for(argument.backbone or models.MODELS[model].backbone))
+    # The mean is that of ImageNet for HRNets and wide ResNets, and that of Caffe's nets for others, both of BGR pixels.
+    backbone = argument.backbone or models.MODELS[model].backbone
+    if "hrnet" not in backbone and "wide" not in backbone:
+        config.normalization.update(divisor=1.0, mean=(102.9801, 115.9465, 122.7717), std=(1.0, 1.0, 1.0))
     losses = [option for option in ("ohem", "rmi") if option in argument]
     config.loss.update(name=loss_for(model, *losses), scope="replica", replicas=4)
     return config
-
-
-def normalization_for(backbone: str) -> dict:
-    """Returns what the original's checkpoints were trained with, both on BGR pixels.
-
-    That is the mean of ImageNet for HRNets and wide ResNets, and the mean of Caffe's nets for others.
-    """
-    if "hrnet" in backbone or "wide" in backbone:
-        return {}
-    return {"divisor": 1.0, "mean": (102.9801, 115.9465, 122.7717), "std": (1.0, 1.0, 1.0)}
 
 
 def of_scenes(options: Argument, classes: str) -> ConfigDict:
