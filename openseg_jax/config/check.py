@@ -146,13 +146,9 @@ def convert(value: Any, hint: Any, setting: Setting) -> Any:
         return str(_wanted(value, isinstance(value, str) and allowed))
     number = hint(_wanted(value, isinstance(value, numbers.Integral if hint is int else numbers.Real) and not is_bool))
     s = setting
-    limits = (
-        s.above is None or number > s.above,
-        s.least is None or number >= s.least,
-        s.below is None or number < s.below,
-        s.most is None or number <= s.most,
-    )
-    return _wanted(number, math.isfinite(number) and all(limits))
+    is_high = (s.above is None or number > s.above) and (s.least is None or number >= s.least)
+    is_low = (s.below is None or number < s.below) and (s.most is None or number <= s.most)
+    return _wanted(number, math.isfinite(number) and is_high and is_low)
 
 
 def _tuple(value: Any, arguments: tuple, setting: Setting) -> tuple:
@@ -230,10 +226,9 @@ def _meant(value: Any, setting: Setting) -> str:
 
 def unknown(path: str, name: str, known: Iterable[str]) -> str:
     """Returns the sentence on a field that there is not."""
-    close = difflib.get_close_matches(name, known, n=1)
-    section, _, _ = path.rpartition(".")
-    if close:
-        return f"there is no field {path}: did you mean {f'{section}.' if section else ''}{close[0]}?"
+    section, dot, _ = path.rpartition(".")
+    for close in difflib.get_close_matches(name, known, n=1):
+        return f"there is no field {path}: did you mean {section}{dot}{close}?"
     return f"there is no field {path}: {section or 'a config'} has {', '.join(known)}"
 
 

@@ -5,7 +5,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from openseg_jax import models
-from openseg_jax.config.schema import Setting
+from openseg_jax.config.schema import LOSSES, Setting
 
 
 class Option(NamedTuple):
@@ -37,9 +37,7 @@ def _allowed(parameter: inspect.Parameter) -> Setting:
 def outputs_of(name: str, aux_channels: int | None = None) -> frozenset[str]:
     """Returns the names of the outputs of a named model. aux_channels: the value of that option, if it is given."""
     head: Any = models.MODELS[name].head.build
-    if head.main_output == "mask":
-        return frozenset({"mask", "direction"})
     if head.main_output != "out":
-        return frozenset({"seg_out1", "edge_out", "seg_dsn", "seg_out2"})
+        return next(facts.outputs[0] for facts in LOSSES.values() if head.main_output in facts.outputs[0])
     aux = models.default_options(name).get("aux_channels") if aux_channels is None else aux_channels
     return frozenset({"out"}) if aux == 0 else frozenset({"out", "aux"})

@@ -59,10 +59,8 @@ def parse_argument(text: str, takes: Takes) -> Argument:
     backbones = [word for word in words if word in models.BACKBONES]
     options = frozenset(words) - {*backbones}
     faults = [] if name in takes.names else [_unknown(takes.what, name, takes.names)]
-    shown = (*takes.options, "the names of backbones")
-    faults += [
-        _unknown("option", word, shown, models.BACKBONES) for word in words if word not in (*takes.options, *backbones)
-    ]
+    shown, known = (*takes.options, "the names of backbones"), (*takes.options, *models.BACKBONES)
+    faults += [_unknown("option", word, shown, models.BACKBONES) for word in words if word not in known]
     exclusive = [backbones, *([option for option in group if option in options] for group in _EXCLUSIVE)]
     faults += [f"the options {' and '.join(group)} exclude each other" for group in exclusive if len(group) > 1]
     if faults:

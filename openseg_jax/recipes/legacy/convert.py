@@ -116,9 +116,9 @@ def convert(options: Options, environment: Mapping[str, str]) -> tuple[str, dict
         **_loss(options, environment),
         **_optimization(options, environment),
     }
-    for name in options.unread():
-        if not any(name == dead or name.startswith(f"{dead}.") for dead in DEAD):
-            remarks.append(f"{name} is not taken over")
+    for name in DEAD:
+        options.get(name)
+    remarks += [f"{name} is not taken over" for name in options.unread()]
     return model, fields, remarks
 
 

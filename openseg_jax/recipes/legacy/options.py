@@ -58,11 +58,7 @@ class Options:
 
     def unread(self) -> list[str]:
         """Returns the names of the options that `get` was not asked for."""
-        return [
-            name
-            for name, _ in _flatten(self._tree)
-            if not any(name == read or name.startswith(f"{read}.") for read in self._read)
-        ]
+        return [name for name in _names(self._tree) if not any(f"{name}.".startswith(f"{x}.") for x in self._read)]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -145,9 +141,9 @@ def _word(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"yes or no, found {text!r}")
 
 
-def _flatten(tree: dict, prefix: str = ""):
+def _names(tree: dict, prefix: str = ""):
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from _names(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{key}"
