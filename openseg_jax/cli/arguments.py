@@ -119,16 +119,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(commands, name: str, about: str, run: Callable | None = None) -> Parser:
-    """Registers a subcommand.
+    """Registers a subcommand and returns the parser of its options.
 
     Args:
         commands: What `add` of a module is given, or the result of `add_subcommands`.
         name: The word on the command line.
         about: Its help: a summary of one line, an example, and what there is to know. `__doc__` of a module does.
         run: Called with the parsed arguments; its result, or 0, is the exit code. None if there are subcommands.
-
-    Returns:
-        The parser, for the options of the command.
     """
     command = commands.add_parser(name, help=about.partition("\n")[0].rstrip("."), description=about)
     if run:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import difflib
-import functools
 import math
 import numbers
 import re
@@ -32,10 +31,7 @@ def typed(config: ConfigDict | Mapping[str, Any] | Config) -> Config:
     Fields that are left out get their defaults. Lists become tuples, and whole numbers are taken for floats.
 
     Args:
-        config: The `ConfigDict` of a recipe, nested mappings of the same form, or a `Config`.
-
-    Returns:
-        The config. That of a `Config` is equal to it.
+        config: The `ConfigDict` of a recipe, nested mappings of the same form, or a `Config`, which stays as it is.
 
     Raises:
         InputError: With all that is wrong: the field, the value, and what is allowed.
@@ -114,10 +110,9 @@ def _options(model: ModelSettings, wrong: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-@functools.cache
 def hints_of(kind: type) -> dict[str, Any]:
     """Returns the type of each field of a dataclass."""
-    return typing.get_type_hints(kind)
+    return {field.name: field.type for field in dataclasses.fields(kind)}
 
 
 def _element(hint) -> Any:

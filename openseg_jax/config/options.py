@@ -2,27 +2,20 @@
 
 import functools
 import inspect
-from typing import Any, NamedTuple
+from typing import Any
 
 from openseg_jax import models
 from openseg_jax.config.schema import LOSSES, Setting
 
 
-class Option(NamedTuple):
-    """The type of an option and what is allowed for it."""
-
-    hint: Any
-    setting: Setting
-
-
 @functools.cache
-def options_of(name: str, backbone: str = "") -> dict[str, Option]:
-    """Returns every option of a named model, on its own or on another backbone."""
+def options_of(name: str, backbone: str = "") -> dict[str, tuple[Any, Setting]]:
+    """Returns the options of a named model, on its own or on another backbone: their types, and what is allowed."""
     recipe, options = models.MODELS[name], {}
     for part in (models.BACKBONES[backbone or recipe.backbone], recipe.head):
         for parameter in inspect.signature(part.build.__init__).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY:
-                options[parameter.name] = Option(parameter.annotation, _allowed(parameter))
+                options[parameter.name] = parameter.annotation, _allowed(parameter)
     return options
 
 

@@ -5,7 +5,6 @@ and the value, sections of the config are bound to their own names. What needs f
 they are used.
 """
 
-import functools
 from collections.abc import Iterator
 
 from openseg_jax.config.options import outputs_of
@@ -18,11 +17,11 @@ _ON_DEVICE = ("resize", "random_resize", "random_crop", "center_crop", "random_f
 
 def contradictions(config: Config) -> Iterator[str]:
     """Yields a sentence on each contradiction between fields."""
-    for rule in (_loss_and_model, _loss, _batches, _data, _augment, _on_device, _schedule, _eval, _optimizer):
+    for rule in (_loss, _batches, _data, _augment, _schedule, _eval, _optimizer):
         yield from rule(config)
 
 
-def _loss_and_model(config: Config) -> Iterator[str]:
+def _loss(config: Config) -> Iterator[str]:
     loss, model, data = config.loss, config.model, config.data
     facts, found = LOSSES[loss.name], outputs_of(model.name, model.options.get("aux_channels"))
     if found not in facts.outputs:
@@ -34,26 +33,19 @@ def _loss_and_model(config: Config) -> Iterator[str]:
     missing = [entry for entry in facts.needs if entry not in data.maps]
     if missing:
         yield f"{loss.name=!s} needs {missing[0]!r} in data.maps, found {data.maps}"
-
-
-def _loss(config: Config) -> Iterator[str]:
-    loss, data = config.loss, config.data
     weights = loss.class_weights
     if weights and not any(weights):
         yield f"loss.class_weights must not all be 0, found {weights}"
-    if weights and data.classes in known_tables() and len(weights) != _count(data.classes):
-        yield f"loss.class_weights has {len(weights)} numbers, but {data.classes=!s} has {_count(data.classes)} classes"
+    if weights and data.classes in known_tables():
+        count = len(load_classes(data.classes))
+        if len(weights) != count:
+            yield f"loss.class_weights has {len(weights)} numbers, but {data.classes=!s} has {count} classes"
     if loss.segfix.min_distance > loss.segfix.max_distance:
         yield f"{loss.segfix.min_distance=} must be at most {loss.segfix.max_distance=}"
     if loss.name == "segfix" and not (loss.segfix.mask_weight or loss.segfix.direction_weight):
         yield "loss.segfix.mask_weight and loss.segfix.direction_weight must not both be 0"
     if loss.name.startswith("aux_") and not (loss.out_weight or loss.aux_weight):
         yield "loss.out_weight and loss.aux_weight must not both be 0"
-
-
-@functools.cache
-def _count(table: str) -> int:
-    return len(load_classes(table))
 
 
 def _batches(config: Config) -> Iterator[str]:
@@ -93,7 +85,7 @@ def _data(config: Config) -> Iterator[str]:
 
 
 def _augment(config: Config) -> Iterator[str]:
-    augment = config.augment
+    augment, data = config.augment, config.data
     resize, collate = augment.resize, augment.collate
     if resize.size and resize.min_side:
         yield f"{augment.resize.size=} and {augment.resize.min_side=} exclude each other: set one of them"
@@ -107,17 +99,9 @@ def _augment(config: Config) -> Iterator[str]:
     size = collate.size or augment.crop
     if crops and collate.mode == "fix_size" and collate.align == "only_pad" and _exceeds(augment.crop, size):
         yield f"{augment.crop=} does not fit into augment.collate.size={size}: let augment.collate.align scale it"
-
-
-def _exceeds(size: tuple[int, ...], limit: tuple[int, ...]) -> bool:
-    return any(a > b for a, b in zip(size, limit, strict=True))
-
-
-def _on_device(config: Config) -> Iterator[str]:
-    augment, data = config.augment, config.data
     if not augment.on_device:
         return
-    if augment.collate.mode != "fix_size":
+    if collate.mode != "fix_size":
         yield "augment.on_device gives batches of one size: leave augment.collate.mode at fix_size"
     if data.maps:
         yield f"augment.on_device knows images and labels only: leave it off with {data.maps=}"
@@ -158,3 +142,7 @@ def _optimizer(config: Config) -> Iterator[str]:
     optimizer = config.optimizer
     if optimizer.nesterov and optimizer.name == "sgd" and not optimizer.momentum:
         yield "optimizer.nesterov needs an optimizer.momentum above 0"
+
+
+def _exceeds(size: tuple[int, ...], limit: tuple[int, ...]) -> bool:
+    return any(a > b for a, b in zip(size, limit, strict=True))

@@ -97,19 +97,13 @@ def loss_for(model: str, option: str = "") -> str:
 def base(model: str, backbone: str = "") -> ConfigDict:
     """Returns a config with every field: a named model, the options that it has, and the loss that it takes."""
     config = ConfigDict(Config().to_dict())
-    config.model.update(name=model, backbone=backbone, options=_options(model))
+    config.model.update(name=model, backbone=backbone, options=models.default_options(model))
+    for name, (hint, _) in options_of(model).items():
+        if config.model.options[name] is None:  # for which `ConfigDict` needs the type
+            config.model.options[name] = config_dict.placeholder(tuple if "tuple" in str(hint) else int)
     config.loss.name = loss_for(model)
     config.data.maps = LOSSES[config.loss.name].needs
     return config
-
-
-def _options(model: str) -> dict:
-    """The options of a model. For those that are None unless given, `ConfigDict` needs the type."""
-    hints, defaults = options_of(model), models.default_options(model)
-    return {
-        name: config_dict.placeholder(tuple if "tuple" in str(hints[name].hint) else int) if value is None else value
-        for name, value in defaults.items()
-    }
 
 
 def of_original(model: str, argument: Argument) -> ConfigDict:
@@ -121,7 +115,7 @@ def of_original(model: str, argument: Argument) -> ConfigDict:
     if "hrnet" not in backbone and "wide" not in backbone:
         config.normalization.update(divisor=1.0, mean=(102.9801, 115.9465, 122.7717), std=(1.0, 1.0, 1.0))
     losses = [option for option in ("ohem", "rmi") if option in argument]
-    config.loss.update(name=loss_for(model, *losses), scope="replica", replicas=4)
+    config.loss.update(name=loss_for(model, *losses), scope="replica", replicas=8 if "eight_gpus" in argument else 4)
     return config
 
 
@@ -133,6 +127,4 @@ def of_scenes(options: Argument, classes: str) -> ConfigDict:
     config.augment.resize.min_side = config.eval.min_side = 520
     config.optimizer.update(learning_rate=0.001, head_multiplier=10.0, weight_decay=1e-4)
     config.train.update(batch_size=16, steps=60_000, eval_every=5000, save_every=5000)
-    if "eight_gpus" in options:
-        config.loss.replicas = 8
     return config

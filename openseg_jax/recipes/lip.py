@@ -25,6 +25,4 @@ def get_config(argument: str = ""):
         config.normalization.mean = (104.00698793, 116.66876762, 122.67891434)
     if config.model.name.startswith("ce2p"):
         config.data.maps = ("edge",)
-    if "eight_gpus" in options:
-        config.loss.replicas = 8
     return config

@@ -25,11 +25,10 @@ def get_config(argument: str = ""):
         raise InputError(f"the option ade20k_too is for cityscapes, found {name}")
     config = of_original("segfix_hrnet", options)
     config.data.update(classes=CLASSES[name], workers=8)
-    config.augment.chain = ("random_crop", "random_flip", "random_brightness")
+    config.augment.update(chain=("random_crop", "random_flip", "random_brightness"), crop=(512, 512))
     if name == "ade20k":
         config.augment.chain = ("random_flip", "resize", "random_crop", "random_brightness")
         config.augment.resize.min_side = 512
-    config.augment.crop = (512, 512)
     config.optimizer.learning_rate = 0.04
     config.train.update(batch_size=16, steps=80_000, eval_every=2000, save_every=2000)
     if "trainval" in options:

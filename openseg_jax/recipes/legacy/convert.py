@@ -62,7 +62,7 @@ def import_config(path: str | Path, flags: argparse.Namespace, out: str | Path, 
     if out.exists():
         raise InputError(f"{out} exists: give another file")
     try:
-        model, fields, remarks = convert(read_options(Path(path), flags), os.environ)
+        model, fields, remarks = _convert(read_options(Path(path), flags), os.environ)
         config = base(model).to_dict()
         for name, value in fields.items():
             assign(config, name, value)
@@ -93,19 +93,8 @@ def get_config():
 """
 
 
-def convert(options: Options, environment: Mapping[str, str]) -> tuple[str, dict, list[str]]:
-    """Turns options of the original into fields of a config.
-
-    Args:
-        options: The options of a JSON file, its flags and its overrides.
-        environment: The environment variables, some of which the original reads.
-
-    Returns:
-        The named model, the fields by their dotted names, and remarks on what is not the same, or not taken over.
-
-    Raises:
-        InputError: If an option has a value that this package does not know.
-    """
+def _convert(options: Options, environment: Mapping[str, str]) -> tuple[str, dict, list[str]]:
+    """Returns the named model, fields by their dotted names, and remarks on what is not the same, or not taken over."""
     remarks: list[str] = []
     model = _known(options.get("network.model_name"), models.MODELS, "model")
     fields = {
@@ -116,7 +105,7 @@ def convert(options: Options, environment: Mapping[str, str]) -> tuple[str, dict
         **_loss(options, environment),
         **_optimization(options, environment),
     }
-    for name in DEAD:
+    for name in DEAD:  # counts as read
         options.get(name)
     remarks += [f"{name} is not taken over" for name in options.unread()]
     return model, fields, remarks

@@ -32,6 +32,12 @@ _SWITCHES: dict[str, tuple[str, bool]] = {
     "loss_balance": ("network.loss_balance", False),
     "is_warm": ("lr.is_warm", False),
 }
+_OTHERS = {
+    "nbb_mult": "lr.nbb_mult",
+    "multi_grid": "network.multi_grid",
+    "data_dir": "data.data_dir",
+    **{name: name for name in ("gpu", "seed", "distributed", "use_ground_truth")},
+}
 # Flags of the original that its training does not read, or that have no meaning here.
 _IGNORED = (
     "phase", "checkpoints_root", "checkpoints_name", "save_iters", "save_epoch", "max_epoch", "logfile_level",
@@ -51,9 +57,7 @@ class Options:
         self._read.add(name)
         node = self._tree
         for part in name.split("."):
-            if not isinstance(node, dict) or part not in node:
-                return default
-            node = node[part]
+            node = node.get(part) if isinstance(node, dict) else None
         return default if node is None else node
 
     def unread(self) -> list[str]:
@@ -90,18 +94,10 @@ def read_options(path: Path, flags: argparse.Namespace) -> Options:
         tree = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the options of openseg.pytorch from {path}: {error}") from error
-    for flag, (name, _) in _FLAGS.items():
+    names = {flag: name for flag, (name, _) in (_FLAGS | _SWITCHES).items()} | _OTHERS
+    for flag, name in names.items():
         if getattr(flags, flag) is not None:
             assign(tree, name, getattr(flags, flag))
-    for flag, (name, _) in _SWITCHES.items():
-        assign(tree, name, getattr(flags, flag))
-    assign(tree, "lr.nbb_mult", flags.nbb_mult)
-    if flags.multi_grid:
-        assign(tree, "network.multi_grid", flags.multi_grid)
-    if flags.data_dir:
-        assign(tree, "data.data_dir", flags.data_dir)
-    for name in ("gpu", "seed", "distributed", "use_ground_truth"):
-        tree[name] = getattr(flags, name)
     if len(flags.overrides) % 2:
         raise InputError(f"overrides come in pairs KEY VALUE, found {' '.join(flags.overrides)}")
     for name, text in zip(flags.overrides[::2], flags.overrides[1::2], strict=True):
@@ -114,13 +110,13 @@ def _override(tree: dict, name: str, text: str) -> None:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):  # of which the original crashes on the second
         value = text
-    if not name.endswith("+"):
-        assign(tree, name, value)
-        return
-    found = Options(tree).get(name[:-1])
-    if not isinstance(found, list):
-        raise InputError(f"{name} appends to a list, but {name[:-1]} is {found!r}")
-    assign(tree, name[:-1], [*found, value])
+    target = name.removesuffix("+")
+    if target != name:
+        found = Options(tree).get(target)
+        if not isinstance(found, list):
+            raise InputError(f"{name} appends to a list, but {target} is {found!r}")
+        value = [*found, value]
+    assign(tree, target, value)
 
 
 def assign(tree: dict, name: str, value) -> None:
