@@ -80,9 +80,8 @@ def _section(values: Mapping[str, Any], kind: type, prefix: str, wrong: dict[str
             if dataclasses.is_dataclass(hint):
                 found[field.name] = _section(_wanted(value, isinstance(value, Mapping)), hint, f"{path}.", wrong)
             elif dataclasses.is_dataclass(row):
-                is_right = isinstance(value, (tuple, list)) and all(isinstance(x, Mapping) for x in value)
-                rows = enumerate(_wanted(value, is_right))
-                found[field.name] = tuple(_section(x, row, f"{path}[{i}].", wrong) for i, x in rows)
+                _wanted(value, isinstance(value, (tuple, list)) and all(isinstance(x, Mapping) for x in value))
+                found[field.name] = tuple(_section(x, row, f"{path}[{i}].", wrong) for i, x in enumerate(value))
             else:
                 found[field.name] = convert(value, hint, setting)
         except ValueError:

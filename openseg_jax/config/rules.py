@@ -17,7 +17,7 @@ _ON_DEVICE = ("resize", "random_resize", "random_crop", "center_crop", "random_f
 
 def contradictions(config: Config) -> Iterator[str]:
     """Yields a sentence on each contradiction between fields."""
-    for rule in (_loss, _batches, _data, _augment, _schedule, _eval, _optimizer):
+    for rule in (_loss, _batches, _data, _augment, _optimization, _eval):
         yield from rule(config)
 
 
@@ -110,8 +110,10 @@ def _augment(config: Config) -> Iterator[str]:
         yield f"augment.on_device cannot do {' or '.join(others)} of augment.chain: leave one of them out"
 
 
-def _schedule(config: Config) -> Iterator[str]:
-    schedule, train = config.schedule, config.train
+def _optimization(config: Config) -> Iterator[str]:
+    optimizer, schedule, train = config.optimizer, config.schedule, config.train
+    if optimizer.nesterov and optimizer.name == "sgd" and not optimizer.momentum:
+        yield "optimizer.nesterov needs an optimizer.momentum above 0"
     if schedule.name == "multistep" and not schedule.milestones:
         yield "schedule.name=multistep needs schedule.milestones"
     if schedule.warmup.steps > train.steps:
@@ -136,12 +138,6 @@ def _eval(config: Config) -> Iterator[str]:
     crop = eval.crop or window
     if window and eval.crop_stride and _exceeds(eval.crop_stride, crop):
         yield f"{eval.crop_stride=} leaves gaps between the windows, eval.crop={crop}"
-
-
-def _optimizer(config: Config) -> Iterator[str]:
-    optimizer = config.optimizer
-    if optimizer.nesterov and optimizer.name == "sgd" and not optimizer.momentum:
-        yield "optimizer.nesterov needs an optimizer.momentum above 0"
 
 
 def _exceeds(size: tuple[int, ...], limit: tuple[int, ...]) -> bool:

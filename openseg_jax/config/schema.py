@@ -6,7 +6,6 @@ Defaults, checks, the `ConfigDict` of recipes and docs/config.md all come from h
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from typing import Any, NamedTuple
 
 from openseg_jax import models
@@ -53,7 +52,7 @@ class Setting(NamedTuple):
 
 def setting(default: Any, help: str, choices: Iterable[str] = (), **allowed: Any) -> Any:
     """Returns a dataclass field that carries a `Setting`."""
-    return field(default=default, metadata={"setting": Setting(help, choices=tuple(choices), **allowed)})
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, choices=tuple(choices), **allowed)})
 
 
 Names = tuple[str, ...]
@@ -84,7 +83,7 @@ class ModelSettings:
         choices=(*NORMS, "torchbn", "torchsyncbn", "syncbn"),
     )
     dtype: str = setting("float32", "the type of the computation", choices=("float32", "bfloat16", "float16"))
-    options: Mapping[str, Any] = field(default_factory=dict, metadata={"setting": _OPTIONS})
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, metadata={"setting": _OPTIONS})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,8 +31,7 @@ def get_config(argument: str = ""):
     model, v17 = config.model.name, "v17" in options
     config.data.update(classes="cityscapes", workers=8)
     config.loss.class_weights = () if "rmi" in options else CLASS_WEIGHTS
-    config.train.batch_size = 16 if v17 else 8
-    config.train.steps = 80_000 if model.startswith("hrnet") else 40_000
+    config.train.update(batch_size=16 if v17 else 8, steps=80_000 if model.startswith("hrnet") else 40_000)
     if v17 and model == "hrnet_w48_ocr":  # eight GPUs
         config.optimizer.learning_rate, config.train.steps, config.loss.replicas = 0.02, 40_000, 8
     if "trainval" in options or STAGES.keys() & options.options - {"coarse"}:

@@ -75,11 +75,9 @@ def _unknown(what: str, name: str, known: Iterable[str], others: Iterable[str] =
 
 
 def loss_for(model: str, option: str = "") -> str:
-    """Returns the loss for a named model.
+    """Returns the loss for a named model, with the option "ohem", "rmi" or none.
 
-    Args:
-        model: A named model. Nets with an auxiliary output are trained on both outputs.
-        option: "ohem", "rmi" or "".
+    Nets with an auxiliary output are trained on both outputs.
 
     Raises:
         InputError: If there is no such loss for the outputs of the model.

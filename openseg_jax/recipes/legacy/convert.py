@@ -264,8 +264,7 @@ def _loss(options: Options, environment) -> dict:
 def _optimization(options: Options, environment) -> dict:
     method = _known(options.get("optim.optim_method", "sgd"), ("sgd", "adam"), "optim_method")
     of_method = options.get(f"optim.{method}", {})
-    group_method = options.get("optim.group_method") or "backbone"
-    by_decay = _known(group_method, ("backbone", "decay"), "group_method") == "decay"
+    by_decay = _known(options.get("optim.group_method") or "backbone", ("backbone", "decay"), "group_method") == "decay"
     policy = _known(options.get("lr.lr_policy"), POLICIES, "lr_policy")
     of_policy = options.get(f"lr.{policy}", {})
     steps = options.get("solver.max_iters")
