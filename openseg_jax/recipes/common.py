@@ -89,7 +89,7 @@ def loss_for(model: str, option: str = "") -> str:
             f"the option {option} is for nets with the outputs out or aux and out, but {model} has "
             f"{', '.join(sorted(outputs))} and is trained with the loss {loss}: leave {option} out"
         )
-    return loss.removesuffix("ce") + option if option else loss
+    return loss.removesuffix("ce") + option if option else loss  # such as aux_ce and ohem: aux_ohem
 
 
 def base(model: str, backbone: str = "") -> ConfigDict:
