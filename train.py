@@ -1,8 +1,6 @@
 """`python train.py`: the same as `openseg train`; --help shows an example and all options."""
 
-import sys
-
 from openseg_jax.cli import main
 
 if __name__ == "__main__":
-    main(["train", *sys.argv[1:]])
+    main(command="train")

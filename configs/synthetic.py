@@ -1,8 +1,3 @@
-"""The synthetic textures, made in memory: `make demo`, and the first thing to try. No download.
-
-    python train.py --config=configs/synthetic.py --workdir=runs/demo
-
-The recipe `synthetic` of the package; openseg_jax/recipes/synthetic.py lists its options and what to expect.
-"""
+"""`python train.py --config=configs/synthetic.py`: see openseg_jax/recipes/synthetic.py."""
 
 from openseg_jax.recipes.synthetic import get_config as get_config

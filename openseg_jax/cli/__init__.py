@@ -22,16 +22,17 @@ from openseg_jax.errors import run_command
 COMMANDS = ("demo", "train", "eval", "predict", "convert", "data", "segfix", "export", "models", "compare")
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
+def main(argv: Sequence[str] | None = None, command: str = "") -> NoReturn:
     """Runs `openseg` and ends the process with the exit code of the command.
 
     Args:
         argv: The arguments behind the name of the program; None takes those of the process.
+        command: Words that come before them: the command that a script or `python -m` stands for.
 
     Raises:
         SystemExit: Always. 0 is success, 1 a check or a run that failed, 2 wrong input.
     """
-    argv = sys.argv[1:] if argv is None else list(map(str, argv))
+    argv = [*command.split(), *map(str, sys.argv[1:] if argv is None else argv)]
     # XLA's and TensorStore's own log lines are for their developers.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = make_parser().parse_args(argv)

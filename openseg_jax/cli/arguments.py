@@ -87,22 +87,20 @@ class Parser(argparse.ArgumentParser):
         normal, changes, expects_value = [], [], False
         for text in arguments:
             name, equals, value = text.partition("=")
-            if not name.startswith("--"):
-                (changes if expects_value else normal).append(text)
-                expects_value = False
-                continue
-            expects_value = False
-            name = f"--{name[2:].replace('-', '_')}"
+            is_option = name.startswith("--")
+            if is_option:
+                name = f"--{name[2:].replace('-', '_')}"
             action = self._option_string_actions.get(name)
-            if self._takes_config and name.startswith(("--config.", "--noconfig.")):
+            is_change = self._takes_config and name.startswith(("--config.", "--noconfig."))
+            if is_change or (expects_value and not is_option):
                 changes.append(name + equals + value)
-                expects_value = not equals
             elif equals and isinstance(action, Switch):
                 if value.lower() not in ("true", "false"):
                     self.error(f"{name} is true or false, found {value!r}")
                 normal.append(name if value.lower() == "true" else action.option_strings[1])
             else:
                 normal.append(name + equals + value)
+            expects_value = is_change and not equals
         return normal, changes
 
     def _refuse(self, unknown: str) -> NoReturn:
@@ -123,16 +121,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(commands, name: str, about: str, run: Callable | None = None) -> Parser:
-    """Registers a subcommand.
+    """Registers a subcommand and returns the parser of its options.
 
     Args:
         commands: What `add` of a module is given, or the result of `add_subcommands`.
         name: The word on the command line.
         about: Its help: a summary of one line, an example, and what there is to know. `__doc__` of a module does.
         run: Called with the parsed arguments; its result, or 0, is the exit code. None if there are subcommands.
-
-    Returns:
-        The parser, for the options of the command.
     """
     command = commands.add_parser(name, help=about.partition("\n")[0].rstrip("."), description=about)
     if run:

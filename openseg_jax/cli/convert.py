@@ -287,7 +287,7 @@ def _source(path: str) -> dict[str, str]:
 
 
 def write_config(arguments) -> None:
-    from openseg_jax.recipes.legacy.write import import_config
+    from openseg_jax.recipes.legacy.convert import import_config
 
     for remark in import_config(arguments.config, arguments, arguments.out, arguments.command_line):
         print(f"note: {remark}")

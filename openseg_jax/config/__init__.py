@@ -1,28 +1,8 @@
 """Configs: their schema, the check at the entrance, and the typed object that the rest of the package takes."""
 
-from openseg_jax.config.check import typed as typed
-from openseg_jax.config.load import load as load
-from openseg_jax.config.load import recipes as recipes
-from openseg_jax.config.schema import (
-    AugmentSettings,
-    Ce2pSettings,
-    CollateSettings,
-    Config,
-    DataSettings,
-    EvalSettings,
-    ExtraData,
-    LossSettings,
-    MeshSettings,
-    ModelSettings,
-    NormalizationSettings,
-    OptimizerSettings,
-    PlateauSettings,
-    PretrainedSettings,
-    ResizeSettings,
-    RmiSettings,
-    ScheduleSettings,
-    SegFixSettings,
-    SyntheticSettings,
-    TrainSettings,
-    WarmupSettings,
-)
+from openseg_jax.config import schema
+from openseg_jax.config.check import typed
+from openseg_jax.config.load import load, recipes
+from openseg_jax.config.schema import *  # noqa: F403
+
+__all__ = ["load", "recipes", "typed", *schema.__all__]

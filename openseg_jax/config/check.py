@@ -1,9 +1,8 @@
 """The check at the entrance: from a `ConfigDict` or nested mappings to a `Config`, or to all that is wrong at once."""
 
+import contextlib
 import dataclasses
 import difflib
-import functools
-import itertools
 import math
 import numbers
 import re
@@ -32,10 +31,7 @@ def typed(config: ConfigDict | Mapping[str, Any] | Config) -> Config:
     Fields that are left out get their defaults. Lists become tuples, and whole numbers are taken for floats.
 
     Args:
-        config: The `ConfigDict` of a recipe, nested mappings of the same form, or a `Config`.
-
-    Returns:
-        The config. That of a `Config` is equal to it.
+        config: The `ConfigDict` of a recipe, nested mappings of the same form, or a `Config`, which stays as it is.
 
     Raises:
         InputError: With all that is wrong: the field, the value, and what is allowed.
@@ -57,11 +53,12 @@ def examine(config: ConfigDict | Mapping[str, Any] | Config) -> tuple[Config, li
     if not _is_wrong("model.name", wrong) and not _is_wrong("model.backbone", wrong):
         model = dataclasses.replace(result.model, options=_options(result.model, wrong))
         result = dataclasses.replace(result, model=model)
-    # Where a field is wrong itself, what its default contradicts is none of the user's.
-    others = [
-        text for text in contradictions(result) if not any(_is_wrong(name, wrong) for name in _NAME.findall(text))
-    ]
-    return result, [*wrong.values(), *others]
+    faults = [*wrong.values()]
+    for text in contradictions(result):
+        # Where a field is wrong itself, what its default contradicts is none of the user's.
+        if not any(_is_wrong(name, wrong) for name in _NAME.findall(text)):
+            faults.append(text)
+    return result, faults
 
 
 def _is_wrong(name: str, wrong: Iterable[str]) -> bool:
@@ -70,32 +67,25 @@ def _is_wrong(name: str, wrong: Iterable[str]) -> bool:
 
 def _section(values: Mapping[str, Any], kind: type, prefix: str, wrong: dict[str, str]):
     hints = hints_of(kind)
-    for name in set(values) - set(hints):
-        wrong[f"{prefix}{name}"] = unknown(f"{prefix}{name}", str(name), hints)
+    for name in values:
+        if name not in hints:
+            wrong[f"{prefix}{name}"] = unknown(f"{prefix}{name}", str(name), hints)
     found = {}
     for field in dataclasses.fields(kind):
         if field.name not in values:
             continue
         path, hint, value = f"{prefix}{field.name}", hints[field.name], values[field.name]
-        if dataclasses.is_dataclass(hint):
-            if isinstance(value, Mapping):
-                found[field.name] = _section(value, hint, f"{path}.", wrong)
+        setting, row = field.metadata.get("setting", Setting("")), _element(hint)
+        try:
+            if dataclasses.is_dataclass(hint):
+                found[field.name] = _section(_wanted(value, isinstance(value, Mapping)), hint, f"{path}.", wrong)
+            elif dataclasses.is_dataclass(row):
+                _wanted(value, isinstance(value, (tuple, list)) and all(isinstance(x, Mapping) for x in value))
+                found[field.name] = tuple(_section(x, row, f"{path}[{i}].", wrong) for i, x in enumerate(value))
             else:
-                wrong[path] = f"{path} must be a section of fields, found {_short(value)}"
-        elif dataclasses.is_dataclass(_element(hint)):
-            if isinstance(value, (tuple, list)) and all(isinstance(row, Mapping) for row in value):
-                rows = enumerate(value)
-                found[field.name] = tuple(_section(row, _element(hint), f"{path}[{i}].", wrong) for i, row in rows)
-            else:
-                wrong[path] = (
-                    f"{path} must be dictionaries of {', '.join(hints_of(_element(hint)))}, found {_short(value)}"
-                )
-        else:
-            setting = field.metadata["setting"]
-            try:
                 found[field.name] = convert(value, hint, setting)
-            except ValueError:
-                wrong[path] = f"{path} must be {describe(hint, setting)}, found {_short(value)}{_meant(value, setting)}"
+        except ValueError:
+            wrong[path] = f"{path} must be {describe(hint, setting)}, found {_short(value)}{_meant(value, setting)}"
     return kind(**found)
 
 
@@ -119,10 +109,9 @@ def _options(model: ModelSettings, wrong: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-@functools.cache
 def hints_of(kind: type) -> dict[str, Any]:
     """Returns the type of each field of a dataclass."""
-    return typing.get_type_hints(kind)
+    return {field.name: field.type for field in dataclasses.fields(kind)}
 
 
 def _element(hint) -> Any:
@@ -134,10 +123,8 @@ def convert(value: Any, hint: Any, setting: Setting) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         for option in arguments:
-            try:
+            with contextlib.suppress(ValueError):
                 return convert(value, option, setting)
-            except ValueError:
-                pass
         raise ValueError
     if origin is tuple:
         return _tuple(value, arguments, setting)
@@ -153,13 +140,9 @@ def convert(value: Any, hint: Any, setting: Setting) -> Any:
         return str(_wanted(value, isinstance(value, str) and allowed))
     number = hint(_wanted(value, isinstance(value, numbers.Integral if hint is int else numbers.Real) and not is_bool))
     s = setting
-    limits = (
-        s.above is None or number > s.above,
-        s.least is None or number >= s.least,
-        s.below is None or number < s.below,
-        s.most is None or number <= s.most,
-    )
-    return _wanted(number, math.isfinite(number) and all(limits))
+    is_high = (s.above is None or number > s.above) and (s.least is None or number >= s.least)
+    is_low = (s.below is None or number < s.below) and (s.most is None or number <= s.most)
+    return _wanted(number, math.isfinite(number) and is_high and is_low)
 
 
 def _tuple(value: Any, arguments: tuple, setting: Setting) -> tuple:
@@ -168,11 +151,8 @@ def _tuple(value: Any, arguments: tuple, setting: Setting) -> tuple:
         arguments = (arguments[0],) * len(value)
     _wanted(value, len(value) == len(arguments))
     found = tuple(convert(x, hint, setting) for x, hint in zip(value, arguments, strict=True))
-    pairs = [*itertools.pairwise(found)]
-    if setting.ordered == "range":
-        _wanted(value, all(a <= b for a, b in pairs))
-    if setting.ordered == "rising":
-        _wanted(value, all(a < b for a, b in pairs))
+    _wanted(value, setting.ordered != "range" or [*found] == sorted(found))
+    _wanted(value, setting.ordered != "rising" or [*found] == sorted({*found}))
     return found
 
 
@@ -185,6 +165,10 @@ def _wanted(value: Any, right: bool) -> Any:
 def describe(hint: Any, setting: Setting) -> str:
     """Returns what is allowed for a field, as words that follow "must be"."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return "a section of fields"
+    if dataclasses.is_dataclass(_element(hint)):
+        return f"dictionaries of {', '.join(hints_of(_element(hint)))}"
     if origin in (typing.Union, types.UnionType):
         others = [option for option in arguments if option not in (tuple[()], type(None))]
         return " or ".join([*(describe(option, setting) for option in others), "none"])
@@ -227,15 +211,8 @@ def _quoted(setting: Setting) -> str:
 
 
 def _meant(value: Any, setting: Setting) -> str:
-    names = (
-        [value]
-        if isinstance(value, str)
-        else [x for x in value if isinstance(x, str)]
-        if isinstance(value, (tuple, list))
-        else []
-    )
-    for name in names:
-        close = difflib.get_close_matches(name, setting.choices, n=3)
+    for name in value if isinstance(value, (tuple, list)) else (value,):
+        close = difflib.get_close_matches(name, setting.choices) if isinstance(name, str) else []
         if close and name not in setting.choices:
             return f" (did you mean {' or '.join(close)}?)"
     return ""
@@ -243,10 +220,9 @@ def _meant(value: Any, setting: Setting) -> str:
 
 def unknown(path: str, name: str, known: Iterable[str]) -> str:
     """Returns the sentence on a field that there is not."""
-    close = difflib.get_close_matches(name, known, n=1)
-    section, _, _ = path.rpartition(".")
-    if close:
-        return f"there is no field {path}: did you mean {f'{section}.' if section else ''}{close[0]}?"
+    section, dot, _ = path.rpartition(".")
+    for close in difflib.get_close_matches(name, known, n=1):
+        return f"there is no field {path}: did you mean {section}{dot}{close}?"
     return f"there is no field {path}: {section or 'a config'} has {', '.join(known)}"
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import importlib
 import importlib.util
 import inspect
 import pkgutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from openseg_jax.config.check import describe, examine, hints_of, unknown
+from openseg_jax.config.check import describe, examine, unknown
 from openseg_jax.config.schema import Config
 from openseg_jax.errors import InputError
 
@@ -71,10 +70,9 @@ def _make(spec: str) -> ConfigDict:
 def _function_of_recipe(name: str) -> Callable[..., ConfigDict]:
     known = recipes()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = (
-            f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}, or give the path of a Python file"
-        )
+        hint = f"there are {', '.join(known)}, or give the path of a Python file"
+        for close in difflib.get_close_matches(name, known, n=1):
+            hint = f"did you mean {close}?"
         raise InputError(f"unknown recipe {name!r}; {hint}")
     return _recipe(name).get_config
 
@@ -104,10 +102,8 @@ def _guarded(name: str, make: Callable):
     except SyntaxError as error:
         raise InputError(f"the config {name} cannot be read: line {error.lineno}: {error.msg}") from error
     except Exception as error:
-        file = Path(name).name
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == file
-        ]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(name).name]
         where = f" in line {lines[-1]}" if lines else ""
         raise InputError(f"the config {name} fails{where}: {type(error).__name__}: {error}") from error
 
@@ -161,15 +157,12 @@ def _missing(config: ConfigDict, name: str) -> str:
 
 
 def _sentence(name: str, group: Sequence[str], error: Exception) -> str:
-    field, hint = None, Config
+    kind, field = Config, None
     for part in name.split("."):
-        field = (
-            next((f for f in dataclasses.fields(hint) if f.name == part), None)
-            if dataclasses.is_dataclass(hint)
-            else None
-        )
-        hint = hints_of(hint)[part] if field else None
+        fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        field = next((field for field in fields if field.name == part), None)
+        kind = field.type if field else None
     if field and "setting" in field.metadata and len(group) == 1 and "=" in group[0]:
-        return f"{name} must be {describe(hint, field.metadata['setting'])}, found {group[0].partition('=')[2]!r}"
+        return f"{name} must be {describe(kind, field.metadata['setting'])}, found {group[0].partition('=')[2]!r}"
     lines = str(error).splitlines()
     return f"--config.{name} is wrong: {lines[0] if lines else type(error).__name__}"

@@ -5,7 +5,7 @@ import importlib
 import typing
 from collections.abc import Iterator
 
-from openseg_jax.config.check import describe, hints_of
+from openseg_jax.config.check import describe
 from openseg_jax.config.load import recipes
 from openseg_jax.config.schema import Config, ExtraData
 
@@ -52,11 +52,11 @@ def _recipes() -> Iterator[str]:
 
 
 def _section(kind: type, path: str) -> Iterator[str]:
-    hints, sections = hints_of(kind), []
+    sections = []
     yield f"\n## {path or 'Top level'}\n\n{(kind.__doc__ or '').strip()}\n"
     yield "| field | default | allowed | meaning |\n|---|---|---|---|"
     for field in dataclasses.fields(kind):
-        name, hint = f"{path}.{field.name}".lstrip("."), hints[field.name]
+        name, hint = f"{path}.{field.name}".lstrip("."), field.type
         if dataclasses.is_dataclass(hint):
             sections.append((hint, name))
             continue

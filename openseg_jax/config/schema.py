@@ -5,55 +5,77 @@ Defaults, checks, the `ConfigDict` of recipes and docs/config.md all come from h
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from openseg_jax import models
 from openseg_jax.models.layers import NORMS
 
-LARGEST_SIDE = 32_768  # of an image in pixels: OpenCV's resampling takes no more
+__all__ = [
+    "AugmentSettings",
+    "Ce2pSettings",
+    "CollateSettings",
+    "Config",
+    "DataSettings",
+    "EvalSettings",
+    "ExtraData",
+    "LossSettings",
+    "MeshSettings",
+    "ModelSettings",
+    "NormalizationSettings",
+    "OptimizerSettings",
+    "PlateauSettings",
+    "PretrainedSettings",
+    "ResizeSettings",
+    "RmiSettings",
+    "ScheduleSettings",
+    "SegFixSettings",
+    "SyntheticSettings",
+    "TrainSettings",
+    "WarmupSettings",
+]
 
 
 class Setting(NamedTuple):
-    """What is allowed for a field. Limits and choices hold for each element of a tuple.
+    """What is allowed for a field. Limits and choices hold for each element of a tuple."""
 
-    Attributes:
-        help: One line of explanation.
-        unit: What numbers count, such as "pixels".
-        above: Numbers must be larger than this.
-        least: Numbers must be at least this.
-        below: Numbers must be smaller than this.
-        most: Numbers must be at most this.
-        choices: The strings that are allowed; any, if empty.
-        filled: Whether a string may not be empty.
-        ordered: "range" where numbers may not fall, "rising" where each must be larger than the one before.
-    """
-
-    help: str
-    unit: str = ""
-    above: float | None = None
-    least: float | None = None
-    below: float | None = None
-    most: float | None = None
-    choices: tuple[str, ...] = ()
-    filled: bool = False
-    ordered: str = ""
+    help: str  # one line of explanation
+    unit: str = ""  # what numbers count, such as "pixels"
+    above: float | None = None  # numbers must be larger than this
+    least: float | None = None  # numbers must be at least this
+    below: float | None = None  # numbers must be smaller than this
+    most: float | None = None  # numbers must be at most this
+    choices: tuple[str, ...] = ()  # the strings that are allowed; any, if empty
+    filled: bool = False  # whether a string may not be empty
+    ordered: str = ""  # "range" where numbers may not fall, "rising" where each must be larger than the one before
 
 
-def setting(default: Any, help: str, **allowed: Any) -> Any:
+def setting(default: Any, help: str, choices: Iterable[str] = (), **allowed: Any) -> Any:
     """Returns a dataclass field that carries a `Setting`."""
-    return field(default=default, metadata={"setting": Setting(help, **allowed)})
+    return dataclasses.field(default=default, metadata={"setting": Setting(help, choices=tuple(choices), **allowed)})
 
 
+Names = tuple[str, ...]
+Range = tuple[float, float]
+Size = tuple[int, int]  # height and width
+SizeOrNone = Size | tuple[()]
+LARGEST_SIDE = 32_768  # of an image in pixels: OpenCV's resampling takes no more
 _SIDES = {"unit": "pixels, height and width", "least": 1, "most": LARGEST_SIDE}
+_SIDE_OR_NONE = {"unit": "pixels", "least": 0, "most": LARGEST_SIDE}
+_FACTORS = {"above": 0, "most": 32, "ordered": "range"}
+
+_GEOMETRY = ("resize", "random_resize", "random_crop", "center_crop", "random_flip", "random_rotate")
+_COLOURS = ("random_brightness", "random_contrast", "random_saturation", "random_hue", "random_permute", "random_blur")
+_PLACES = ("random", "pad_right_down", "pad_left_up", "pad_center", "pad_border")
+_SCHEDULES = ("poly", "cosine", "step", "multistep", "constant", "plateau", "swa_poly", "swa_cosine")
+_OPTIONS = Setting("keyword arguments of the backbone and the head; `openseg models NAME` lists them")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSettings:
     """The net."""
 
-    name: str = setting("hrnet_w48_ocr", "a named model; `openseg models` lists them", choices=tuple(models.MODELS))
+    name: str = setting("hrnet_w48_ocr", "a named model; `openseg models` lists them", choices=models.MODELS)
     backbone: str = setting("", "a backbone other than the model's own", choices=("", *models.BACKBONES))
     norm: str = setting(
         "batch_norm",
@@ -61,12 +83,7 @@ class ModelSettings:
         choices=(*NORMS, "torchbn", "torchsyncbn", "syncbn"),
     )
     dtype: str = setting("float32", "the type of the computation", choices=("float32", "bfloat16", "float16"))
-    options: Mapping[str, Any] = field(
-        default_factory=dict,
-        metadata={
-            "setting": Setting("keyword arguments of the backbone and the head; `openseg models NAME` lists them")
-        },
-    )
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, metadata={"setting": _OPTIONS})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +102,7 @@ class PretrainedSettings:
 class SyntheticSettings:
     """The synthetic textures, with data.source=synthetic."""
 
-    size: tuple[int, int] = setting((128, 160), "the size of the scenes", **_SIDES)
+    size: Size = setting((128, 160), "the size of the scenes", **_SIDES)
     train_count: int = setting(2000, "the number of training scenes", least=1)
     val_count: int = setting(64, "the number of validation scenes", least=1)
 
@@ -114,7 +131,7 @@ class DataSettings:
     val_split: str = setting("val", "the split for validation and evaluation", filled=True)
     image_folder: str = setting("image", "the folder of images in each split", filled=True)
     label_folder: str = setting("label", "the folder of masks in each split", filled=True)
-    maps: tuple[str, ...] = setting((), "what else a sample has", choices=("edge", "offset", "stereo"))
+    maps: Names = setting((), "what else a sample has", choices=("edge", "offset", "stereo"))
     offset_folder: str = setting(
         "",
         "the folder of offsets in each split; if empty they are computed from labels, if `instance` from instance ids",
@@ -145,11 +162,9 @@ class NormalizationSettings:
 class ResizeSettings:
     """The transform `resize`. It takes a size or the length of the shorter side."""
 
-    size: tuple[int, int] | tuple[()] = setting((), "the size", **_SIDES)
-    min_side: int = setting(0, "the length of the shorter side; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE)
-    bound: int = setting(
-        0, "the largest length of the longer side; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE
-    )
+    size: SizeOrNone = setting((), "the size", **_SIDES)
+    min_side: int = setting(0, "the length of the shorter side; 0 for none", **_SIDE_OR_NONE)
+    bound: int = setting(0, "the largest length of the longer side; 0 for none", **_SIDE_OR_NONE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,14 +172,10 @@ class CollateSettings:
     """The common size of the samples of a batch."""
 
     mode: str = setting("fix_size", "one size, or one of several for each batch", choices=("fix_size", "multi_size"))
-    size: tuple[int, int] | tuple[()] = setting((), "the size; if empty, that of augment.crop", **_SIDES)
-    sizes: tuple[tuple[int, int], ...] = setting((), "the sizes for multi_size", **_SIDES)
+    size: SizeOrNone = setting((), "the size; if empty, that of augment.crop", **_SIDES)
+    sizes: tuple[Size, ...] = setting((), "the sizes for multi_size", **_SIDES)
     align: str = setting("only_pad", "how samples get to it", choices=("only_pad", "only_scale", "scale_and_pad"))
-    place: str = setting(
-        "random",
-        "where a smaller sample is placed",
-        choices=("random", "pad_right_down", "pad_left_up", "pad_center", "pad_border"),
-    )
+    place: str = setting("random", "where a smaller sample is placed", choices=_PLACES)
     stride: int = setting(1, "sizes are rounded up to a multiple of it", unit="pixels", least=1, most=1024)
 
 
@@ -172,41 +183,24 @@ class CollateSettings:
 class AugmentSettings:
     """The transforms of training samples."""
 
-    chain: tuple[str, ...] = setting(
+    chain: Names = setting(
         ("random_resize", "random_crop", "random_flip", "random_brightness"),
         "the transforms, in their order",
-        choices=(
-            "resize",
-            "random_resize",
-            "random_crop",
-            "center_crop",
-            "random_flip",
-            "random_rotate",
-            "random_brightness",
-            "random_contrast",
-            "random_saturation",
-            "random_hue",
-            "random_permute",
-            "random_blur",
-        ),
+        choices=(*_GEOMETRY, *_COLOURS),
     )
     resize: ResizeSettings = ResizeSettings()
-    scale: tuple[float, float] = setting(
-        (0.5, 2.0), "the range of factors of random_resize", above=0, most=32, ordered="range"
-    )
-    aspect: tuple[float, float] = setting(
-        (0.9, 1.1), "the range of changes of the aspect ratio by random_resize", above=0, most=32, ordered="range"
-    )
-    crop: tuple[int, int] = setting((512, 1024), "the window of random_crop and center_crop", **_SIDES)
+    scale: Range = setting((0.5, 2.0), "the range of factors of random_resize", **_FACTORS)
+    aspect: Range = setting((0.9, 1.1), "the range of changes of the aspect ratio by random_resize", **_FACTORS)
+    crop: Size = setting((512, 1024), "the window of random_crop and center_crop", **_SIDES)
     flip: float = setting(0.5, "the probability of random_flip", least=0, most=1)
     legacy_angle: bool = setting(
         False, "whether random_flip leaves directions of exactly 0 and 180 degrees, as the original does"
     )
     brightness: int = setting(10, "the largest shift of random_brightness", least=0, most=255)
-    contrast: tuple[float, float] = setting((0.5, 1.5), "the range of random_contrast", least=0, ordered="range")
-    saturation: tuple[float, float] = setting((0.5, 1.5), "the range of random_saturation", least=0, ordered="range")
+    contrast: Range = setting((0.5, 1.5), "the range of random_contrast", least=0, ordered="range")
+    saturation: Range = setting((0.5, 1.5), "the range of random_saturation", least=0, ordered="range")
     hue: float = setting(18.0, "the largest turn of random_hue", unit="degrees", least=0, most=180)
-    blur: tuple[float, float] = setting(
+    blur: Range = setting(
         (0.1, 2.0), "the range of the sigma of random_blur", unit="pixels", above=0, most=100, ordered="range"
     )
     rotate: float = setting(10.0, "the largest angle of random_rotate", unit="degrees", least=0, most=180)
@@ -249,17 +243,11 @@ class Ce2pSettings:
 
 
 class LossFacts(NamedTuple):
-    """What a loss asks of the config.
+    """What a loss asks of the config."""
 
-    Attributes:
-        outputs: The sets of outputs of a net that it takes.
-        needs: The entries of `data.maps` that it needs.
-        sums: Whether the loss of a batch is a weighted sum of the losses of its parts.
-    """
-
-    outputs: tuple[frozenset[str], ...]
-    needs: tuple[str, ...] = ()
-    sums: bool = False
+    outputs: tuple[frozenset[str], ...]  # the sets of outputs of a net that it takes
+    needs: tuple[str, ...] = ()  # the entries of `data.maps` that it needs
+    sums: bool = False  # whether the loss of a batch is a weighted sum of the losses of its parts
 
 
 _ONE, _TWO = frozenset({"out"}), frozenset({"aux", "out"})
@@ -279,9 +267,7 @@ LOSSES: dict[str, LossFacts] = {
 class LossSettings:
     """The loss."""
 
-    name: str = setting(
-        "aux_ce", "the loss; aux_ adds the cross-entropy of the auxiliary output", choices=tuple(LOSSES)
-    )
+    name: str = setting("aux_ce", "the loss; aux_ adds the cross-entropy of the auxiliary output", choices=LOSSES)
     class_weights: tuple[float, ...] = setting((), "the weight of each class; if empty, all count alike", least=0)
     aux_weight: float = setting(0.4, "the weight of the auxiliary output", least=0)
     out_weight: float = setting(1.0, "the weight of the main output", least=0)
@@ -306,14 +292,12 @@ class OptimizerSettings:
     learning_rate: float = setting(0.01, "the learning rate, before the schedule", above=0)
     momentum: float = setting(0.9, "the momentum of sgd", least=0, below=1)
     nesterov: bool = setting(False, "whether the momentum is Nesterov's")
-    betas: tuple[float, float] = setting((0.9, 0.999), "the betas of adam and adamw", least=0, below=1)
+    betas: Range = setting((0.9, 0.999), "the betas of adam and adamw", least=0, below=1)
     epsilon: float = setting(1e-8, "the epsilon of adam and adamw", above=0)
     weight_decay: float = setting(5e-4, "the weight decay", least=0)
     decay_norms_and_biases: bool = setting(True, "whether norms and biases decay, too")
     head_multiplier: float = setting(1.0, "the factor of the learning rate for all but the backbone", least=0)
-    freeze: tuple[str, ...] = setting(
-        (), "prefixes of parameter names that are not trained, such as backbone.conv1", filled=True
-    )
+    freeze: Names = setting((), "prefixes of parameter names that are not trained, such as backbone.conv1", filled=True)
     clip_norm: float = setting(0.0, "the largest norm of all gradients together; 0 for any", least=0)
 
 
@@ -342,11 +326,7 @@ class WarmupSettings:
 class ScheduleSettings:
     """The schedule of the learning rate."""
 
-    name: str = setting(
-        "poly",
-        "the schedule",
-        choices=("poly", "cosine", "step", "multistep", "constant", "plateau", "swa_poly", "swa_cosine"),
-    )
+    name: str = setting("poly", "the schedule", choices=_SCHEDULES)
     power: float = setting(0.9, "the power of poly", above=0)
     gamma: float = setting(0.1, "the factor of step and multistep", above=0)
     step_size: int = setting(30_000, "the number of steps between two falls of step", least=1)
@@ -393,22 +373,18 @@ class EvalSettings:
 
     batch_size: int = setting(4, "the number of images of a batch, over all devices", least=1, most=65_536)
     max_buckets: int = setting(4, "the number of padded shapes, each of which is compiled once", least=1)
-    min_side: int = setting(
-        0, "images are resized to a shorter side of this length; 0 for none", unit="pixels", least=0, most=LARGEST_SIDE
-    )
-    size: tuple[int, int] | tuple[()] = setting((), "images are resized to this size", **_SIDES)
-    pad_size: tuple[int, int] | tuple[()] = setting((), "the original's padding, to this size", **_SIDES)
+    min_side: int = setting(0, "images are resized to a shorter side of this length; 0 for none", **_SIDE_OR_NONE)
+    size: SizeOrNone = setting((), "images are resized to this size", **_SIDES)
+    pad_size: SizeOrNone = setting((), "the original's padding, to this size", **_SIDES)
     pad_stride: int = setting(1, "the original's padding, to a multiple of this", unit="pixels", least=1, most=1024)
-    protocol: str = setting("single", "the testing protocol (docs/protocols.md)", choices=tuple(PROTOCOLS))
+    protocol: str = setting("single", "the testing protocol (docs/protocols.md)", choices=PROTOCOLS)
     scales: tuple[float, ...] = setting((), "scales in place of those of the protocol", above=0, most=32)
     scale_weights: tuple[float, ...] = setting((), "the weight of each scale; if empty, all count alike", least=0)
     swap: bool = setting(
         True, "whether left and right classes exchange names in mirrored images; the original's tester does not do that"
     )
-    crop: tuple[int, int] | tuple[()] = setting(
-        (), "the window of crops and ms_crops, in place of that of the protocol", **_SIDES
-    )
-    crop_stride: tuple[int, int] | tuple[()] = setting((), "the stride of windows; if empty, their size", **_SIDES)
+    crop: SizeOrNone = setting((), "the window of crops and ms_crops, in place of that of the protocol", **_SIDES)
+    crop_stride: SizeOrNone = setting((), "the stride of windows; if empty, their size", **_SIDES)
     crop_window: str = setting(
         "uniform", "how overlapping windows are weighted; gaussian trusts their middle", choices=("uniform", "gaussian")
     )

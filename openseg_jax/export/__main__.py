@@ -1,8 +1,6 @@
 """`python -m openseg_jax.export`: the same as `openseg export`."""
 
-import sys
-
 from openseg_jax.cli import main
 
 if __name__ == "__main__":
-    main(["export", *sys.argv[1:]])
+    main(command="export")

@@ -2,7 +2,6 @@
 
     openseg train --config=camvid:hrnet_w18_ocr --workdir=runs/camvid --config.data.root=PATH
 
-In a checkout, `python train.py --config=configs/camvid.py:hrnet_w18_ocr` does the same.
 PATH holds train/image, train/label, val/image and val/label with class ids 0 to 10, 255 or 11 for void.
 Options: `small`, as in camvid:hrnet_w18_small_v1_ocr,small, a recipe for a CPU (docs/benchmarks.md); a backbone.
 """
@@ -18,15 +17,10 @@ def get_config(argument: str = ""):
     config.data.classes = "camvid"
     config.augment.crop = (320, 448)
     config.optimizer.learning_rate = 0.02
-    config.train.batch_size = 16
-    config.train.steps = 4000
-    config.train.eval_every = config.train.save_every = 500
+    config.train.update(batch_size=16, steps=4000, eval_every=500, save_every=500)
     config.eval.batch_size = 8
     if "small" in options:
-        config.model.options.update({"channels": 128, "key_channels": 64, "aux_channels": 64})
-        config.augment.crop = (160, 224)
-        config.augment.scale = (0.4, 1.0)
-        config.train.batch_size = 8
-        config.train.steps = 1500
-        config.train.eval_every = config.train.save_every = 300
+        config.model.options.update(channels=128, key_channels=64, aux_channels=64)
+        config.augment.update(crop=(160, 224), scale=(0.4, 1.0))
+        config.train.update(batch_size=8, steps=1500, eval_every=300, save_every=300)
     return config

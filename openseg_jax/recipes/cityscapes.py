@@ -3,7 +3,6 @@
     openseg train --config=cityscapes:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/cityscapes.py:hrnet_w48_ocr` does the same.
 PATH holds train/image, train/label, val/image and val/label, labels as *_labelIds.png (docs/datasets.md).
 Options, after the model: `ohem`; `rmi`; `trainval` adds the validation split; `v17` for the recipes of branch
 pytorch-1.7; a backbone. `coarse`, `from_mapillary` and `from_coarse` are stages of the chain in docs/recipes.md.
@@ -30,11 +29,9 @@ def get_config(argument: str = ""):
     options = parse_argument(argument, TAKES)
     config = of_original(options.name, options)
     model, v17 = config.model.name, "v17" in options
-    config.data.classes = "cityscapes"
-    config.data.workers = 8
+    config.data.update(classes="cityscapes", workers=8)
     config.loss.class_weights = () if "rmi" in options else CLASS_WEIGHTS
-    config.train.batch_size = 16 if v17 else 8
-    config.train.steps = 80_000 if model.startswith("hrnet") else 40_000
+    config.train.update(batch_size=16 if v17 else 8, steps=80_000 if model.startswith("hrnet") else 40_000)
     if v17 and model == "hrnet_w48_ocr":  # eight GPUs
         config.optimizer.learning_rate, config.train.steps, config.loss.replicas = 0.02, 40_000, 8
     if "trainval" in options or STAGES.keys() & options.options - {"coarse"}:
@@ -49,6 +46,6 @@ def get_config(argument: str = ""):
         config.train.frozen_norm = "all"  # as the model zoo says; the code has no switch for it
     for stage in STAGES.keys() & options.options:
         config.optimizer.learning_rate, config.train.batch_size, config.train.steps = STAGES[stage]
-        config.train.eval_every = config.train.save_every = 2000
+        config.train.update(eval_every=2000, save_every=2000)
         config.pretrained.parts = "matching"
     return config

@@ -3,7 +3,6 @@
     openseg train --config=coco_stuff:hrnet_w48_ocr,ohem --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/coco_stuff.py:hrnet_w48_ocr,ohem` does the same.
 Options: `ohem`; `rmi`; `v17`; `eight_gpus`, the recipes of branch pytorch-1.7 on eight GPUs; a backbone.
 Published, on val: hrnet_w48_ocr,ohem 39.61; hrnet_w48_ocr,ohem,v17,eight_gpus 42.50; with rmi 43.95.
 """
@@ -11,12 +10,11 @@ Published, on val: hrnet_w48_ocr,ohem 39.61; hrnet_w48_ocr,ohem,v17,eight_gpus 4
 from openseg_jax.recipes.common import SCENES, Takes, of_scenes, parse_argument
 
 TAKES = Takes("hrnet_w48_ocr,ohem", SCENES)
-RECIPE = {"learning_rate": 0.001, "head_multiplier": 10.0, "steps": 60_000, "eval_every": 5000}
 
 
 def get_config(argument: str = ""):
     options = parse_argument(argument, TAKES)
-    config = of_scenes(options, "coco_stuff_10k", **RECIPE)
+    config = of_scenes(options, "coco_stuff_10k")
     if "eight_gpus" in options:
         config.train.eval_every = 10_000 if "rmi" in options else 60_000
     return config

@@ -26,51 +26,27 @@ OPTIONS = {
     "instance": "boundaries of instances in place of those of classes",
     "ade20k_too": "Cityscapes and ADE20K together",
 }
-# The loss for what a net gives, without and with an option.
-_BY_OUTPUTS = {
-    ("out", ""): "ce",
-    ("out", "ohem"): "ohem",
-    ("out", "rmi"): "rmi",
-    ("aux out", ""): "aux_ce",
-    ("aux out", "ohem"): "aux_ohem",
-    ("aux out", "rmi"): "aux_rmi",
-    ("direction mask", ""): "segfix",
-    ("edge_out seg_dsn seg_out1 seg_out2", ""): "ce2p",
-}
-
-
 _EXCLUSIVE = (("ohem", "rmi"), ("from_mapillary", "coarse", "from_coarse"))
+SCENES = ("v17", "ohem", "rmi", "eight_gpus")  # the options of `of_scenes`
+RESIZED = ("random_flip", "resize", "random_resize", "random_crop", "random_brightness")  # an augment.chain
 
 
 @dataclasses.dataclass(frozen=True)
 class Takes:
-    """What a recipe takes after its colon: "NAME[,OPTION...]".
+    """What a recipe takes after its colon: "NAME[,OPTION...]". The name of a backbone is an option of every recipe."""
 
-    Attributes:
-        default: What it takes if there is nothing.
-        options: Its options, which are among OPTIONS. The name of a backbone is an option of every recipe.
-        names: What may come first.
-        what: What these are.
-    """
-
-    default: str
-    options: tuple[str, ...] = ()
-    names: tuple[str, ...] = tuple(models.MODELS)
-    what: str = "model"
+    default: str  # what it takes if there is nothing
+    options: tuple[str, ...] = ()  # among OPTIONS
+    names: tuple[str, ...] = tuple(models.MODELS)  # what may come first
+    what: str = "model"  # what these are
 
 
 @dataclasses.dataclass(frozen=True)
 class Argument:
-    """What a user wrote after the colon. `"ohem" in argument` tells whether an option is there.
+    """What a user wrote after the colon. `"ohem" in argument` tells whether an option is there."""
 
-    Attributes:
-        name: A named model, or what else comes first.
-        backbone: A backbone other than the model's own, or "".
-        options: The options.
-    """
-
-    name: str
-    backbone: str
+    name: str  # a named model, or what else comes first
+    backbone: str  # a backbone other than the model's own, or ""
     options: frozenset[str]
 
     def __contains__(self, option: str) -> bool:
@@ -83,10 +59,8 @@ def parse_argument(text: str, takes: Takes) -> Argument:
     backbones = [word for word in words if word in models.BACKBONES]
     options = frozenset(words) - {*backbones}
     faults = [] if name in takes.names else [_unknown(takes.what, name, takes.names)]
-    shown = (*takes.options, "the names of backbones")
-    faults += [
-        _unknown("option", word, shown, models.BACKBONES) for word in words if word not in (*takes.options, *backbones)
-    ]
+    shown, known = (*takes.options, "the names of backbones"), (*takes.options, *models.BACKBONES)
+    faults += [_unknown("option", word, shown, models.BACKBONES) for word in words if word not in known]
     exclusive = [backbones, *([option for option in group if option in options] for group in _EXCLUSIVE)]
     faults += [f"the options {' and '.join(group)} exclude each other" for group in exclusive if len(group) > 1]
     if faults:
@@ -101,82 +75,54 @@ def _unknown(what: str, name: str, known: Iterable[str], others: Iterable[str] =
 
 
 def loss_for(model: str, option: str = "") -> str:
-    """Returns the loss for a named model.
+    """Returns the loss for a named model, with the option "ohem", "rmi" or none.
 
-    Args:
-        model: A named model. Nets with an auxiliary output are trained on both outputs.
-        option: "ohem", "rmi" or "".
+    Nets with an auxiliary output are trained on both outputs.
 
     Raises:
         InputError: If there is no such loss for the outputs of the model.
     """
-    outputs = " ".join(sorted(outputs_of(model)))
-    if (outputs, option) not in _BY_OUTPUTS:
+    outputs = outputs_of(model)
+    loss = next(loss for loss, facts in LOSSES.items() if facts.outputs[0] == outputs)
+    if option and "out" not in outputs:
         raise InputError(
             f"the option {option} is for nets with the outputs out or aux and out, but {model} has "
-            f"{', '.join(outputs.split())} and is trained with the loss {_BY_OUTPUTS[outputs, '']}: leave {option} out"
+            f"{', '.join(sorted(outputs))} and is trained with the loss {loss}: leave {option} out"
         )
-    return _BY_OUTPUTS[outputs, option]
+    return loss.removesuffix("ce") + option if option else loss  # such as aux_ce and ohem: aux_ohem
 
 
 def base(model: str, backbone: str = "") -> ConfigDict:
     """Returns a config with every field: a named model, the options that it has, and the loss that it takes."""
     config = ConfigDict(Config().to_dict())
-    config.model.update({"name": model, "backbone": backbone, "options": _options(model)})
+    config.model.update(name=model, backbone=backbone, options=models.default_options(model))
+    for name, (hint, _) in options_of(model).items():
+        if config.model.options[name] is None:  # for which `ConfigDict` needs the type
+            config.model.options[name] = config_dict.placeholder(tuple if "tuple" in str(hint) else int)
     config.loss.name = loss_for(model)
     config.data.maps = LOSSES[config.loss.name].needs
     return config
-
-
-def _options(model: str) -> dict:
-    """The options of a model. For those that are None unless given, `ConfigDict` needs the type."""
-    hints, defaults = options_of(model), models.default_options(model)
-    return {
-        name: config_dict.placeholder(tuple if "tuple" in str(hints[name].hint) else int) if value is None else value
-        for name, value in defaults.items()
-    }
 
 
 def of_original(model: str, argument: Argument) -> ConfigDict:
     """Returns the config of a model with the original's norm, loss and normalisation."""
     config = base(model, argument.backbone)
     config.model.norm = "batch_norm" if "v17" in argument else "inplace_abn"
-    config.normalization.update(normalization_for(argument.backbone or models.MODELS[model].backbone))
+    # The mean is that of ImageNet for HRNets and wide ResNets, and that of Caffe's nets for others, both of BGR pixels.
+    backbone = argument.backbone or models.MODELS[model].backbone
+    if "hrnet" not in backbone and "wide" not in backbone:
+        config.normalization.update(divisor=1.0, mean=(102.9801, 115.9465, 122.7717), std=(1.0, 1.0, 1.0))
     losses = [option for option in ("ohem", "rmi") if option in argument]
-    config.loss.update({"name": loss_for(model, *losses), "scope": "replica", "replicas": 4})
+    config.loss.update(name=loss_for(model, *losses), scope="replica", replicas=8 if "eight_gpus" in argument else 4)
     return config
 
 
-def normalization_for(backbone: str) -> dict:
-    """Returns what the original's checkpoints were trained with, both on BGR pixels.
-
-    That is the mean of ImageNet for HRNets and wide ResNets, and the mean of Caffe's nets for others.
-    """
-    if "hrnet" in backbone or "wide" in backbone:
-        return {}
-    return {"divisor": 1.0, "mean": (102.9801, 115.9465, 122.7717), "std": (1.0, 1.0, 1.0)}
-
-
-RESIZED = ("random_flip", "resize", "random_resize", "random_crop", "random_brightness")
-
-
-SCENES = ("v17", "ohem", "rmi", "eight_gpus")
-
-
-def of_scenes(
-    options: Argument, classes: str, *, learning_rate: float, head_multiplier: float, steps: int, eval_every: int
-) -> ConfigDict:
+def of_scenes(options: Argument, classes: str) -> ConfigDict:
     """Returns what ADE20K, PASCAL-Context and COCO-Stuff have in common: shorter side 520, crops of 520x520."""
     config = of_original(options.name, options)
-    config.data.classes = classes
-    config.data.workers = 8
-    config.augment.chain = RESIZED
+    config.data.update(classes=classes, workers=8)
+    config.augment.update(chain=RESIZED, crop=(520, 520))
     config.augment.resize.min_side = config.eval.min_side = 520
-    config.augment.crop = (520, 520)
-    config.optimizer.update({"learning_rate": learning_rate, "head_multiplier": head_multiplier, "weight_decay": 1e-4})
-    config.train.batch_size = 16
-    config.train.steps = steps
-    config.train.eval_every = config.train.save_every = eval_every
-    if "eight_gpus" in options:
-        config.loss.replicas = 8
+    config.optimizer.update(learning_rate=0.001, head_multiplier=10.0, weight_decay=1e-4)
+    config.train.update(batch_size=16, steps=60_000, eval_every=5000, save_every=5000)
     return config

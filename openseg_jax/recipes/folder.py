@@ -3,7 +3,6 @@
     openseg data check ROOT
     openseg train --config=folder:hrnet_w18_ocr --workdir=DIR --config.data.root=ROOT
 
-In a checkout, `python train.py --config=configs/folder.py:hrnet_w18_ocr` does the same.
 ROOT/classes.yaml or classes.json lists the classes; another file or a benchmark's table is given by
 --config.data.classes. docs/your-data.md goes through all of it.
 """

@@ -3,7 +3,6 @@
     openseg train --config=mapillary:hrnet_w48_ocr_b --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/mapillary.py:hrnet_w48_ocr_b` does the same.
 Options: `ohem`; `v17`; a backbone.
 Published, on val: hrnet_w48_ocr_b 50.8. docs/recipes.md goes on to Cityscapes from here.
 """
@@ -16,12 +15,9 @@ TAKES = Takes("hrnet_w48_ocr_b", ("v17", "ohem"))
 def get_config(argument: str = ""):
     options = parse_argument(argument, TAKES)
     config = of_original(options.name, options)
-    config.data.classes = "mapillary"
-    config.data.workers = 8
+    config.data.update(classes="mapillary", workers=8)
     config.augment.chain = ("resize", "random_resize", "random_crop", "random_flip", "random_brightness")
     config.augment.resize.min_side = config.eval.min_side = 1024
     config.augment.crop = (1024, 1024)
-    config.train.batch_size = 16
-    config.train.steps = 500_000
-    config.train.eval_every = config.train.save_every = 5000
+    config.train.update(batch_size=16, steps=500_000, eval_every=5000, save_every=5000)
     return config

@@ -3,7 +3,6 @@
     openseg train --config=pascal_context:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH \\
         --config.pretrained.checkpoint=hrnetv2_w48_imagenet_pretrained.pth
 
-In a checkout, `python train.py --config=configs/pascal_context.py:hrnet_w48_ocr` does the same.
 Options: `ohem`; `rmi`; `v17`; `eight_gpus`, the recipes from the ImageNet weights of PaddleClas; a backbone.
 Published, on val: hrnet_w48_ocr 55.11; hrnet_w48_ocr,v17,eight_gpus 57.82; with rmi 58.53.
 """
@@ -11,12 +10,11 @@ Published, on val: hrnet_w48_ocr 55.11; hrnet_w48_ocr,v17,eight_gpus 57.82; with
 from openseg_jax.recipes.common import SCENES, Takes, of_scenes, parse_argument
 
 TAKES = Takes("hrnet_w48_ocr", SCENES)
-RECIPE = {"learning_rate": 0.001, "head_multiplier": 10.0, "steps": 60_000, "eval_every": 5000}
 
 
 def get_config(argument: str = ""):
     options = parse_argument(argument, TAKES)
-    config = of_scenes(options, "pascal_context_59", **RECIPE)
+    config = of_scenes(options, "pascal_context_59")
     if not options.name.startswith("hrnet"):
         config.train.steps = 30_000
     if "eight_gpus" in options:

@@ -2,15 +2,13 @@
 
     openseg train --config=pascal_voc:hrnet_w48_ocr --workdir=DIR --config.data.root=PATH
 
-In a checkout, `python train.py --config=configs/pascal_voc.py:hrnet_w48_ocr` does the same.
 Options: `ohem`; `rmi`; `v17`; `eight_gpus`; a backbone.
 """
 
 from openseg_jax.recipes.common import SCENES, Takes, of_scenes, parse_argument
 
 TAKES = Takes("hrnet_w48_ocr", SCENES)
-RECIPE = {"learning_rate": 0.001, "head_multiplier": 10.0, "steps": 60_000, "eval_every": 5000}
 
 
 def get_config(argument: str = ""):
-    return of_scenes(parse_argument(argument, TAKES), "pascal_voc", **RECIPE)
+    return of_scenes(parse_argument(argument, TAKES), "pascal_voc")

@@ -2,7 +2,6 @@
 
     openseg train --config=segfix:cityscapes,hrnet2x_w20 --workdir=DIR --config.data.root=PATH
 
-In a checkout, `python train.py --config=configs/segfix.py:cityscapes,hrnet2x_w20` does the same.
 The first word is the data set: cityscapes, ade20k, camvid or folder. Options: a backbone, such as hrnet_w18, hrnet_w32,
 hrnet_w48 (if none is given) or hrnet2x_w20; `instance` for boundaries of instances; `trainval`; `ade20k_too` for
 Cityscapes and ADE20K together, whose root is --config.data.extra; `v17`; `small` for images like CamVid's on a CPU
@@ -25,17 +24,13 @@ def get_config(argument: str = ""):
     if "ade20k_too" in options and name != "cityscapes":
         raise InputError(f"the option ade20k_too is for cityscapes, found {name}")
     config = of_original("segfix_hrnet", options)
-    config.data.classes = CLASSES[name]
-    config.data.workers = 8
-    config.augment.chain = ("random_crop", "random_flip", "random_brightness")
+    config.data.update(classes=CLASSES[name], workers=8)
+    config.augment.update(chain=("random_crop", "random_flip", "random_brightness"), crop=(512, 512))
     if name == "ade20k":
         config.augment.chain = ("random_flip", "resize", "random_crop", "random_brightness")
         config.augment.resize.min_side = 512
-    config.augment.crop = (512, 512)
     config.optimizer.learning_rate = 0.04
-    config.train.batch_size = 16
-    config.train.steps = 80_000
-    config.train.eval_every = config.train.save_every = 2000
+    config.train.update(batch_size=16, steps=80_000, eval_every=2000, save_every=2000)
     if "trainval" in options:
         config.data.extra = ({"split": "val"},)
         config.train.steps = 120_000 if config.model.backbone == "hrnet2x20" else 80_000
@@ -43,14 +38,10 @@ def get_config(argument: str = ""):
         config.data.offset_folder = "instance"
         config.train.steps = 20_000
     if "ade20k_too" in options:
-        config.data.extra = ({"root": "ADE20K", "classes": "ade20k"},)
-        config.data.weights = (1.0, 1.0)
-        config.train.steps = 100_000
-        config.train.eval_every = config.train.save_every = 1000
+        config.data.update(extra=({"root": "ADE20K", "classes": "ade20k"},), weights=(1.0, 1.0))
+        config.train.update(steps=100_000, eval_every=1000, save_every=1000)
     if "small" in options:
         config.augment.crop = (192, 256)
         config.optimizer.learning_rate = 0.02
-        config.train.batch_size = 8
-        config.train.steps = 1000
-        config.train.eval_every = config.train.save_every = 250
+        config.train.update(batch_size=8, steps=1000, eval_every=250, save_every=250)
     return config

@@ -1,8 +1,7 @@
 """The synthetic textures, made in memory: `make demo`, and the first thing to try. No download.
 
-    openseg train --config=synthetic --workdir=runs/demo
+openseg train --config=synthetic --workdir=runs/demo
 
-In a checkout, `python train.py --config=configs/synthetic.py` does the same.
 """
 
 from openseg_jax.recipes.common import Takes, base, parse_argument
@@ -13,15 +12,10 @@ TAKES = Takes("hrnet_w18_small_v1_ocr")
 def get_config(argument: str = ""):
     options = parse_argument(argument, TAKES)
     config = base(options.name, options.backbone)
-    config.model.options.update({"width": 8, "blocks": 1, "layer1_width": 16})
-    config.model.options.update({"channels": 64, "key_channels": 32, "aux_channels": 32})
+    config.model.options.update(width=8, blocks=1, layer1_width=16, channels=64, key_channels=32, aux_channels=32)
     config.data.source = "synthetic"
-    config.augment.crop = (80, 112)
-    config.augment.scale = (0.75, 1.5)
-    config.optimizer.learning_rate = 0.05
-    config.optimizer.weight_decay = 1e-4
-    config.train.batch_size = 8
-    config.train.steps = 500
-    config.train.eval_every = config.train.save_every = 250
+    config.augment.update(crop=(80, 112), scale=(0.75, 1.5))
+    config.optimizer.update(learning_rate=0.05, weight_decay=1e-4)
+    config.train.update(batch_size=8, steps=500, eval_every=250, save_every=250)
     config.eval.batch_size = 8
     return config

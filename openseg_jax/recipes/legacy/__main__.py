@@ -1,8 +1,6 @@
 """`python -m openseg_jax.recipes.legacy`: the same as `openseg convert config`."""
 
-import sys
-
 from openseg_jax.cli import main
 
 if __name__ == "__main__":
-    main(["convert", "config", *sys.argv[1:]])
+    main(command="convert config")

@@ -1,26 +1,20 @@
-"""From options of openseg.pytorch to fields of a config."""
+"""Configs of openseg.pytorch: its options become fields of a config, and these a Python file."""
 
+import argparse
 import difflib
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
-from openseg_jax import models
+from openseg_jax import files, models
+from openseg_jax.config import typed
 from openseg_jax.errors import InputError
-from openseg_jax.recipes.legacy.options import Options
+from openseg_jax.recipes.common import base
+from openseg_jax.recipes.legacy.options import Options, assign, read_options
 
-CLASSES = {
-    "ade20k": "ade20k",
-    "celeba": "celeba",
-    "cityscapes": "cityscapes",
-    "coco_stuff": "coco_stuff_10k",
-    "lip": "lip",
-    "mapillary": "mapillary",
-    "pascal_context": "pascal_context_59",
-    "pascal_voc": "pascal_voc",
-}
+DATASETS = ("ade20k", "celeba", "cityscapes", "coco_stuff", "lip", "mapillary", "pascal_context", "pascal_voc")
 NORMS = {
-    "torchbn": "batch_norm",
-    "torchsyncbn": "batch_norm",
-    "syncbn": "batch_norm",
+    **dict.fromkeys(("torchbn", "torchsyncbn", "syncbn"), "batch_norm"),
     "inplace_abn": "inplace_abn",
     "gn": "group_norm",
 }
@@ -34,61 +28,94 @@ LOSSES = {
     "segfix_loss": "segfix",
     "ce2p_auxce_loss": "ce2p",
 }
-POLICIES = {
-    "lambda_poly": "poly",
-    "lambda_cosine": "cosine",
-    "step": "step",
-    "multistep": "multistep",
-    "plateau": "plateau",
-    "swa_lambda_poly": "swa_poly",
-    "swa_lambda_cosine": "swa_cosine",
-}
+POLICIES = ("lambda_poly", "lambda_cosine", "step", "multistep", "plateau", "swa_lambda_poly", "swa_lambda_cosine")
 # Options of the JSON files that have no effect in the original either, or that the class table has here.
 DEAD = (
     "dataset", "method", "test", "logging", "checkpoints", "details", "phase", "use_ground_truth", "data.image_tool",
     "data.num_classes", "data.label_list", "data.reduce_zero_label", "data.drop_last", "data.only_small",
     "network.stride", "network.loss_weights.corr_loss", "normalize.mean_value", "lr.metric", "val.mode",
-    "val.only_small", "val.scale_search", "loss.params",
-    "loss.weight_", "solver.save_iters", "train.loader", "val.loader", "val.data_transformer", "train_trans",
-    "val_trans",
-    "optim.adam", "optim.sgd", "lr.step", "lr.warm", "lr.multistep", "lr.plateau", "network.pretrained_model",
+    "val.only_small", "val.scale_search", "loss.params", "loss.weight_", "solver.save_iters", "train.loader",
+    "val.loader", "val.data_transformer", "train_trans", "val_trans", "optim.adam", "optim.sgd", "lr.step", "lr.warm",
+    "lr.multistep", "lr.plateau", "network.pretrained_model",
 )  # fmt: skip
 
 
-def convert(options: Options, environment: Mapping[str, str]) -> tuple[str, dict, list[str]]:
-    """Turns options of the original into fields of a config.
+def import_config(path: str | Path, flags: argparse.Namespace, out: str | Path, command: str) -> list[str]:
+    """Writes the config file that trains what openseg.pytorch trains with a JSON file and the flags of its main.py.
+
+    The file needs nothing but this package. Environment variables that change a training of the original
+    (lambda_poly_power, mask_weight, dt_num_classes, ...) count, too.
 
     Args:
-        options: The options of a JSON file, its flags and its overrides.
-        environment: The environment variables, some of which the original reads.
+        path: The JSON file.
+        flags: The flags of `options.add_flags`.
+        out: The Python file to write, which must not exist.
+        command: The command that did it, for a comment.
 
     Returns:
-        The named model, the fields by their dotted names, and remarks on what is not the same, or not taken over.
+        Remarks on what is not the same, or not taken over.
 
     Raises:
-        InputError: If an option has a value that this package does not know.
+        InputError: If the options cannot be read, or do not give a config that can be trained.
     """
+    out = Path(out)
+    if out.exists():
+        raise InputError(f"{out} exists: give another file")
+    try:
+        model, fields, remarks = _convert(read_options(Path(path), flags), os.environ)
+        config = base(model).to_dict()
+        for name, value in fields.items():
+            assign(config, name, value)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not as openseg.pytorch has it: {type(error).__name__}: {error}") from error
+    typed(config)
+    files.write_text(out, _source(model, fields, [f"{Path(path).name} of openseg.pytorch.", command], remarks))
+    return remarks
+
+
+def _source(model: str, fields: dict, lines: list[str], remarks: list[str]) -> str:
+    """The text of a config file. What comes from outside is in literals, or in comments of one line each."""
+    if remarks:
+        lines = [*lines, "Not the same, or not taken over:", *(f"* {remark}" for remark in remarks)]
+    comments = "\n".join("# " + "".join(c if c.isprintable() else " " for c in line) for line in lines)
+    body = "\n".join(f"    config.{name} = {value!r}" for name, value in fields.items())
+    return f"""{comments}
+
+from openseg_jax.recipes.common import base
+
+
+def get_config():
+    config = base({model!r})
+{body}
+    return config
+"""
+
+
+def _convert(options: Options, environment: Mapping[str, str]) -> tuple[str, dict, list[str]]:
+    """Returns the named model, fields by their dotted names, and remarks on what is not the same, or not taken over."""
     remarks: list[str] = []
     model = _known(options.get("network.model_name"), models.MODELS, "model")
-    fields = {"seed": options.get("seed", 304)}
-    fields |= _network(options, environment, model, remarks)
-    fields |= _data(options, environment, remarks)
-    fields |= _augmentation(options, remarks)
-    fields |= _loss(options, environment)
-    fields |= _optimization(options, environment)
-    for name in options.unread():
-        if not any(name == dead or name.startswith(f"{dead}.") for dead in DEAD):
-            remarks.append(f"{name} is not taken over")
+    fields = {
+        "seed": options.get("seed", 304),
+        **_network(options, environment, model, remarks),
+        **_data(options, environment, remarks),
+        **_augmentation(options, remarks),
+        **_loss(options, environment),
+        **_optimization(options, environment),
+    }
+    for name in DEAD:  # counts as read
+        options.get(name)
+    remarks += [f"{name} is not taken over" for name in options.unread()]
     return model, fields, remarks
 
 
 def _network(options: Options, environment, model: str, remarks: list[str]) -> dict:
     backbone = _known(options.get("network.backbone"), models.BACKBONES, "backbone")
-    norm = _known(options.get("network.bn_type", "torchbn"), NORMS, "bn_type")
-    fields = {
-        "model.backbone": "" if backbone == models.MODELS[model].backbone else backbone,
-        "model.norm": NORMS[norm],
-    }
+    norm = NORMS[_known(options.get("network.bn_type", "torchbn"), NORMS, "bn_type")]
+    own = models.MODELS[model].backbone
+    fields = {"model.backbone": "" if backbone == own else backbone, "model.norm": norm}
     if "hrnet" in backbone and "2x" not in backbone:
         remarks.append(
             "the norm of an HRNet is fixed in the original, inplace_abn on master: set model.norm accordingly"
@@ -110,20 +137,21 @@ def _network(options: Options, environment, model: str, remarks: list[str]) -> d
     resume, strict = options.get("network.resume"), options.get("network.resume_strict")
     goes_on = options.get("network.resume_continue")
     evaluates = any([options.get("network.resume_train"), options.get("network.resume_val")])
-    if resume:
-        if goes_on:
-            remarks.append("resume_continue: start train.py again with the same --workdir; nothing is to be set")
-        elif evaluates:
+    if resume and goes_on:
+        remarks.append("resume_continue: start train.py again with the same --workdir; nothing is to be set")
+    elif resume:
+        if evaluates:
             remarks.append(f"with these flags the original only evaluates {resume}; here training starts from it")
-        if not goes_on:
-            fields |= {"pretrained.checkpoint": resume, "pretrained.parts": "all" if strict else "matching"}
+        fields |= {"pretrained.checkpoint": resume, "pretrained.parts": "all" if strict else "matching"}
     return fields
 
 
 def _data(options: Options, environment, remarks: list[str]) -> dict:
-    dataset = _known(options.get("dataset"), CLASSES, "dataset")
-    count = options.get("data.num_classes")
-    classes = "pascal_context_60" if (dataset, count) == ("pascal_context", 60) else CLASSES[dataset]
+    classes = _known(options.get("dataset"), DATASETS, "dataset")
+    if classes == "pascal_context":
+        classes = "pascal_context_60" if options.get("data.num_classes") == 60 else "pascal_context_59"
+    elif classes == "coco_stuff":
+        classes = "coco_stuff_10k"
     roots = options.get("data.data_dir", "")
     roots = [roots] if isinstance(roots, str) else roots
     fields = {"data.classes": classes, "data.root": roots[0], "data.workers": options.get("data.workers", 0)}
@@ -163,21 +191,21 @@ def _augmentation(options: Options, remarks: list[str]) -> dict:
         chosen = options.get(f"train_trans.{name}", {})
         if name == "random_crop":
             fields["augment.crop"] = tuple(chosen["crop_size"][::-1])
-            chain.append("center_crop" if chosen.get("method") == "center" else name)
-            continue
-        chain.append({"random_hflip": "random_flip"}.get(name, name))
-        fields |= {
-            "random_resize": lambda c: {
-                "augment.scale": tuple(c["scale_range"]),
-                "augment.aspect": tuple(c.get("aspect_range", (1.0, 1.0))),
-            },
-            "random_hflip": lambda c: {"augment.flip": c["ratio"]},
-            "random_brightness": lambda c: {"augment.brightness": c["shift_value"]},
-            "random_rotate": lambda c: {"augment.rotate": float(c["rotate_degree"])},
-            "resize": lambda c: _resize(c, "augment.resize"),
-        }.get(name, lambda c: {})(chosen)
-        if name == "random_hflip" and chosen.get("swap_pair"):
-            remarks.append("swap_pair: the pairs are those of the class table")
+            name = "center_crop" if chosen.get("method") == "center" else name
+        elif name == "random_hflip":
+            name, fields["augment.flip"] = "random_flip", chosen["ratio"]
+            if chosen.get("swap_pair"):
+                remarks.append("swap_pair: the pairs are those of the class table")
+        elif name == "random_resize":
+            fields["augment.scale"] = tuple(chosen["scale_range"])
+            fields["augment.aspect"] = tuple(chosen.get("aspect_range", (1.0, 1.0)))
+        elif name == "random_brightness":
+            fields["augment.brightness"] = chosen["shift_value"]
+        elif name == "random_rotate":
+            fields["augment.rotate"] = float(chosen["rotate_degree"])
+        elif name == "resize":
+            fields |= _resize(chosen, "augment.resize")
+        chain.append(name)
     fields["augment.chain"] = tuple(chain)
     transformer = options.get("train.data_transformer", {})
     fields["augment.collate.mode"] = transformer.get("size_mode", "fix_size")
@@ -218,16 +246,14 @@ def _loss(options: Options, environment) -> dict:
             "loss.rmi.complementary": bool(params["lambda_way"]),
             "loss.rmi.weight": float(params["loss_weight"]),
         }
-    for variable, field, kind in (
-        ("mask_threshold", "mask_threshold", float),
-        ("mask_weight", "mask_weight", float),
-        ("direction_weight", "direction_weight", float),
-        ("dt_min_distance", "min_distance", int),
-        ("dt_max_distance", "max_distance", int),
-        ("c4_align_axis", "align_axis", lambda _: True),
-    ):
-        if variable in environment:
-            fields[f"loss.segfix.{field}"] = kind(environment[variable])
+    for name in ("mask_threshold", "mask_weight", "direction_weight"):
+        if name in environment:
+            fields[f"loss.segfix.{name}"] = float(environment[name])
+    for name in ("min_distance", "max_distance"):
+        if f"dt_{name}" in environment:
+            fields[f"loss.segfix.{name}"] = int(environment[f"dt_{name}"])
+    if "c4_align_axis" in environment:
+        fields["loss.segfix.align_axis"] = True
     gpus = len(options.get("gpu", [0]))
     whole = options.get("network.gathered") and not options.get("network.loss_balance")
     if gpus == 1 or (whole and not options.get("distributed")):
@@ -236,10 +262,9 @@ def _loss(options: Options, environment) -> dict:
 
 
 def _optimization(options: Options, environment) -> dict:
-    method = _known(options.get("optim.optim_method", "sgd"), {"sgd": 0, "adam": 0}, "optim_method")
+    method = _known(options.get("optim.optim_method", "sgd"), ("sgd", "adam"), "optim_method")
     of_method = options.get(f"optim.{method}", {})
-    group = _known(options.get("optim.group_method") or "backbone", {"backbone": 0, "decay": 0}, "group_method")
-    by_decay = group == "decay"
+    by_decay = _known(options.get("optim.group_method") or "backbone", ("backbone", "decay"), "group_method") == "decay"
     policy = _known(options.get("lr.lr_policy"), POLICIES, "lr_policy")
     of_policy = options.get(f"lr.{policy}", {})
     steps = options.get("solver.max_iters")
@@ -250,7 +275,7 @@ def _optimization(options: Options, environment) -> dict:
         "optimizer.weight_decay": float(of_method.get("weight_decay", 0.0)),
         "optimizer.head_multiplier": 1.0 if by_decay else float(options.get("lr.nbb_mult", 1.0)),
         "optimizer.decay_norms_and_biases": not by_decay,
-        "schedule.name": POLICIES[policy],
+        "schedule.name": policy.replace("lambda_", ""),
         "train.batch_size": options.get("train.batch_size"),
         "train.steps": steps,
         "train.log_every": options.get("solver.display_iter", 10),
@@ -259,19 +284,17 @@ def _optimization(options: Options, environment) -> dict:
         "eval.batch_size": options.get("val.batch_size", 4),
     }
     if method == "sgd":
-        fields |= {
-            "optimizer.momentum": float(of_method.get("momentum", 0.9)),
-            "optimizer.nesterov": bool(of_method.get("nesterov", False)),
-        }
+        fields["optimizer.momentum"] = float(of_method.get("momentum", 0.9))
+        fields["optimizer.nesterov"] = bool(of_method.get("nesterov", False))
     else:
         fields |= {"optimizer.betas": tuple(of_method["betas"]), "optimizer.epsilon": float(of_method["eps"])}
     if policy == "lambda_poly":
         power = environment.get("lambda_poly_power") or options.get("lr.lambda_poly.power", 0.9)
         fields["schedule.power"] = float(power)
-    elif policy in ("step", "multistep"):
-        fields["schedule.gamma"] = float(of_policy["gamma"])
-        fields |= {"schedule.step_size": of_policy["step_size"]} if policy == "step" else {}
-        fields |= {"schedule.milestones": tuple(of_policy["stepvalue"])} if policy == "multistep" else {}
+    elif policy == "step":
+        fields |= {"schedule.gamma": float(of_policy["gamma"]), "schedule.step_size": of_policy["step_size"]}
+    elif policy == "multistep":
+        fields |= {"schedule.gamma": float(of_policy["gamma"]), "schedule.milestones": tuple(of_policy["stepvalue"])}
     elif policy == "plateau":
         for name in ("factor", "patience", "threshold", "cooldown"):
             fields |= {f"schedule.plateau.{name}": of_policy[name]} if name in of_policy else {}
@@ -288,9 +311,9 @@ def _optimization(options: Options, environment) -> dict:
     return fields
 
 
-def _known(name, table: Mapping, what: str) -> str:
-    if name in table:
+def _known(name, known: Collection[str], what: str) -> str:
+    if name in known:
         return name
-    close = difflib.get_close_matches(str(name), table, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(table)}"
+    close = difflib.get_close_matches(str(name), known)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
     raise InputError(f"unknown {what} {name!r}; {hint}")

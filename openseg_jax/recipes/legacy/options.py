@@ -12,19 +12,13 @@ _FLAGS: dict[str, tuple[str, type]] = {
     "train_batch_size": ("train.batch_size", int),
     "val_batch_size": ("val.batch_size", int),
     "workers": ("data.workers", int),
-    "model_name": ("network.model_name", str),
-    "backbone": ("network.backbone", str),
-    "bn_type": ("network.bn_type", str),
-    "pretrained": ("network.pretrained", str),
-    "resume": ("network.resume", str),
+    **{name: (f"network.{name}", str) for name in ("model_name", "backbone", "bn_type", "pretrained", "resume")},
     "optim_method": ("optim.optim_method", str),
     "group_method": ("optim.group_method", str),
     "base_lr": ("lr.base_lr", float),
     "lr_policy": ("lr.lr_policy", str),
     "loss_type": ("loss.loss_type", str),
-    "max_iters": ("solver.max_iters", int),
-    "display_iter": ("solver.display_iter", int),
-    "test_interval": ("solver.test_interval", int),
+    **{name: (f"solver.{name}", int) for name in ("max_iters", "display_iter", "test_interval")},
 }
 _SWITCHES: dict[str, tuple[str, bool]] = {
     **{f"include_{name}": (f"data.include_{name}", False) for name in ("val", "coarse", "atr", "cihp")},
@@ -37,6 +31,12 @@ _SWITCHES: dict[str, tuple[str, bool]] = {
     "gathered": ("network.gathered", True),
     "loss_balance": ("network.loss_balance", False),
     "is_warm": ("lr.is_warm", False),
+}
+_OTHERS = {
+    "nbb_mult": "lr.nbb_mult",
+    "multi_grid": "network.multi_grid",
+    "data_dir": "data.data_dir",
+    **{name: name for name in ("gpu", "seed", "distributed", "use_ground_truth")},
 }
 # Flags of the original that its training does not read, or that have no meaning here.
 _IGNORED = (
@@ -57,18 +57,12 @@ class Options:
         self._read.add(name)
         node = self._tree
         for part in name.split("."):
-            if not isinstance(node, dict) or part not in node:
-                return default
-            node = node[part]
+            node = node.get(part) if isinstance(node, dict) else None
         return default if node is None else node
 
     def unread(self) -> list[str]:
         """Returns the names of the options that `get` was not asked for."""
-        return [
-            name
-            for name, _ in _flatten(self._tree)
-            if not any(name == read or name.startswith(f"{read}.") for read in self._read)
-        ]
+        return [name for name in _names(self._tree) if not any(f"{name}.".startswith(f"{x}.") for x in self._read)]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -100,17 +94,10 @@ def read_options(path: Path, flags: argparse.Namespace) -> Options:
         tree = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the options of openseg.pytorch from {path}: {error}") from error
-    for flag, (name, _) in _FLAGS.items():
+    names = {flag: name for flag, (name, _) in (_FLAGS | _SWITCHES).items()} | _OTHERS
+    for flag, name in names.items():
         if getattr(flags, flag) is not None:
-            _set(tree, name, getattr(flags, flag))
-    for flag, (name, _) in _SWITCHES.items():
-        _set(tree, name, getattr(flags, flag))
-    _set(tree, "lr.nbb_mult", flags.nbb_mult)
-    for name in ("multi_grid", "data_dir"):
-        if getattr(flags, name):
-            _set(tree, f"{'network' if name == 'multi_grid' else 'data'}.{name}", getattr(flags, name))
-    tree |= {"gpu": flags.gpu, "seed": flags.seed, "distributed": flags.distributed}
-    tree["use_ground_truth"] = flags.use_ground_truth
+            assign(tree, name, getattr(flags, flag))
     if len(flags.overrides) % 2:
         raise InputError(f"overrides come in pairs KEY VALUE, found {' '.join(flags.overrides)}")
     for name, text in zip(flags.overrides[::2], flags.overrides[1::2], strict=True):
@@ -123,16 +110,17 @@ def _override(tree: dict, name: str, text: str) -> None:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):  # of which the original crashes on the second
         value = text
-    if not name.endswith("+"):
-        _set(tree, name, value)
-        return
-    found = Options(tree).get(name[:-1])
-    if not isinstance(found, list):
-        raise InputError(f"{name} appends to a list, but {name[:-1]} is {found!r}")
-    _set(tree, name[:-1], [*found, value])
+    target = name.removesuffix("+")
+    if target != name:
+        found = Options(tree).get(target)
+        if not isinstance(found, list):
+            raise InputError(f"{name} appends to a list, but {target} is {found!r}")
+        value = [*found, value]
+    assign(tree, target, value)
 
 
-def _set(tree: dict, name: str, value) -> None:
+def assign(tree: dict, name: str, value) -> None:
+    """Sets a value of nested dictionaries by its dotted name."""
     *sections, last = name.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
@@ -149,9 +137,9 @@ def _word(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"yes or no, found {text!r}")
 
 
-def _flatten(tree: dict, prefix: str = ""):
+def _names(tree: dict, prefix: str = ""):
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from _names(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{key}"
