@@ -107,10 +107,6 @@ def _find(
     return parts, samples
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Journal
-
-
 class Journal(contextlib.AbstractContextManager):
     """The record of a build, from which it resumes: the source and the shards that are done, as lines of JSON.
 
@@ -141,9 +137,10 @@ class Journal(contextlib.AbstractContextManager):
             self._write(source)
         elif self.source != source:
             changed = [key for key in source | self.source if source.get(key) != self.source.get(key)]
+            before, now = (", ".join(f"{key}: {s.get(key)}" for key in changed) for s in (self.source, source))
             raise InputError(
-                f"{self.path.parent} was made from {_named(self.source, changed)}, and these archives are "
-                f"{_named(source, changed)}: give another --out, or delete that folder"
+                f"{self.path.parent} was made from {before}, and these archives are {now}: give another --out, or "
+                "delete that folder"
             )
         self.source = source
 
@@ -165,14 +162,6 @@ class Journal(contextlib.AbstractContextManager):
             with contextlib.suppress(OSError):  # it is not empty
                 self.path.parent.rmdir()
         self._file.close()
-
-
-def _named(source: dict, keys: list[str]) -> str:
-    return ", ".join(f"{key}: {source.get(key)}" for key in keys)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Shards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,10 +229,6 @@ def _write_all(shards: dict[str, list[Shard]], journal: Journal, workers: int, c
         for row in in_processes(make_shard, every, rows, workers=workers):
             journal.add(row)
             progress.advance(task, len(row["sizes"]))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The complete data set
 
 
 def _finish(builder: SegmentationBuilder, folder: Path, shards: dict[str, list[Shard]], journal: Journal) -> Table:
