@@ -1,16 +1,12 @@
 """The ground truth of SegFix in files, as the original's preparation scripts write them and training can read them."""
 
 import functools
-import multiprocessing
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from openseg_jax.data.images import read_mask
 from openseg_jax.data.maps import COMPUTED, INSTANCES, Maps, write_offset
-from openseg_jax.data.workers import start_worker
-from openseg_jax.errors import InputError
+from openseg_jax.data.workers import in_processes
 from openseg_jax.labels.classes import ClassTable
 
 FOLDER, INSTANCE_FOLDER = "offset_gt/dt_offset", "offset_gt/dt_offset_inst_w_stuff"  # in SPLIT, as the original
@@ -26,17 +22,7 @@ def write_ground_truth(
     """
     maps = Maps(("offset",), INSTANCES if instances else COMPUTED, classes, split)
     write = functools.partial(_write, maps, classes)
-    if workers <= 1:
-        yield from map(write, files, files.values())
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, max(len(files), 1)), context, start_worker) as pool:
-        try:
-            yield from pool.map(write, files, files.values())
-        except BrokenProcessPool as error:
-            why = "a worker process was killed, perhaps because memory ran out"
-            again = "run the same command again, with fewer --workers, and it goes on from here"
-            raise InputError(f"{why}: {again}") from error
+    yield from in_processes(write, files, files.values(), workers=workers)
 
 
 def _write(maps: Maps, classes: ClassTable, out: Path, mask: Path) -> None:

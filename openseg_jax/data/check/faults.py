@@ -36,13 +36,16 @@ def of_files(
     return [Fault(kind, severity, message, fix, len(files), examples, splits, snippet)] if files else []
 
 
+def of_masks(
+    scan: Scan, kind: str, message: str, fix: str, samples: Iterable[Sample], severity=ERROR, snippet=""
+) -> list[Fault]:
+    """Returns one fault about the masks of these samples, or none if there are no samples."""
+    return of_files(scan, kind, message, fix, ((s, s.masks[0]) for s in samples), severity, snippet)
+
+
 def table_with(classes: ClassTable, ids: Iterable[int | None], void: Iterable[int]) -> str:
     """Returns the class table with other ids as the text of a file."""
-    content = classes.to_dict()
-    rows = [
-        {"name": row["name"], "id": i, "color": row["color"]} for row, i in zip(content["classes"], ids, strict=True)
-    ]
-    return as_text(content | {"void": sorted(void), "classes": rows})
+    return as_text(dataclasses.replace(classes, ids=tuple(ids), void=tuple(sorted(void)), aliases=()).to_dict())
 
 
 def as_text(table: dict) -> str:

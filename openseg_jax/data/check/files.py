@@ -1,12 +1,12 @@
 """Faults of files: missing partners, names, damage, sizes, duplicates, and kinds of image that no mask can be."""
 
+import itertools
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Collection
 
 import numpy as np
 
-from openseg_jax.data.check.faults import ERROR, WARNING, Fault, as_text, of_files
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, as_text, of_files, of_masks
 from openseg_jax.data.check.scan import DEEP_MODES, Sample, Scan, total
 from openseg_jax.data.images import IMAGE_SUFFIXES
 
@@ -24,21 +24,17 @@ def empty_splits(scan: Scan) -> list[Fault]:
     return [Fault("empty_split", ERROR, message, fix, len(empty), examples, tuple(empty))] if empty else []
 
 
-def images_without_mask(scan: Scan) -> list[Fault]:
-    lonely = [s for s in scan.samples() if not s.masks and s.split not in scan.unlabelled]
-    fix = "add the masks, or move these images away"
-    masks = [s.masks[0].stem for s in scan.samples() if s.masks and not s.images]
-    endings = {m.removeprefix(s.images[0].stem) for s in lonely for m in masks if m.startswith(s.images[0].stem)}
+def without_partner(scan: Scan) -> list[Fault]:
+    images = [s for s in scan.samples() if not s.masks and s.split not in scan.unlabelled]
+    masks = [s for s in scan.samples() if not s.images]
+    message, fix = "images have no mask of the same name in label/", "add the masks, or move these images away"
+    names = [(i.images[0].stem, m.masks[0].stem) for i in images for m in masks]
+    endings = {mask.removeprefix(image) for image, mask in names if mask.startswith(image)}
     if len(endings) == 1:  # for example masks NAME_mask.png of images NAME.jpg
         fix = f"rename the masks: without {endings.pop()!r} at the end they have the names of the images"
-    message = "images have no mask of the same name in label/"
-    return of_files(scan, "image_without_mask", message, fix, ((s, s.images[0]) for s in lonely))
-
-
-def masks_without_image(scan: Scan) -> list[Fault]:
-    message = "masks have no image of the same name in image/"
-    lonely = ((s, s.masks[0]) for s in scan.samples() if not s.images)
-    return of_files(scan, "mask_without_image", message, "add the images, or move these masks away", lonely)
+    faults = of_files(scan, "image_without_mask", message, fix, ((s, s.images[0]) for s in images))
+    message, fix = "masks have no image of the same name in image/", "add the images, or move these masks away"
+    return faults + of_masks(scan, "mask_without_image", message, fix, masks)
 
 
 def same_names(scan: Scan) -> list[Fault]:
@@ -54,44 +50,31 @@ def other_files(scan: Scan) -> list[Fault]:
     return of_files(scan, "other_file", message, fix, files, WARNING)
 
 
-def unreadable_images(scan: Scan) -> list[Fault]:
-    return _unreadable(scan, "image", [(s, s.images[0], s.image.error) for s in scan.samples() if s.image])
+def unreadable_files(scan: Scan) -> list[Fault]:
+    images = [(s, s.images[0], s.image.error) for s in scan.samples() if s.image.error]
+    masks = [(s, s.masks[0], s.mask.error) for s in scan.samples() if s.mask.error]
+    faults, fix = [], "copy or export them again, or move the sample away"
+    for what, bad in (("image", images), ("mask", masks)):
+        reason = bad[0][2].replace(f"{scan.root}{os.sep}", "") if bad else ""
+        message = f"{what}s cannot be read: {reason}"
+        faults += of_files(scan, f"unreadable_{what}", message, fix, ((s, path) for s, path, _ in bad))
+    return faults
 
 
-def unreadable_masks(scan: Scan) -> list[Fault]:
-    return _unreadable(scan, "mask", [(s, s.masks[0], s.mask.error) for s in scan.samples() if s.mask])
-
-
-def _unreadable(scan: Scan, what: str, files: list[tuple[Sample, Path, str]]) -> list[Fault]:
-    bad = [(sample, path) for sample, path, error in files if error]
-    reason = next((error for _, _, error in files if error), "").replace(f"{scan.root}{os.sep}", "")
-    message = f"{what}s cannot be read: {reason}"
-    return of_files(scan, f"unreadable_{what}", message, "copy or export them again, or move the sample away", bad)
-
-
-def sizes_differ(scan: Scan) -> list[Fault]:
+def wrong_sizes(scan: Scan) -> list[Fault]:
+    differ, turned = [], []
+    for s in scan.samples():
+        if s.image.size and s.mask.size and s.image.size != s.mask.size:
+            (turned if s.image.turned and s.image.size == s.mask.size[::-1] else differ).append(s)
     message = "masks do not have the size of their image"
     fix = "export the masks at the size of the images; if you resize them, by nearest neighbour"
-    return of_files(scan, "size_differs", message, fix, ((s, s.masks[0]) for s in _unequal(scan) if not _turned(s)))
-
-
-def sizes_turned(scan: Scan) -> list[Fault]:
+    faults = of_masks(scan, "size_differs", message, fix, differ)
     message = (
         "masks have the sides of their image exchanged: the image has an EXIF orientation and is read upright, as "
         "viewers show it, but the mask was drawn on the pixels as they are stored"
     )
     fix = "turn the masks as the images are; or, if the image is wrong, remove its EXIF orientation"
-    return of_files(scan, "exif_turned", message, fix, ((s, s.masks[0]) for s in _unequal(scan) if _turned(s)))
-
-
-def _unequal(scan: Scan) -> Iterator[Sample]:
-    for s in scan.samples():
-        if s.image and s.mask and s.image.size and s.mask.size and s.image.size != s.mask.size:
-            yield s
-
-
-def _turned(sample: Sample) -> bool:
-    return sample.image.turned and sample.image.size == sample.mask.size[::-1]
+    return faults + of_masks(scan, "exif_turned", message, fix, turned)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -101,26 +84,23 @@ def _turned(sample: Sample) -> bool:
 def jpeg_masks(scan: Scan) -> list[Fault]:
     message = "masks are JPEG, whose compression changes the values, so they mean no classes any more"
     fix = "export the masks again from the annotations, as PNG; converting the JPEG to PNG does not restore them"
-    jpeg = ((s, s.masks[0]) for s in scan.samples() if s.mask and s.mask.format in ("JPEG", "MPO"))
-    return of_files(scan, "jpeg_mask", message, fix, jpeg)
+    return of_masks(scan, "jpeg_mask", message, fix, (s for s in scan.samples() if s.mask.format in ("JPEG", "MPO")))
 
 
 def deep_masks(scan: Scan) -> list[Fault]:
-    files = list(_of_mode(scan, DEEP_MODES))
-    highest = max((s.mask.highest for s, _ in files), default=0)
+    deep = _of_mode(scan, DEEP_MODES)
+    highest = max((s.mask.highest for s in deep), default=0)
     message = "masks have 16 bits or more per pixel, but ids are numbers from 0 to 255"
     fix, snippet = "save them with 8 bits, which loses nothing", _CONVERT.format("np.asarray(Image.open(f))")
     if highest > 255:
         fix, snippet = f"their values, up to {highest}, may number instances: export the classes alone", ""
-    return of_files(scan, "deep_mask", message, fix, files, snippet=snippet)
+    return of_masks(scan, "deep_mask", message, fix, deep, snippet=snippet)
 
 
 def color_masks(scan: Scan) -> list[Fault]:
     """Finds RGB masks where ids are wanted."""
-    if scan.classes.masks == "colors":
-        return []
-    files = list(_of_mode(scan, ("RGB", "RGBA")))
-    colors = total(s.mask.colors for s, _ in files)
+    masks = _of_mode(scan, ("RGB", "RGBA"))
+    colors = total(s.mask.colors for s in masks)
     message = "masks are images in colours, but the class table says that the values of masks are ids"
     if colors and all(red == green == blue for red, green, blue in colors):
         message = "masks have three equal channels or more, where ids are one channel"
@@ -132,39 +112,30 @@ def color_masks(scan: Scan) -> list[Fault]:
         fix += "the most frequent colours are listed below"
         top = [{"name": f"class {i}", "color": list(color)} for i, (color, _) in enumerate(colors.most_common(16))]
         snippet = as_text({"masks": "colors", "classes": top}) if top else ""
-    return of_files(scan, "color_mask", message, fix, files, snippet=snippet)
+    return of_masks(scan, "color_mask", message, fix, masks, snippet=snippet)
 
 
 def id_masks(scan: Scan) -> list[Fault]:
     """Finds masks of ids where colours are wanted."""
-    if scan.classes.masks != "colors":
-        return []
-    ids = {*scan.classes.all_ids, *scan.classes.void}
-    files = [
-        (s, s.masks[0])
-        for s in scan.samples()
-        if s.mask and (s.mask.mode in ("L", "1") or (s.mask.unknown_colors and s.mask.ids and set(s.mask.ids) <= ids))
-    ]
+    ids, masks = {*scan.classes.all_ids, *scan.classes.void}, []
+    for s in scan.samples():
+        if s.mask.mode in ("L", "1") or (s.mask.unknown_colors and s.mask.ids and s.mask.ids.keys() <= ids):
+            masks.append(s)
     message = "masks hold ids, as grey values or as indices into a palette that does not show the classes' colours, "
     message += 'but the class table says "masks": "colors"'
-    return of_files(scan, "id_mask", message, "change the class table", files, snippet='"masks": "ids"')
+    return of_masks(scan, "id_mask", message, "change the class table", masks, snippet='"masks": "ids"')
 
 
 def other_modes(scan: Scan) -> list[Fault]:
     known = {"", "1", "L", "P", "RGB", "RGBA", *DEEP_MODES}
-    modes = {s.mask.mode for s in scan.samples() if s.mask} - known
+    modes = {s.mask.mode for s in scan.samples()} - known
     message = f"masks are images of mode {', '.join(sorted(modes))}, which holds neither ids nor colours alone"
-    return of_files(scan, "other_mode", message, "save them without alpha channel", _of_mode(scan, modes))
+    return of_masks(scan, "other_mode", message, "save them without alpha channel", _of_mode(scan, modes))
 
 
-def _of_mode(scan: Scan, modes) -> Iterator[tuple[Sample, Path]]:
-    for s in scan.samples():
-        if s.mask and s.mask.mode in modes and s.mask.format not in ("JPEG", "MPO"):
-            yield s, s.masks[0]
+def _of_mode(scan: Scan, modes: Collection[str]) -> list[Sample]:
+    return [s for s in scan.samples() if s.mask.mode in modes and s.mask.format not in ("JPEG", "MPO")]
 
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Duplicates
 
 # How far the thumbnails of copies may differ, in grey levels. Copies of another size or JPEG quality differ by up to 7
 # in one cell and 1 on average, consecutive frames of a moving camera (CamVid, 15 per second) by 27 or more in one cell.
@@ -175,38 +146,32 @@ _LEAST_CONTRAST = 5  # the standard deviation of a thumbnail below which images 
 def duplicates(scan: Scan) -> list[Fault]:
     """Finds images of the training split in other splits, where a net would be tested on what it was trained on."""
     train, *others = [[s for s in samples if _telling(s)] for samples in scan.splits.values()] or [[]]
-    same, near = [], []
     digests = {s.image.digest: s for s in train}
-    for samples in others:
-        same += [(digests[s.image.digest], s) for s in samples if s.image.digest in digests]
-        near += _near(train, [s for s in samples if s.image.digest not in digests])
-    return [
-        *_of_pairs(scan, "duplicate", ERROR, "images of another split are also in", same),
-        *_of_pairs(scan, "near_duplicate", WARNING, "images of another split look like copies of images in", near),
-    ]
+    thumbnails = np.array([s.image.thumbnail for s in train])
+    coarse = _coarse(thumbnails)
+    same, near = [], []
+    for s in itertools.chain(*others):
+        if s.image.digest in digests:
+            same.append((s, digests[s.image.digest]))
+            continue
+        likely = np.flatnonzero((np.abs(coarse - _coarse(s.image.thumbnail)) <= _LARGEST).all(1))
+        off = np.abs(thumbnails[likely].astype(np.int16) - s.image.thumbnail).reshape(len(likely), 32 * 32)
+        near += [(s, train[index]) for index in likely[(off.max(1) <= _LARGEST) & (off.mean(1) <= _MEAN)][:1]]
+    faults, fix = [], "remove them from one of the two"
+    for kind, severity, message, pairs in (
+        ("duplicate", ERROR, "images of another split are also in", same),
+        ("near_duplicate", WARNING, "images of another split look like copies of images in", near),
+    ):
+        examples = tuple(f"{scan.short(s.images[0])} = {scan.short(t.images[0])}" for s, t in pairs[:3])
+        splits = tuple(dict.fromkeys(s.split for s, _ in pairs))
+        if pairs:
+            message = f"{message} {next(iter(scan.splits))}"
+            faults.append(Fault(kind, severity, message, fix, len(pairs), examples, splits))
+    return faults
 
 
 def _telling(s: Sample) -> bool:
-    return bool(s.image and s.image.digest) and s.image.thumbnail.std() >= _LEAST_CONTRAST
-
-
-def _of_pairs(scan: Scan, kind: str, severity: str, message: str, pairs: list[tuple[Sample, Sample]]) -> list[Fault]:
-    examples = tuple(f"{scan.short(b.images[0])} = {scan.short(a.images[0])}" for a, b in pairs[:3])
-    splits = tuple(dict.fromkeys(b.split for _, b in pairs))
-    message, fix = f"{message} {next(iter(scan.splits))}", "remove them from one of the two"
-    return [Fault(kind, severity, message, fix, len(pairs), examples, splits)] if pairs else []
-
-
-def _near(train: list[Sample], others: list[Sample]) -> Iterator[tuple[Sample, Sample]]:
-    if not train:
-        return
-    thumbnails = np.array([s.image.thumbnail for s in train])
-    coarse = _coarse(thumbnails)
-    for s in others:
-        likely = np.flatnonzero((np.abs(coarse - _coarse(s.image.thumbnail[None])) <= _LARGEST).all(1))
-        off = np.abs(thumbnails[likely].astype(np.int16) - s.image.thumbnail).reshape(len(likely), 32 * 32)
-        for index in likely[(off.max(1) <= _LARGEST) & (off.mean(1) <= _MEAN)][:1]:
-            yield train[index], s
+    return bool(s.image.digest) and s.image.thumbnail.std() >= _LEAST_CONTRAST
 
 
 def _coarse(thumbnails: np.ndarray) -> np.ndarray:
@@ -214,8 +179,8 @@ def _coarse(thumbnails: np.ndarray) -> np.ndarray:
     return thumbnails.reshape(-1, 4, 8, 4, 8).mean((2, 4), dtype=np.float32).reshape(-1, 16)
 
 
-PARTNERS = (
-    *(empty_splits, images_without_mask, masks_without_image, same_names, other_files, unreadable_images),
-    *(unreadable_masks, sizes_differ, sizes_turned, duplicates),
-)
-KINDS = (jpeg_masks, deep_masks, color_masks, id_masks, other_modes)
+PARTNERS = (empty_splits, without_partner, same_names, other_files, unreadable_files, wrong_sizes, duplicates)
+KINDS = {
+    "ids": (jpeg_masks, deep_masks, color_masks, other_modes),
+    "colors": (jpeg_masks, deep_masks, id_masks, other_modes),
+}

@@ -4,11 +4,12 @@ Each explanation looks at the ids of a whole split; the first that fits is the f
 """
 
 import dataclasses
+import itertools
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 
-from openseg_jax.data.check.faults import ERROR, WARNING, Fault, of_files, table_with
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, of_masks, table_with
 from openseg_jax.data.check.scan import Sample, Scan, total
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import IGNORE, ClassTable, bit_color, known_tables, load_classes, ranges
@@ -30,28 +31,17 @@ class _Explanation:
 
 
 def wrong_ids(scan: Scan) -> list[Fault]:
-    if scan.classes.masks == "colors":
-        return []
-    parts = [
-        [s for s in samples if s.mask and s.mask.ids and not _disagrees(s, scan.classes)]
-        for samples in scan.splits.values()
-    ]
-    whole = [s for part in parts for s in part]
-    for samples in (whole, *(part for part in parts if len(part) >= _ENOUGH_MASKS)):
-        if found := _explain(samples, scan.classes, (_two_values, _spread, _train_ids, _raw_ids, _shifted)):
-            return _fault(scan, samples, found)
-    found = _explain(whole, scan.classes, (_unknown,))
-    return _fault(scan, whole, found) if found else []
-
-
-def _explain(samples: list[Sample], classes: ClassTable, explanations) -> _Explanation | None:
-    used = total(s.mask.ids for s in samples)
-    return next((found for explain in explanations if used and (found := explain(used, classes))), None)
-
-
-def _fault(scan: Scan, samples: list[Sample], found: _Explanation) -> list[Fault]:
-    files = [(s, s.masks[0]) for s in samples if found.telling & s.mask.ids.keys()]
-    return of_files(scan, found.kind, found.message, found.fix, files, found.severity, found.snippet)
+    parts = [[s for s in samples if s.mask.ids and not _disagrees(s, scan.classes)] for samples in scan.splits.values()]
+    whole = list(itertools.chain(*parts))
+    several = (_two_values, _spread, _train_ids, _raw_ids, _shifted)
+    attempts = [(samples, several) for samples in parts if len(samples) >= _ENOUGH_MASKS]
+    for samples, explanations in [(whole, several), *attempts, (whole, [_unknown])]:
+        used = total(s.mask.ids for s in samples)
+        for explain in explanations:
+            if used and (found := explain(used, scan.classes)):
+                masks = (s for s in samples if found.telling & s.mask.ids.keys())
+                return of_masks(scan, found.kind, found.message, found.fix, masks, found.severity, found.snippet)
+    return []
 
 
 def _illegal(used: Counter, classes: ClassTable) -> set[int]:
@@ -90,10 +80,8 @@ def _train_ids(used: Counter, classes: ClassTable) -> _Explanation | None:
         return None
     if len(plain) < max(2, count / 2) and plain & set(classes.all_ids):
         return None  # a data set with few of the classes, whose ids are low
-    message = (
-        f"masks have the ids {ranges(plain)}, the positions of the classes (train ids), where {classes.title} has "
-    )
-    message += f"the ids {ranges(classes.all_ids)}"
+    message = f"masks have the ids {ranges(plain)}, the positions of the classes (train ids), where "
+    message += f"{classes.title} has the ids {ranges(classes.all_ids)}"
     fix = "use the masks with the original ids (*_labelIds.png of Cityscapes), or a class table with these ids"
     return _Explanation("train_ids", message, fix, plain, table_with(classes, range(count), [IGNORE]))
 
@@ -104,14 +92,19 @@ def _raw_ids(used: Counter, classes: ClassTable) -> _Explanation | None:
         return None
     for name in known_tables():
         known = load_classes(name)
-        ids = dict(zip(map(str.casefold, known.names), known.ids, strict=True))
-        same_names = ids.keys() == set(map(str.casefold, classes.names))
+        ids = ids_by_name(known)
+        same_names = ids.keys() == ids_by_name(classes).keys()
         if same_names and None not in known.ids and not _illegal(used, known) and not _near(known, classes):
             message = f"masks have the ids {ranges(used)}, which are those of {name}, not those of the class table"
             fix = f"use the built-in table, --config.data.classes={name}, or these ids"
             mine = [ids[n.casefold()] for n in classes.names]
             return _Explanation("raw_ids", message, fix, set(used), table_with(classes, mine, known.void))
     return None
+
+
+def ids_by_name(classes: ClassTable) -> dict[str, int | None]:
+    """Returns the id of each name, which is in lower case."""
+    return dict(zip(map(str.casefold, classes.names), classes.ids, strict=True))
 
 
 def _near(known: ClassTable, classes: ClassTable) -> bool:
@@ -157,16 +150,10 @@ def _unknown(used: Counter, classes: ClassTable) -> _Explanation | None:
     return _Explanation("unknown_id", message, fix, illegal, snippet)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Colours
-
-
 def unknown_colors(scan: Scan) -> list[Fault]:
     ids = {*scan.classes.all_ids, *scan.classes.void}
-    files = [
-        s for s in scan.samples() if s.mask and s.mask.unknown_colors and not (s.mask.ids and s.mask.ids.keys() <= ids)
-    ]
-    colors = total(s.mask.unknown_colors for s in files)
+    masks = [s for s in scan.samples() if s.mask.unknown_colors and not (s.mask.ids and s.mask.ids.keys() <= ids)]
+    colors = total(s.mask.unknown_colors for s in masks)
     top = [list(color) for color, _ in colors.most_common(8)]
     message = f"masks have colours that {scan.classes.title} does not have, such as {', '.join(map(str, top[:3]))}"
     fix = "give them to classes, or add them to void_colors to ignore them"
@@ -174,47 +161,36 @@ def unknown_colors(scan: Scan) -> list[Fault]:
         message += ", and so many that they look blended"
         fix = "export the masks again without smoothing; if you resize them, by nearest neighbour"
     snippet = f'"void_colors": {json.dumps(top + list(map(list, scan.classes.void_colors)))}'
-    return of_files(scan, "unknown_color", message, fix, ((s, s.masks[0]) for s in files), snippet=snippet)
+    return of_masks(scan, "unknown_color", message, fix, masks, snippet=snippet)
 
 
-def palettes_disagree(scan: Scan) -> list[Fault]:
+def wrong_palettes(scan: Scan) -> list[Fault]:
     """Finds masks of colours that some tool saved with a palette, with indices in an order of its own."""
-    if scan.classes.masks == "colors":
-        return []
-    files = [(s, s.masks[0]) for s in scan.samples() if _disagrees(s, scan.classes)]
-    message = "palette masks show the colours of other classes than their indices stand for"
-    fix = "if the colours are right, read them; if the indices are right, correct the colours of the class table"
-    return of_files(scan, "palette_disagrees", message, fix, files, snippet='"masks": "colors"')
+    snippet = '"masks": "colors"'
+    if masks := [s for s in scan.samples() if _disagrees(s, scan.classes)]:
+        message = "palette masks show the colours of other classes than their indices stand for"
+        fix = "if the colours are right, read them; if the indices are right, correct the colours of the class table"
+        return of_masks(scan, "palette_disagrees", message, fix, masks, snippet=snippet)
+    # The class table does not say the colours, but what one colour stands for may differ.
+    distinct = [s for s in scan.samples() if len(set(s.mask.index_colors.values())) == len(s.mask.index_colors)]
+    indices = defaultdict(set)
+    for s in distinct:
+        for index, color in s.mask.index_colors.items():
+            indices[color].add(index)
+    moving = {color for color, found in indices.items() if len(found) > 1}
+    masks = [s for s in distinct if len(moving) >= 2 and moving & set(s.mask.index_colors.values())]
+    message = "palette masks have the same colours at different indices from file to file, so these may not be ids"
+    fix = f"if their colours stand for the classes, put {snippet} and the colours into the class table"
+    return of_masks(scan, "palettes_vary", message, fix, masks, WARNING, snippet)
 
 
 def _disagrees(s: Sample, classes: ClassTable) -> bool:
     chosen = [c for i, c in enumerate(classes.colors) if c != bit_color(i + 1)]  # nobody has chosen the others
     position = {color: classes.colors.index(color) for color in chosen if chosen.count(color) == 1}
-    shown = {i: c for i, c in (s.mask.index_colors if s.mask else {}).items() if i not in classes.void}
+    shown = {i: c for i, c in s.mask.index_colors.items() if i not in classes.void}
     matched = [i for i, color in shown.items() if color in position]
     wrong = [i for i in matched if position[shown[i]] != classes.lookup[i]]
     return len(wrong) >= 2 and len(wrong) > len(matched) / 2 and len(matched) >= 0.8 * len(shown)
-
-
-def palettes_vary(scan: Scan) -> list[Fault]:
-    """Finds the same where the class table does not say the colours."""
-    if scan.classes.masks == "colors" or palettes_disagree(scan):
-        return []
-    shown = [(s, s.mask.index_colors) for s in scan.samples() if s.mask and s.mask.index_colors]
-    shown = [(s, colors) for s, colors in shown if len(set(colors.values())) == len(colors)]
-    indices: dict[tuple, set[int]] = {}
-    for _, colors in shown:
-        for index, color in colors.items():
-            indices.setdefault(color, set()).add(index)
-    moving = {color for color, found in indices.items() if len(found) > 1}
-    files = [(s, s.masks[0]) for s, colors in shown if len(moving) >= 2 and moving & set(colors.values())]
-    message = "palette masks have the same colours at different indices from file to file, so these may not be ids"
-    fix = 'if their colours stand for the classes, put "masks": "colors" and the colours into the class table'
-    return of_files(scan, "palettes_vary", message, fix, files, WARNING, '"masks": "colors"')
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# No class table
 
 
 def draft(scan: Scan) -> tuple[str, str]:
@@ -226,8 +202,8 @@ def draft(scan: Scan) -> tuple[str, str]:
     Raises:
         InputError: No mask can be read.
     """
-    ids = sorted(total(s.mask.ids for s in scan.samples() if s.mask))
-    colors = total(s.mask.colors for s in scan.samples() if s.mask and not s.mask.ids)
+    ids = sorted(total(s.mask.ids for s in scan.samples()))
+    colors = total(s.mask.colors for s in scan.samples() if not s.mask.ids)
     if not ids and not colors:
         raise InputError(f"{scan.root} has no readable mask in {', '.join(scan.splits)}")
     lines = [f"title: {json.dumps(scan.root.name)}"]
@@ -244,4 +220,4 @@ def draft(scan: Scan) -> tuple[str, str]:
     return found, "\n".join(lines) + "\n"
 
 
-FAULTS = (wrong_ids, unknown_colors, palettes_disagree, palettes_vary)
+FAULTS = {"ids": (wrong_ids, wrong_palettes), "colors": (unknown_colors,)}

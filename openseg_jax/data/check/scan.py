@@ -4,9 +4,8 @@ import dataclasses
 import hashlib
 import os
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -14,8 +13,10 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
+from scipy import ndimage
 
 from openseg_jax.data.images import IMAGE_SUFFIXES, UNREADABLE, is_turned, read_image, read_mask, read_size
+from openseg_jax.data.workers import in_threads
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable
 
@@ -28,9 +29,9 @@ _GRID = 128  # the longest side of the maps from which the statistics of the cla
 
 @dataclasses.dataclass
 class ImageFacts:
-    """What is known about an image."""
+    """What is known about an image; of one that is missing or unreadable, nothing."""
 
-    size: tuple[int, int] | None = None  # (height, width) upright; None if it is unreadable
+    size: tuple[int, int] | None = None  # (height, width) upright
     error: str = ""  # why it is unreadable, as a sentence
     turned: bool = False  # whether its EXIF orientation exchanges its sides
     digest: bytes | None = None  # of its pixels, if they were read
@@ -39,9 +40,9 @@ class ImageFacts:
 
 @dataclasses.dataclass
 class MaskFacts:
-    """What is known about a mask."""
+    """What is known about a mask; of one that is missing or unreadable, nothing."""
 
-    size: tuple[int, int] | None = None  # (height, width); None if it is unreadable
+    size: tuple[int, int] | None = None  # (height, width)
     error: str = ""  # why it is unreadable, as a sentence
     format: str = ""  # Pillow's name of the file format
     mode: str = ""  # Pillow's name of the kind of pixels
@@ -60,8 +61,8 @@ class Sample:
     split: str
     images: list[Path]
     masks: list[Path]
-    image: ImageFacts | None = None
-    mask: MaskFacts | None = None
+    image: ImageFacts = dataclasses.field(default_factory=ImageFacts)
+    mask: MaskFacts = dataclasses.field(default_factory=MaskFacts)
     features: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
@@ -72,9 +73,9 @@ class Scan:
     root: Path
     classes: ClassTable | None
     quick: bool  # whether only some pixels were read
-    splits: dict[str, list[Sample]]  # training first
-    ignored: dict[str, list[Path]]  # files of each split that are neither images nor hidden
-    unlabelled: set[str]  # splits that need no masks
+    splits: dict[str, list[Sample]] = dataclasses.field(default_factory=dict)  # training first
+    ignored: dict[str, list[Path]] = dataclasses.field(default_factory=dict)  # files that are neither images nor hidden
+    unlabelled: set[str] = dataclasses.field(default_factory=set)  # splits that need no masks
 
     def samples(self) -> Iterable[Sample]:
         """Returns the samples of all splits."""
@@ -101,59 +102,49 @@ def scan_folder(
     Raises:
         InputError: A split has no folder of images.
     """
-    scan = Scan(root, classes, quick, {}, {}, set())
+    scan = Scan(root, classes, quick)
     work = []
     for split in dict.fromkeys(splits):
         images, masks = (root / split / folder for folder in folders)
         if not images.is_dir():
             raise InputError(f"there is no folder {images}: a data set is ROOT/SPLIT/image and ROOT/SPLIT/label")
-        by_image, by_mask = _by_stem(images), _by_stem(masks)
-        names = sorted(by_image | by_mask)
-        samples = [Sample(split, by_image.get(name, []), by_mask.get(name, [])) for name in names]
+        (by_image, more), (by_mask, others) = _list(images), _list(masks)
+        scan.ignored[split] = more + others
+        samples = [Sample(split, by_image[name], by_mask[name]) for name in sorted({*by_image, *by_mask})]
         scan.splits[split] = samples
-        scan.ignored[split] = [file for folder in (images, masks) for file in _files(folder) if not _is_image(file)]
         if split == "test" and not masks.is_dir():
             scan.unlabelled.add(split)
         count = min(QUICK_SAMPLES, len(samples)) if quick else len(samples)
         read = set(np.linspace(0, len(samples) - 1, count).round().astype(int).tolist())
         work += [(sample, index in read) for index, sample in enumerate(samples)]
 
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     progress = Progress(console=console, transient=True, disable=console is None)
     with warnings.catch_warnings(), progress:
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large images; the result counts
-        try:
-            done = pool.map(lambda item: _look(item[0], item[1], classes, quick), work)
-            list(progress.track(done, len(work), description=f"reading {root}"))
-        finally:
-            pool.shutdown(cancel_futures=True)  # an interrupted check ends at once
+        done = in_threads(lambda item: _look(scan, *item), work, min(8, os.cpu_count() or 1))
+        for _ in progress.track(done, len(work), description=f"reading {root}"):
+            pass
     return scan
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.is_file() and f.name[0] != ".") if folder.is_dir() else []
+def _list(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Returns the images of a folder by their name without suffix, and its other files that are not hidden."""
+    by_stem, others = defaultdict(list), []
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.is_file() and not file.name.startswith("."):
+            (by_stem[file.stem] if file.suffix.lower() in IMAGE_SUFFIXES else others).append(file)
+    return by_stem, others
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for file in filter(_is_image, _files(folder)):
-        found.setdefault(file.stem, []).append(file)
-    return found
-
-
-def _look(sample: Sample, pixels: bool, classes: ClassTable | None, quick: bool) -> None:
+def _look(scan: Scan, sample: Sample, pixels: bool) -> None:
     """Finds out everything about one sample."""
     image = label = None
     if sample.images:
         sample.image, image = _look_at_image(sample.images[0], pixels)
     if sample.masks:
-        sample.mask, label = _look_at_mask(sample.masks[0], pixels, classes)
-    if image is not None and label is not None and image.shape[:2] == label.shape and not quick:
-        sample.features = _features(image, label, len(classes))
+        sample.mask, label = _look_at_mask(sample.masks[0], pixels, scan.classes)
+    if image is not None and label is not None and image.shape[:2] == label.shape and not scan.quick:
+        sample.features = _features(image, label, len(scan.classes))
 
 
 def _look_at_image(path: Path, pixels: bool) -> tuple[ImageFacts, np.ndarray | None]:
@@ -177,25 +168,22 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
     """Also returns the mask as train ids, uint8 (H, W), 255 where it is void or means nothing, if that is possible."""
     facts = MaskFacts()
     try:
-        with Image.open(path) as header:
-            facts.format, facts.mode, facts.size = header.format, header.mode, header.size[::-1]
-        if not pixels or facts.format in ("JPEG", "MPO"):
-            return facts, None
-        label = None
-        if facts.mode in DEEP_MODES:
-            with Image.open(path) as deep:
-                facts.highest = int(np.asarray(deep).max())
-        if facts.mode in _ID_MODES:
-            mask = read_mask(path)
-            counts = np.bincount(mask.ravel(), minlength=256)
-            facts.ids = {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
-            facts.size = mask.shape
-            if classes and classes.masks == "ids":
-                label = np.where(classes.lookup[mask] < len(classes), classes.lookup[mask], IGNORE)
-        if facts.mode == "P":
-            with Image.open(path) as header:
-                palette = np.reshape(header.getpalette() or [], (-1, 3)).tolist()
-            facts.index_colors = {i: tuple(palette[i]) for i in facts.ids if i < len(palette)}
+        with Image.open(path) as file:
+            facts.format, facts.mode, facts.size = file.format, file.mode, file.size[::-1]
+            if not pixels or facts.format in ("JPEG", "MPO"):
+                return facts, None
+            label = None
+            if facts.mode in DEEP_MODES:
+                facts.highest = int(np.asarray(file).max())
+            if facts.mode in _ID_MODES:
+                mask = read_mask(path)
+                facts.ids = _histogram(mask)
+                facts.size = mask.shape
+                if classes and classes.masks == "ids":
+                    label = np.where(classes.lookup[mask] < len(classes), classes.lookup[mask], IGNORE)
+            if facts.mode == "P":
+                palette = np.reshape(file.getpalette() or [], (-1, 3)).tolist()
+                facts.index_colors = {i: tuple(palette[i]) for i in facts.ids if i < len(palette)}
         colors = classes is not None and classes.masks == "colors"
         if facts.mode in ("RGB", "RGBA") or (facts.mode == "P" and colors):
             label = _look_at_colors(facts, read_mask(path, colors=True), classes if colors else None)
@@ -203,10 +191,12 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
         return MaskFacts(error=str(error)), None
     except UNREADABLE:
         return MaskFacts(error=f"{path} is not a readable mask"), None
-    if label is not None:
-        counts = np.bincount(label.ravel(), minlength=256)
-        facts.labels = {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
+    facts.labels = {} if label is None else _histogram(label)
     return facts, label
+
+
+def _histogram(values: np.ndarray) -> dict[int, int]:
+    return {i: n for i, n in enumerate(np.bincount(values.ravel()).tolist()) if n}
 
 
 def _look_at_colors(facts: MaskFacts, mask: np.ndarray, classes: ClassTable | None) -> np.ndarray | None:
@@ -232,18 +222,15 @@ def _features(image: np.ndarray, label: np.ndarray, num_classes: int) -> dict[in
     scale = min(1.0, _GRID / max(label.shape))
     size = [max(1, round(side * scale)) for side in label.shape[::-1]]
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST).ravel()
+    label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)
     contrast = np.abs(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
     rows, columns = np.mgrid[0 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j]
-    count = np.bincount(label, minlength=256)[:num_classes]
-    sums = [
-        np.bincount(label, weights=values.ravel(), minlength=256)[:num_classes]
-        for values in (*np.moveaxis(image, -1, 0), rows, np.abs(columns), contrast)
-    ]
-    return {
-        int(c): np.array([*(s[c] / count[c] for s in sums), np.log(count[c] / label.size)])
-        for c in np.flatnonzero(count >= 8)
-    }
+    count = np.bincount(label.ravel(), minlength=256)[:num_classes]
+    present = np.flatnonzero(count >= 8)
+    maps = *np.moveaxis(image, -1, 0), rows, np.abs(columns), contrast
+    means = [ndimage.mean(values, label, present) for values in maps]
+    features = np.stack([*means, np.log(count[present] / label.size)], 1)
+    return dict(zip(present.tolist(), features, strict=True))
 
 
 def total(counts: Iterable[dict]) -> Counter:

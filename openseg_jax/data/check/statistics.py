@@ -5,8 +5,9 @@ from collections import Counter
 import numpy as np
 
 from openseg_jax.data.check.faults import ERROR, WARNING, Fault, table_with
+from openseg_jax.data.check.ids import ids_by_name
 from openseg_jax.data.check.scan import Sample, Scan, total
-from openseg_jax.labels.classes import IGNORE, ClassTable, known_tables, load_classes
+from openseg_jax.labels.classes import IGNORE, known_tables, load_classes
 
 TINY = 1e-4  # the share of the labelled pixels below which a class is rare
 _CLAIM = 0.8  # the share of the regions of a class that must look like another class
@@ -15,79 +16,55 @@ _ENOUGH_REGIONS = 8  # how many regions of a class in a split are needed to comp
 
 def pixels(scan: Scan) -> dict[str, Counter]:
     """Returns the number of labelled pixels of each train id, for each split with masks."""
-    found = {split: total(s.mask.labels for s in samples if s.mask) for split, samples in scan.splits.items()}
+    found = {split: total(s.mask.labels for s in samples) for split, samples in scan.splits.items()}
     return {split: Counter({i: n for i, n in each.items() if i != IGNORE}) for split, each in found.items() if each}
 
 
-def _labelled(scan: Scan) -> set[int]:
-    """Returns the classes that this data set can have at all."""
-    return {i for i, raw in enumerate(scan.classes.ids) if raw is not None or scan.classes.masks == "colors"}
-
-
-def _of_classes(scan: Scan, kind: str, severity: str, message: str, fix: str, classes, splits) -> list[Fault]:
-    names = tuple(scan.classes.names[i] for i in sorted(classes))
-    return [Fault(kind, severity, message, fix, len(names), names[:8], tuple(splits))] if names else []
-
-
-def empty_classes(scan: Scan) -> list[Fault]:
+def uneven_classes(scan: Scan) -> list[Fault]:
+    """Finds classes that no split, only some splits or only few pixels have."""
     found = pixels(scan)
     if scan.quick or not found:
         return []
-    train = next(iter(found))
-    seen = set().union(*found.values())
-    never = _of_classes(
-        scan, "empty_class", WARNING, "classes occur in no mask at all",
-        "leave them out of the class table if the net need not know them, since their outputs learn nothing",
-        _labelled(scan) - seen, found,
+    train, *others = found
+    learnt, elsewhere = found[train].keys(), set().union(*(found[split] for split in others))
+    possible = {i for i, raw in enumerate(scan.classes.ids) if raw is not None or scan.classes.masks == "colors"}
+    tiny = [i for i, n in found[train].items() if n < TINY * found[train].total()]
+    move = "move samples with these classes between the splits"
+    rows = (
+        ("empty_class", WARNING, possible - learnt - elsewhere, found, "classes occur in no mask at all",
+         "leave them out of the class table if the net need not know them, since their outputs learn nothing"),
+        ("class_not_in_train", ERROR, elsewhere - learnt, others,
+         f"classes do not occur in {train}, but elsewhere, so no net can learn them",
+         f"{move}, or put their ids into void"),
+        ("class_only_in_train", WARNING, learnt - elsewhere if others else (), [train],
+         f"classes occur only in {train}, so the mIoU does not measure them", move),
+        ("tiny_class", WARNING, tiny, [train],
+         f"classes cover less than {TINY:.2%} of the labelled pixels of {train}",
+         "check that this is right; class weights or more samples with them help the net"),
     )  # fmt: skip
-    only_elsewhere = _of_classes(
-        scan, "class_not_in_train", ERROR, f"classes do not occur in {train}, but elsewhere, so no net can learn them",
-        "move samples with these classes between the splits, or put their ids into void",
-        seen - found[train].keys(), [split for split in found if split != train],
-    )  # fmt: skip
-    only_train = _of_classes(
-        scan, "class_only_in_train", WARNING, f"classes occur only in {train}, so the mIoU does not measure them",
-        "move samples with these classes between the splits",
-        found[train].keys() - set().union(*(found[s] for s in found if s != train)), [train],
-    )  # fmt: skip
-    return never + only_elsewhere + (only_train if len(found) > 1 else [])
-
-
-def tiny_classes(scan: Scan) -> list[Fault]:
-    found = pixels(scan)
-    if scan.quick or not found:
-        return []
-    split, counts = next(iter(found.items()))
-    tiny = [i for i, n in counts.items() if 0 < n < TINY * counts.total()]
-    message = f"classes cover less than {TINY:.2%} of the labelled pixels of {split}"
-    fix = "check that this is right; class weights or more samples with them help the net"
-    return _of_classes(scan, "tiny_class", WARNING, message, fix, tiny, [split])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Order
+    faults = []
+    for kind, severity, classes, splits, message, fix in rows:
+        names = tuple(scan.classes.names[i] for i in sorted(classes))
+        if names:
+            faults.append(Fault(kind, severity, message, fix, len(names), names[:8], tuple(splits)))
+    return faults
 
 
 def names_in_another_order(scan: Scan) -> list[Fault]:
     """Finds the names and ids of a benchmark where a name has another id than there."""
     classes = scan.classes
-    mine = _ids_by_name(classes)
-    tables = {name: _ids_by_name(load_classes(name)) for name in known_tables()}
+    mine = ids_by_name(classes)
+    tables = {name: ids_by_name(load_classes(name)) for name in known_tables()}
     for name, theirs in tables.items():
         if mine in tables.values():
             break
         if mine.keys() == theirs.keys() and set(mine.values()) == set(theirs.values()):
-            differ = [i for i, n in enumerate(classes.names) if mine[n.casefold()] != theirs[n.casefold()]]
+            names = tuple(n for n in classes.names if mine[n.casefold()] != theirs[n.casefold()])
             message = f"classes have the names and ids of {name}, but not each name the id that it has there"
             fix = f"if the masks are those of {name}, use its ids"
-            names = tuple(classes.names[i] for i in differ)
             snippet = table_with(classes, [theirs[n.casefold()] for n in classes.names], classes.void)
             return [Fault("class_order", WARNING, message, fix, len(names), names[:8], tuple(scan.splits), snippet)]
     return []
-
-
-def _ids_by_name(classes: ClassTable) -> dict[str, int | None]:
-    return dict(zip(map(str.casefold, classes.names), classes.ids, strict=True))
 
 
 def looks_permuted(scan: Scan) -> list[Fault]:
@@ -104,9 +81,8 @@ def looks_permuted(scan: Scan) -> list[Fault]:
         moved, certain = _moved(_regions(scan.splits[train]), _regions(scan.splits[split]), len(scan.classes))
         pairs = tuple(f"{scan.classes.names[a]} looks like {scan.classes.names[b]}" for a, b in moved)
         message = f"classes of {split} look like other classes of {train}, by colour, place, contrast and size"
-        fix = (
-            f"look at the overlays of {split} (--out writes them); if they are wrong, give its masks the ids of {train}"
-        )
+        fix = f"look at the overlays of {split} (--out writes them); if they are wrong, "
+        fix += f"give its masks the ids of {train}"
         if moved:
             severity = ERROR if certain else WARNING
             faults.append(Fault("class_order", severity, message, fix, len(moved), pairs[:8], (split,)))
@@ -144,17 +120,14 @@ def _moved(train: tuple, val: tuple, num_classes: int) -> tuple[list[tuple[int, 
     comparable = (count[:, 0] >= _ENOUGH_REGIONS) & np.isfinite(distance).any(0)
     claimed = {int(c): int(share[c].argmax()) for c in np.flatnonzero(comparable) if share[c].max() >= _CLAIM}
 
-    def circle(c: int) -> bool:
-        path = [c]
-        while path[-1] in claimed and claimed[path[-1]] not in path:
-            path.append(claimed[path[-1]])
-        return len(path) > 1 and claimed.get(path[-1]) == c
-
-    circles = [(a, b) for a, b in claimed.items() if circle(a)]
+    others = {a: b for a, b in claimed.items() if a != b}
+    circles = others
+    while circles.keys() != set(circles.values()):
+        circles = {a: b for a, b in circles.items() if a in circles.values() and b in circles}
     lost = np.diag(share) <= 1 - _CLAIM
-    arrows = [(a, b) for a, b in claimed.items() if a != b and comparable[b] and lost[b]]
+    arrows = [(a, b) for a, b in others.items() if comparable[b] and lost[b]]
     arrows = [(a, b) for a, b in arrows if sum(b == other for _, other in arrows) == 1]
-    return (arrows, True) if len(arrows) >= max(3, comparable.sum() / 2) else (circles, False)
+    return (arrows, True) if len(arrows) >= max(3, comparable.sum() / 2) else (list(circles.items()), False)
 
 
-FAULTS = (empty_classes, tiny_classes, names_in_another_order, looks_permuted)
+FAULTS = (uneven_classes, names_in_another_order, looks_permuted)
