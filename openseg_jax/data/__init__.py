@@ -8,8 +8,8 @@ from openseg_jax.config import DataSettings
 from openseg_jax.data.cache import CachedSource
 from openseg_jax.data.check import quick_check
 from openseg_jax.data.folder import FolderSource
-from openseg_jax.data.mixture import Mixture
 from openseg_jax.data.records import RecordSource, is_record_root
+from openseg_jax.data.sources import Mixture
 from openseg_jax.data.synthetic import SYNTHETIC_CLASSES, SyntheticSource
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable, classes_beside, load_classes

@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 
 from openseg_jax.data.images import decode_image, decode_mask
-from openseg_jax.data.maps import COMPUTED, Maps
+from openseg_jax.data.maps import Maps
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_json
 from openseg_jax.labels.classes import ClassTable
@@ -21,26 +21,17 @@ class RecordSource:
         root: OUT/NAME or OUT/NAME/1.0.0 of a build.
         split: The name of the split.
         classes: The class table.
-        maps: Further maps of each sample with a label, see `maps.Maps`.
-        offset_folder: Where the map "offset" comes from, see `maps.Maps`.
+        **maps: `maps` and `offset_folder` of `maps.Maps`, which adds further maps to each sample with a label.
 
     Raises:
         InputError: The build is not complete or has no such split.
     """
 
-    def __init__(
-        self,
-        root: str,
-        split: str,
-        classes: ClassTable,
-        *,
-        maps: tuple[str, ...] = (),
-        offset_folder: str = COMPUTED,
-    ):
+    def __init__(self, root: str, split: str, classes: ClassTable, **maps):
         import tensorflow_datasets as tfds  # half a second that other sources should not wait
 
         self.root, self.split, self.classes = root, split, classes
-        self.further = Maps(maps, offset_folder, classes)
+        self.further = Maps(classes, **maps)
         folder = _version_folder(root)
         if not (folder / "dataset_info.json").is_file():
             raise InputError(f"{folder} is not complete: run the build command again, which continues where it stopped")

@@ -13,7 +13,8 @@ from rich.progress import track
 from openseg_jax import data, models, sharding
 from openseg_jax.checkpoints import Metadata, load
 from openseg_jax.config import Config, DataSettings, typed
-from openseg_jax.data.unlabelled import ImageSource
+from openseg_jax.data.images import image_files
+from openseg_jax.data.sources import ImageSource
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation.cityscapes import official_scores
 from openseg_jax.evaluation.legacy import legacy_scores
@@ -137,7 +138,7 @@ def _source(settings: DataSettings, split: str, classes: ClassTable):
     if settings.source == "folder" and settings.root and not data.is_record_root(settings.root):
         folder = Path(settings.root).expanduser() / split
         if folder.is_dir() and not (folder / settings.label_folder).is_dir():
-            return ImageSource.of_folder(folder / settings.image_folder, classes)
+            return ImageSource(image_files(folder / settings.image_folder), classes)
     return data.make_source(settings, split, complete=False)
 
 

@@ -28,7 +28,7 @@ def write_ground_truth(
         instances: Takes distances to the end of instances, from SPLIT/instance/NAME.png, see `instance_offsets`.
         workers: How many processes compute; the files do not depend on it.
     """
-    maps = Maps(("offset",), INSTANCES if instances else COMPUTED, classes, split)
+    maps = Maps(classes, split, maps=("offset",), offset_folder=INSTANCES if instances else COMPUTED)
     write = functools.partial(_write, maps, classes)
     if workers <= 1:
         yield from map(write, files, files.values())
