@@ -23,10 +23,6 @@ class Normalization(NormalizationSettings):
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 
-    def to_dict(self) -> dict:
-        """Returns the fields in the form in which checkpoints store them."""
-        return dataclasses.asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
-
 
 def normalize(images: jax.Array, boxes: jax.Array, normalization: Normalization) -> jax.Array:
     """Normalizes images and writes 0, the mean colour, around their real part.

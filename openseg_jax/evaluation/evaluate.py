@@ -109,7 +109,7 @@ def evaluate(
         result["cityscapes_scripts"] = _official(source, folder, failures)
     if labelled:
         facts |= {"model": metadata.model, "images": len(source), "protocol": settings, "failures": failures,
-                  "normalization": metadata.normalization.to_dict()}  # fmt: skip
+                  "normalization": vars(metadata.normalization)}  # fmt: skip
         report = Report(result, scores["confusion"], classes, names, facts)
         report.print(console)
         if folder and jax.process_index() == 0:
