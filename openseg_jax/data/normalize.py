@@ -30,10 +30,7 @@ def normalize(images: jax.Array, boxes: jax.Array, normalization: Normalization)
     Args:
         images: uint8 (N, H, W, 3) RGB.
         boxes: int (N, 4), the real part (top, left, height, width) of each image.
-        normalization: The numbers to normalize with.
-
-    Returns:
-        float32 (N, H, W, 3) in the channel order of the normalization.
+        normalization: It also decides on the order of the channels of the result, float32 (N, H, W, 3).
     """
     if normalization.channels == "bgr":
         images = images[..., ::-1]

@@ -140,11 +140,8 @@ def augment(batch: dict[str, jax.Array], *, size: Size, swap: tuple[tuple[int, i
 
     Args:
         batch: "image" uint8 (N, h, w, 3), "label" uint8 (N, h, w) and "plan" int32 (N, 14).
-        size: The (height, width) of the result.
+        size: The (height, width) of the result: "image", "label" and "box", int32 (N, 4).
         swap: Pairs of classes that exchange names in a mirror.
-
-    Returns:
-        "image" uint8 (N, *size, 3), "label" uint8 (N, *size) and "box" int32 (N, 4).
     """
     plan = batch["plan"]
     mirrored, shift = plan[:, 12], plan[:, 13]

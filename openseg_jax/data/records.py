@@ -20,7 +20,7 @@ class RecordSource:
     Args:
         root: OUT/NAME or OUT/NAME/1.0.0 of a build.
         split: The name of the split.
-        classes: The class table.
+        classes: What the values of the masks mean.
         **maps: `maps` and `offset_folder` of `maps.Maps`, which adds further maps to each sample with a label.
 
     Raises:
@@ -64,8 +64,7 @@ class RecordSource:
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns the (height, width) of a sample."""
-        height, width = self._sizes[index]
-        return height, width
+        return tuple(self._sizes[index])
 
     def stamps(self) -> list[list[int]]:
         """Returns the size and the modification time of every file."""
@@ -73,8 +72,7 @@ class RecordSource:
         return [[path.stat().length, int(path.stat().mtime)] for path in files]
 
     def __reduce__(self):
-        reopen = functools.partial(RecordSource, maps=self.further.maps)
-        return reopen, (self.root, self.split, self.classes)
+        return functools.partial(RecordSource, maps=self.further.maps), (self.root, self.split, self.classes)
 
 
 def is_record_root(path: str) -> bool:

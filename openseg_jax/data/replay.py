@@ -12,15 +12,9 @@ from openseg_jax.files import write_text
 
 
 def replay(config: Config, step: int, out: Path) -> int:
-    """Writes the batch of a step into OUT/ROW.jpg, and the steps of its samples into OUT/replay.json.
+    """Writes the batch of a step, of which 1 is the first, into OUT/ROW.jpg, and what was done into OUT/replay.json.
 
-    Args:
-        config: The config of the run.
-        step: The step, of which 1 is the first.
-        out: The folder to write into.
-
-    Returns:
-        The number of samples.
+    Returns the number of samples.
     """
     if step < 1:
         raise InputError(f"steps count from 1, found {step}")

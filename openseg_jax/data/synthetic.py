@@ -35,7 +35,6 @@ class SyntheticSource:
         split: "train" or "val".
         count: The number of scenes.
         size: The (height, width) of every scene.
-        seed: The seed of all scenes.
         **maps: `maps` and `offset_folder` of `maps.Maps`, which adds further maps to each sample.
     """
 

@@ -119,7 +119,10 @@ def flip(sample: Sample, swap: Sequence[tuple[int, int]] = (), legacy_angle: boo
         x = x[:, ::-1]
         if name == "label" and swap:
             return exchanged[x]
-        return _mirror_angle(x, legacy_angle) if name == "angle" else x
+        if name != "angle":
+            return x
+        mirrored = np.where(x < 0, -180 - x, 180 - x)
+        return np.where((x == 0) | (abs(x) == 180), x, mirrored) if legacy_angle else mirrored
 
     return sample | _on_maps(sample, mirror) | {"image": sample["image"][:, ::-1]}
 
@@ -130,11 +133,6 @@ def exchange_table(swap: Sequence[tuple[int, int]]) -> np.ndarray:
     for a, b in swap:
         exchanged[[a, b]] = exchanged[[b, a]]
     return exchanged
-
-
-def _mirror_angle(angle: np.ndarray, legacy: bool) -> np.ndarray:
-    mirrored = np.where(angle < 0, -180 - angle, 180 - angle)
-    return np.where((angle == 0) | (abs(angle) == 180), angle, mirrored) if legacy else mirrored
 
 
 def rotate(sample: Sample, degrees: float, height: int, width: int) -> Sample:
