@@ -48,7 +48,6 @@ def make_source(settings: DataSettings, split: str, *, complete: bool = True):
     """Returns the source of the samples of a split.
 
     Args:
-        settings: The `data` settings of a config.
         split: The name of the split, for example "train" or "val".
         complete: Whether it is an error if a folder has images without masks, or masks without images.
     """

@@ -49,10 +49,8 @@ class FolderSource:
             (no_image, f"a mask but no image in {image_folder}/"),
         ):
             if lonely and (complete or not self.names):
-                count = len(images | masks)
-                raise InputError(
-                    f"{folder}: {len(lonely)} of {count} have {what} of the same name, such as {min(lonely)}"
-                )
+                share = f"{len(lonely)} of {len(images | masks)}"
+                raise InputError(f"{folder}: {share} have {what} of the same name, such as {min(lonely)}")
         self.incomplete = dict.fromkeys(no_mask, f"has no mask in {folder / label_folder}")
         self.incomplete |= dict.fromkeys(no_image, f"has no image in {folder / image_folder}")
         self.images = [images[name] for name in self.names]

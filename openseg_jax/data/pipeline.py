@@ -134,5 +134,4 @@ class _Rows:
 
 
 def _start_worker(index: int, count: int) -> None:
-    del index, count
     cv2.setNumThreads(0)  # the processes are the parallelism

@@ -49,7 +49,6 @@ class SyntheticSource:
         return len(self.names)
 
     def size(self, index: int) -> tuple[int, int]:
-        del index
         return self.scene_size
 
     def __getitem__(self, index: int) -> dict:
