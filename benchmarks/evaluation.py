@@ -46,7 +46,7 @@ def _ours(settings: dict, exact: bool) -> dict:
     from openseg_jax import models, sharding
     from openseg_jax.config import EvalSettings
     from openseg_jax.data.normalize import Normalization
-    from openseg_jax.data.unlabelled import ArraySource
+    from openseg_jax.data.sources import ArraySource
     from openseg_jax.inference import ArgMax, ConfusionCounts, Runner
     from openseg_jax.metrics.confusion import Confusion
 

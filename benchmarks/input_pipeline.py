@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks import harness
 from openseg_jax.data import CachedSource, FolderSource, SyntheticSource
-from openseg_jax.data import transforms as T
+from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.images import write_image, write_mask
 from openseg_jax.data.on_device import RawSamples
@@ -52,14 +52,17 @@ def on_one_core() -> None:
     cv2.setNumThreads(1)
 
 
+def train_samples(source, crop, batch_size: int) -> TrainSamples:
+    return TrainSamples(source, Augmentation(crop=crop), Collate(size=crop), seed=0, batch_size=batch_size)
+
+
 def ours(settings: dict, *, cache: bool, device: bool) -> dict:
     on_one_core()
     kind = KINDS[settings["kind"]]
     source = FolderSource(settings["root"], "train", SyntheticSource.classes)
     if cache:
         source = CachedSource(source, Path(settings["root"]) / "cache")
-    chain = T.Compose((T.RandomResize(), T.RandomCrop(*kind["crop"]), T.RandomFlip(), T.RandomBrightness()))
-    samples = TrainSamples(source, chain, Collate(size=kind["crop"]), 0, settings["batch_size"])
+    samples = train_samples(source, kind["crop"], settings["batch_size"])
     rows = RawSamples(samples, kind["canvas"]) if device else samples
     positions = itertools.count()
 
@@ -134,8 +137,7 @@ def device_part(settings: dict, repeats: int) -> dict:
 
     kind = KINDS[settings["kind"]]
     source = FolderSource(settings["root"], "train", SyntheticSource.classes)
-    chain = T.Compose((T.RandomResize(), T.RandomCrop(*kind["crop"]), T.RandomFlip(), T.RandomBrightness()))
-    samples = TrainSamples(source, chain, Collate(size=kind["crop"]), 0, settings["batch_size"])
+    samples = train_samples(source, kind["crop"], settings["batch_size"])
     batch = jax.device_put(next(train_batches(RawSamples(samples, kind["canvas"]))))
     times = []
     for _ in range(repeats + 2):

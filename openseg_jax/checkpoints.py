@@ -40,10 +40,8 @@ class Metadata:
     extra: dict = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["normalization"] = self.normalization.to_dict()
-        fields["classes"] = self.classes and self.classes.to_dict()
-        return {"format": _FORMAT, **fields}
+        classes = self.classes and self.classes.to_dict()
+        return {"format": _FORMAT, **vars(self), "normalization": vars(self.normalization), "classes": classes}
 
     @classmethod
     def from_dict(cls, fields: dict, where: str) -> "Metadata":
@@ -78,10 +76,7 @@ class Checkpoints:
 
         Raises RunError if this checkpoint, or the one before, cannot be written.
         """
-        parts = {
-            "variables": ocp.args.StandardSave(variables),
-            "metadata": ocp.args.JsonSave(metadata.to_dict()),
-        }
+        parts = {"variables": ocp.args.StandardSave(variables), "metadata": ocp.args.JsonSave(metadata.to_dict())}
         if training is not None:
             parts["training"] = ocp.args.StandardSave(training)
         if metadata.step == self.latest_step():
@@ -100,9 +95,8 @@ class Checkpoints:
                 "training": ocp.args.StandardRestore(training),
                 "metadata": ocp.args.JsonRestore(),
             }
-            restored = self._manager.restore(self.latest_step(), args=ocp.args.Composite(**parts))
-            metadata = Metadata.from_dict(restored["metadata"], str(self.folder))
-            return restored["variables"], restored["training"], metadata
+            found = self._manager.restore(self.latest_step(), args=ocp.args.Composite(**parts))
+            return found["variables"], found["training"], Metadata.from_dict(found["metadata"], str(self.folder))
 
     def wait(self) -> None:
         """Waits until everything is on disk."""
@@ -141,12 +135,8 @@ def load(folder: str | Path) -> tuple[models.Segmentor, dict, Metadata]:
     step_folder = find(folder)
     metadata = read_metadata(folder)
     model = models.create(**metadata.model)
-    shapes = jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct(
-            s.shape, s.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        ),
-        models.shapes(model),
-    )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.tree.map(lambda shape: shape.update(sharding=device), models.shapes(model))
     with _explained(step_folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
         return model, reader.restore(step_folder / "variables", args=ocp.args.StandardRestore(shapes)), metadata
 

@@ -22,12 +22,8 @@ class RunError(RuntimeError):
 def run_command(main: Callable[[], int | None], verbose: bool = False) -> NoReturn:
     """Runs the main function of a command and exits.
 
-    The exit status is 0 on success, 1 if a check or a run failed, and 2 with one sentence on stderr if the input was
-    wrong.
-
-    Args:
-        main: The command. It returns its exit status; None means 0.
-        verbose: Show log messages and tracebacks.
+    The exit status is what `main` returns, by default 0; 1 if a run failed; and 2 with one sentence on stderr if the
+    input was wrong. `verbose` shows log messages and tracebacks.
     """
     # Orbax logs every step that it takes and reports a full disk once per task; the sentence below is enough.
     logging.set_verbosity(logging.INFO if verbose else logging.FATAL)

@@ -21,8 +21,8 @@ from rich.progress import track
 from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
 from openseg_jax.config import EvalSettings, typed
-from openseg_jax.data.images import IMAGE_SUFFIXES
-from openseg_jax.data.unlabelled import ArraySource, ImageSource
+from openseg_jax.data.images import IMAGE_SUFFIXES, image_files
+from openseg_jax.data.sources import ArraySource, ImageSource
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_text, replacing
 from openseg_jax.inference import ArgMax, Item, Probabilities, Runner
@@ -106,7 +106,7 @@ def _expanded(text: str) -> Iterator[Path]:
     """Yields the files that an argument names."""
     path = Path(text).expanduser()
     if path.is_dir():
-        yield from ImageSource.of_folder(path).paths
+        yield from image_files(path)
     elif path.suffix == ".txt" and path.is_file():
         for line in read_text(path).splitlines():
             yield from _expanded(line.strip()) if line.strip() else ()

@@ -13,17 +13,10 @@ MIN_ROWS = 64
 
 
 def make_mesh(spatial: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
-    """Returns a mesh ("data", "spatial"): images are spread over `data`, the rows of each image over `spatial`.
+    """Returns a mesh ("data", "spatial"): images are spread over `data`, the rows of each image over `spatial` devices.
 
     Its axes are Auto: XLA propagates the shardings, exchanges the rows that convolutions need at the borders, and makes
-    batch statistics global.
-
-    Args:
-        spatial: The number of devices that share an image.
-        devices: The devices, by default all.
-
-    Raises:
-        InputError: `spatial` does not divide the devices of a process.
+    batch statistics global. Raises InputError if `spatial` does not divide the devices of a process.
     """
     grid = np.asarray(devices or jax.devices())
     if spatial < 1 or jax.local_device_count() % spatial:

@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from openseg_jax.labels.classes import IGNORE, ClassTable
+from openseg_jax.labels.classes import ClassTable
 
 
 def colorize(ids: np.ndarray, classes: ClassTable) -> np.ndarray:
     """Returns train ids, uint8 (H, W), as colours, uint8 (H, W, 3) RGB; ignored pixels are black."""
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(classes)] = classes.colors
-    palette[IGNORE] = 0
     return palette[ids]
 
 
@@ -22,5 +21,4 @@ def overlay(image: np.ndarray, ids: np.ndarray, classes: ClassTable, opacity: fl
 def side_by_side(*images: np.ndarray, gap: int = 6) -> np.ndarray:
     """Returns images of one height, uint8 (H, W, 3), in a row with white gaps."""
     white = np.full((images[0].shape[0], gap, 3), 255, np.uint8)
-    row = [part for image in images for part in (white, image)][1:]
-    return np.concatenate(row, axis=1)
+    return np.concatenate([part for image in images for part in (white, image)][1:], axis=1)

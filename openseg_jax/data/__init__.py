@@ -8,8 +8,8 @@ from openseg_jax.config import DataSettings
 from openseg_jax.data.cache import CachedSource
 from openseg_jax.data.check import quick_check
 from openseg_jax.data.folder import FolderSource
-from openseg_jax.data.mixture import Mixture
 from openseg_jax.data.records import RecordSource, is_record_root
+from openseg_jax.data.sources import Mixture
 from openseg_jax.data.synthetic import SYNTHETIC_CLASSES, SyntheticSource
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable, classes_beside, load_classes
@@ -48,13 +48,13 @@ def make_source(settings: DataSettings, split: str, *, complete: bool = True):
     """Returns the source of the samples of a split.
 
     Args:
-        settings: The `data` settings of a config.
         split: The name of the split, for example "train" or "val".
         complete: Whether it is an error if a folder has images without masks, or masks without images.
     """
     if settings.source == "synthetic":
         count = getattr(settings.synthetic, f"{split}_count")
-        return SyntheticSource(split, count, settings.synthetic.size, **_maps(settings))
+        maps = {"maps": settings.maps, "offset_folder": settings.offset_folder}
+        return SyntheticSource(split, count, settings.synthetic.size, **maps)
     return _open(settings, _root(settings), split, class_table(settings), complete)
 
 
@@ -84,19 +84,16 @@ def check_before_training(settings: DataSettings, classes: ClassTable) -> None:
 
 def _open(settings: DataSettings, root: str, split: str, classes: ClassTable, complete: bool = True):
     """Opens records, or a folder of images and masks, and caches it if the settings say so."""
+    maps = {"maps": settings.maps, "offset_folder": settings.offset_folder}
     if is_record_root(root):
-        source = RecordSource(root, split, classes, **_maps(settings))
+        source = RecordSource(root, split, classes, **maps)
     else:
         folders = {"image_folder": settings.image_folder, "label_folder": settings.label_folder}
-        source = FolderSource(root, split, classes, **folders, **_maps(settings), complete=complete)
+        source = FolderSource(root, split, classes, **folders, complete=complete, **maps)
     if not settings.cache:
         return source
     folder = Path(settings.cache) / f"{Path(root).expanduser().resolve().name}-{split}"
     return CachedSource(source, folder, lambda items, count: track(items, f"decoding {split} into {folder}", count))
-
-
-def _maps(settings: DataSettings) -> dict:
-    return {"maps": settings.maps, "offset_folder": settings.offset_folder}
 
 
 def _root(settings: DataSettings) -> str:

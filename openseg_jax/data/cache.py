@@ -39,8 +39,7 @@ class CachedSource:
             fingerprint = self._fingerprint(source)
             if not (self.folder / "cache.json").exists():
                 self._write(source, progress or (lambda items, count: items))
-                record = {"fingerprint": fingerprint, "samples": len(source)}
-                write_text(self.folder / "cache.json", json.dumps(record))
+                write_text(self.folder / "cache.json", json.dumps({"fingerprint": fingerprint, "samples": len(source)}))
             elif read_json(self.folder / "cache.json")["fingerprint"] != fingerprint:
                 raise InputError(
                     f"{self.folder} is the cache of other data, or of files that have changed: delete it, or choose "

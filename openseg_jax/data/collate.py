@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from openseg_jax.config import CollateSettings
-from openseg_jax.data.transforms import functions
-from openseg_jax.data.transforms.random_transforms import Size, Step, Transform
+from openseg_jax.config import AugmentSettings, CollateSettings
+from openseg_jax.data import transforms
+from openseg_jax.data.transforms import Size, Step
 from openseg_jax.errors import InputError
 
 
@@ -21,36 +21,23 @@ class Collate(CollateSettings):
             size = self.sizes[int(rng.integers(0, len(self.sizes) - 1, endpoint=True))]
         return tuple(-(-side // self.stride) * self.stride for side in size)
 
-    def fit(self, target: Size) -> "Fit":
-        """Returns the transform that brings a sample to the size of its batch."""
-        return Fit(target, self.align, self.place)
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit(Transform):
-    """Brings one sample to a size by scaling, padding or both, and adds its "box"."""
-
-    target: Size
-    align: str = "only_pad"
-    place: str = "random"
-
-    def draw(self, size, rng):
+    def draw(self, size: Size, target: Size, rng: np.random.Generator) -> list[Step]:
+        """Returns the steps that scale or pad a sample to the size of its batch; the last one adds its "box"."""
         steps = []
-        if size != self.target and self.align != "only_pad":
-            ratios = [wanted / found for wanted, found in zip(self.target, size, strict=True)]
+        if size != target and self.align != "only_pad":
+            ratios = [wanted / found for wanted, found in zip(target, size, strict=True)]
             if self.align == "scale_and_pad":
                 ratios = [min(ratios)] * 2
             size = tuple(round(side * ratio) for side, ratio in zip(size, ratios, strict=True))
-            steps.append(Step(functions.scale, {"height": size[0], "width": size[1]}))
-        free = self.target[0] - size[0], self.target[1] - size[1]
+            steps.append(Step(transforms.scale, height=size[0], width=size[1]))
+        free = target[0] - size[0], target[1] - size[1]
         if min(free) < 0:
             raise InputError(
                 f"a sample of {size[0]}x{size[1]} (height x width) does not fit into a batch of "
-                f"{self.target[0]}x{self.target[1]}: crop it first, or let collate.align scale it"
+                f"{target[0]}x{target[1]}: crop it first, or let collate.align scale it"
             )
         top, left = self._place(free, rng) if any(free) else (0, 0)
-        canvas = {"top": top, "left": left, "height": self.target[0], "width": self.target[1]}
-        return [*steps, Step(functions.pad, canvas)]
+        return [*steps, Step(transforms.pad, top=top, left=left, height=target[0], width=target[1])]
 
     def _place(self, free: Size, rng: np.random.Generator) -> Size:
         if self.place == "random":
@@ -61,3 +48,8 @@ class Fit(Transform):
         if self.place == "pad_border":
             return (0, 0) if rng.integers(0, 1, endpoint=True) else free
         return free if self.place == "pad_left_up" else (0, 0)
+
+
+def make_collate(settings: AugmentSettings) -> Collate:
+    """Returns how the samples of a training batch get their common size, by default that of the crop."""
+    return Collate(**vars(settings.collate) | {"size": settings.collate.size or settings.crop})

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from openseg_jax.data.images import IMAGE_SUFFIXES, read_image, read_mask, read_size
-from openseg_jax.data.maps import COMPUTED, Maps
+from openseg_jax.data.images import image_files, read_image, read_mask, read_size
+from openseg_jax.data.maps import Maps
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable
 
@@ -16,14 +16,13 @@ class FolderSource:
 
     Args:
         root: The folder of the data set.
-        split: The name of the split.
-        classes: The class table.
+        split: The folder of the split in it.
+        classes: What the values of the masks mean.
         image_folder: The folder of the images in the split.
         label_folder: The folder of the masks in the split, for example label_edge_void.
-        maps: Further maps of each sample, see `maps.Maps`.
-        offset_folder: Where the map "offset" comes from, see `maps.Maps`.
         complete: Every image must have a mask and every mask an image. Otherwise the attribute `incomplete` says what
             is left out and why.
+        **maps: `maps` and `offset_folder` of `maps.Maps`, which adds further maps to each sample.
 
     Raises:
         InputError: A folder is missing or empty, or an image or a mask lacks its partner.
@@ -37,26 +36,26 @@ class FolderSource:
         *,
         image_folder: str = "image",
         label_folder: str = "label",
-        maps: tuple[str, ...] = (),
-        offset_folder: str = COMPUTED,
         complete: bool = True,
+        **maps,
     ):
         self.classes = classes
         folder = Path(root).expanduser() / split
         images, masks = _by_stem(folder / image_folder), _by_stem(folder / label_folder)
-        for lonely, has, wants in ((images.keys() - masks.keys(), "image", f"mask in {label_folder}/"),
-                                   (masks.keys() - images.keys(), "mask", f"image in {image_folder}/")):  # fmt: skip
-            if lonely and (complete or not images.keys() & masks.keys()):
-                raise InputError(
-                    f"{folder}: {len(lonely)} of {len(images | masks)} have an {has} but no {wants} of the same name, "
-                    f"such as {min(lonely)}".replace("an mask", "a mask")
-                )
-        self.incomplete = dict.fromkeys(images.keys() - masks.keys(), f"has no mask in {folder / label_folder}")
-        self.incomplete |= dict.fromkeys(masks.keys() - images.keys(), f"has no image in {folder / image_folder}")
         self.names = sorted(images.keys() & masks.keys())
+        no_mask, no_image = images.keys() - masks.keys(), masks.keys() - images.keys()
+        for lonely, what in (
+            (no_mask, f"an image but no mask in {label_folder}/"),
+            (no_image, f"a mask but no image in {image_folder}/"),
+        ):
+            if lonely and (complete or not self.names):
+                share = f"{len(lonely)} of {len(images | masks)}"
+                raise InputError(f"{folder}: {share} have {what} of the same name, such as {min(lonely)}")
+        self.incomplete = dict.fromkeys(no_mask, f"has no mask in {folder / label_folder}")
+        self.incomplete |= dict.fromkeys(no_image, f"has no image in {folder / image_folder}")
         self.images = [images[name] for name in self.names]
         self.masks = [masks[name] for name in self.names]
-        self.further = Maps(maps, offset_folder, classes, folder)
+        self.further = Maps(classes, folder, **maps)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -65,8 +64,9 @@ class FolderSource:
         image = read_image(self.images[index])
         mask = read_mask(self.masks[index], colors=self.classes.masks == "colors")
         if image.shape[:2] != mask.shape[:2]:
+            found, wanted = ("x".join(map(str, x.shape[:2])) for x in (mask, image))
             raise InputError(
-                f"{self.masks[index]} is {_by(mask.shape[:2])} (height x width), its image is {_by(image.shape[:2])}: "
+                f"{self.masks[index]} is {found} (height x width), its image is {wanted}: "
                 "masks must have the size of their image"
             )
         label = self.classes.encode(mask, str(self.masks[index]))
@@ -85,9 +85,7 @@ class FolderSource:
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}: a data set is ROOT/SPLIT/image and ROOT/SPLIT/label")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise InputError(f"{folder} contains no {', '.join(IMAGE_SUFFIXES)} files")
+    files = image_files(folder)
     by_stem = {file.stem: file for file in files}
     if len(by_stem) < len(files):
         twice = next(file for file in files if by_stem[file.stem] != file)
@@ -95,7 +93,3 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             f"{folder} holds two files of the name {twice.stem}, {twice.name} and {by_stem[twice.stem].name}: keep one"
         )
     return by_stem
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]}x{shape[1]}"

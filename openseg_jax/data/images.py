@@ -17,6 +17,14 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Returns the image files of a folder by name; raises InputError if there are none."""
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
+    if not files:
+        raise InputError(f"{folder} contains no {', '.join(IMAGE_SUFFIXES)} files")
+    return files
+
+
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads an image as uint8 (H, W, 3) RGB, upright according to its EXIF orientation."""
     return decode_image(read_bytes(path), str(path))
@@ -41,17 +49,9 @@ def decode_image(encoded: bytes, where: str) -> np.ndarray:
 
 
 def read_mask(path: str | os.PathLike, colors: bool = False) -> np.ndarray:
-    """Reads a mask.
+    """Reads a mask as uint8 (H, W) of class ids; with `colors`, one in the colours of classes as uint8 (H, W, 3) RGB.
 
-    Args:
-        path: The file. Palette images are read as their indices, whatever colours they show.
-        colors: The mask is an image in the colours of the classes.
-
-    Returns:
-        uint8 (H, W) of class ids, or uint8 (H, W, 3) RGB with `colors`.
-
-    Raises:
-        InputError: The file is damaged or cannot be a mask.
+    Palette images are read as their indices, whatever colours they show. Raises InputError on what cannot be a mask.
     """
     return decode_mask(read_bytes(path), str(path), colors)
 
@@ -95,15 +95,7 @@ def _check_single(image: Image.Image, where: str) -> None:
 
 
 def read_size(file: str | os.PathLike | BinaryIO, where: str | None = None) -> tuple[int, int]:
-    """Reads the (height, width) that `read_image` would return from the header of an image.
-
-    Args:
-        file: A path or an open file.
-        where: The name of the file in errors; by default its path.
-
-    Raises:
-        InputError: The file is not an image.
-    """
+    """Reads the (height, width) that `read_image` would return from the header of a file, which errors call `where`."""
     try:
         with Image.open(file) as image:
             width, height = image.size
@@ -138,13 +130,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
 
 
 def write_mask(path: str | os.PathLike, mask: np.ndarray, colors) -> None:
-    """Writes ids as a palette PNG, which image viewers show in the class colours.
-
-    Args:
-        path: The file.
-        mask: uint8 (H, W) of ids.
-        colors: The colour (red, green, blue) of each id.
-    """
+    """Writes ids, uint8 (H, W), as a palette PNG, which image viewers show in the colour (R, G, B) of each id."""
     image = Image.fromarray(mask)
     image.putpalette(np.asarray(colors, np.uint8).tobytes())
     _write(Path(path), image)

@@ -21,19 +21,21 @@ class Maps:
     """Adds maps to the samples of a source, as `data.maps` and `data.offset_folder` of a config say.
 
     Args:
+        classes: The classes of the labels.
+        split: The folder of the split, or None if the source is no folder and can only compute offsets from labels.
         maps: "edge", from SPLIT/edge/NAME.png; "offset", which gives the "distance" and "angle" that SegFix learns;
             "stereo", which gives "depth", from the disparities of Cityscapes in SPLIT/stereo/NAME.png.
         offset_folder: Where offsets come from. "" computes them from the label, and "instance" from the instance ids
             of Cityscapes in SPLIT/instance/NAME.png; any other value names a folder with SPLIT/FOLDER/NAME.mat. Files
             hold what would be computed.
-        classes: The classes of the labels.
-        split: The folder of the split, or None if the source is no folder and can only compute offsets from labels.
 
     Raises:
         InputError: On unknown maps; when called, on a file that is missing, damaged or not of the size of its label.
     """
 
-    def __init__(self, maps: tuple[str, ...], offset_folder: str, classes: ClassTable, split: Path | None = None):
+    def __init__(
+        self, classes: ClassTable, split: Path | None = None, *, maps: tuple = (), offset_folder: str = COMPUTED
+    ):
         for name in maps:
             if name not in MAPS:
                 raise InputError(f"data.maps are among {', '.join(MAPS)}, found {name!r}")
@@ -101,13 +103,7 @@ def read_offset(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
 
 
 def write_offset(path: Path, distance: np.ndarray, angle: np.ndarray) -> None:
-    """Writes the .mat file that `read_offset` and the original read.
-
-    Args:
-        path: The file.
-        distance: (H, W) pixels, as `semantic_offsets` and `instance_offsets` return them.
-        angle: (H, W) degrees, as they return them, too.
-    """
+    """Writes what `semantic_offsets` or `instance_offsets` returns, as the .mat file that the original reads, too."""
     content = {
         "dir_deg": np.rint((angle + 180) / ANGLE_STEP).astype(np.uint8),
         "depth": distance.astype(np.uint8),

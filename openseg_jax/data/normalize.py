@@ -23,10 +23,6 @@ class Normalization(NormalizationSettings):
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 
-    def to_dict(self) -> dict:
-        """Returns the fields in the form in which checkpoints store them."""
-        return dataclasses.asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
-
 
 def normalize(images: jax.Array, boxes: jax.Array, normalization: Normalization) -> jax.Array:
     """Normalizes images and writes 0, the mean colour, around their real part.
@@ -34,10 +30,7 @@ def normalize(images: jax.Array, boxes: jax.Array, normalization: Normalization)
     Args:
         images: uint8 (N, H, W, 3) RGB.
         boxes: int (N, 4), the real part (top, left, height, width) of each image.
-        normalization: The numbers to normalize with.
-
-    Returns:
-        float32 (N, H, W, 3) in the channel order of the normalization.
+        normalization: It also decides on the order of the channels of the result, float32 (N, H, W, 3).
     """
     if normalization.channels == "bgr":
         images = images[..., ::-1]

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.io
 
 from openseg_jax.errors import InputError
-from openseg_jax.files import replacing
+from openseg_jax.files import read_bytes, replacing
 
 OFFSET_SUFFIXES = (".npz", ".mat")
 # NumPy parses headers as Python code, which sometimes fails when two threads of Python 3.11 do it at once.
@@ -37,17 +37,10 @@ def write_offsets(path: str | os.PathLike, offsets: np.ndarray) -> None:
 
 
 def read_offsets(path: str | os.PathLike) -> np.ndarray:
-    """Reads offsets from either form, int8 (H, W, 2), (down, right) in pixels.
-
-    Raises:
-        InputError: If the file is missing, damaged, or holds anything else.
-    """
+    """Reads offsets from either form, int8 (H, W, 2), (down, right) in pixels; raises InputError if it holds none."""
     path = Path(path)
     key = "offsets" if _suffix(path) == ".npz" else "mat"
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    encoded = read_bytes(path)
     try:
         if key == "mat":
             offsets = scipy.io.loadmat(io.BytesIO(encoded), variable_names=(key,))[key]
@@ -70,11 +63,7 @@ def check_size(offsets: np.ndarray, file: Path, size: tuple[int, int], where: st
 
 
 def find_offsets(folder: str | os.PathLike, name: str) -> Path:
-    """Returns FOLDER/NAME.npz or FOLDER/NAME.mat, whichever exists.
-
-    Raises:
-        InputError: If neither does, or both do.
-    """
+    """Returns FOLDER/NAME.npz or FOLDER/NAME.mat, whichever exists; raises InputError if neither or both do."""
     paths = [Path(folder) / f"{name}{suffix}" for suffix in OFFSET_SUFFIXES]
     found = [path for path in paths if path.is_file()]
     if len(found) != 1:

@@ -14,14 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from openseg_jax.config import AugmentSettings
+from openseg_jax.data import transforms
 from openseg_jax.data.pipeline import TrainSamples
-from openseg_jax.data.transforms import functions
-from openseg_jax.data.transforms.random_transforms import Size, Step
+from openseg_jax.data.transforms import Size, Step
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import IGNORE
 from openseg_jax.models.resize import cubic_taps, interpolate
-
-FUNCTIONS = (functions.resize, functions.crop, functions.flip, functions.brightness, functions.pad)
 
 
 @dataclasses.dataclass
@@ -34,15 +32,11 @@ class Axis:
     count: int  # how many of them the result shows
     place: int = 0  # where the first one stands in the result
 
-    @classmethod
-    def whole(cls, n: int) -> "Axis":
-        return cls(n, n, 0, n)
-
     def resized(self, m: int) -> "Axis":
-        return Axis.whole(self.n).cropped(0, m, m)
+        return Axis(self.n, m, 0, m)
 
-    def cropped(self, start: int, count: int, m: int | None = None) -> "Axis":
-        return dataclasses.replace(self, start=self.start + start, count=count, m=m or self.m)
+    def cropped(self, start: int, count: int) -> "Axis":
+        return Axis(self.n, self.m, self.start + start, count)
 
     def window(self) -> tuple[int, int]:
         """Returns the first and the last + 1 pixel of the source that the four taps of cubic interpolation need."""
@@ -66,32 +60,31 @@ class Plan:
     @classmethod
     def of(cls, steps: Sequence[Step], size: Size) -> "Plan":
         """Builds the plan of these steps for a sample of this (height, width)."""
-        plan = cls(Axis.whole(size[0]), Axis.whole(size[1]))
+        plan = cls(*(Axis(side, side, 0, side) for side in size))
         for step in steps:
             plan._add(step)
         return plan
 
     def _add(self, step: Step) -> None:
-        a = step.arguments
-        if step.function is functions.resize:
+        a = step.keywords
+        if step.func is transforms.resize:
             if (self.rows.count, self.columns.count) != (self.rows.m, self.columns.m):
                 raise InputError("a crop cannot be resized on the device: put resizing first in augment.chain")
             self.rows, self.columns = self.rows.resized(a["height"]), self.columns.resized(a["width"])
-        elif step.function is functions.crop:
+        elif step.func is transforms.crop:
             left = self.columns.count - a["left"] - a["width"] if self.mirrored else a["left"]
             self.rows = self.rows.cropped(a["top"], a["height"])
             self.columns = self.columns.cropped(left, a["width"])
-        elif step.function is functions.flip:
+        elif step.func is transforms.flip:
             self.mirrored = not self.mirrored
-        elif step.function is functions.brightness:
+        elif step.func is transforms.brightness:
             self.shift = a["shift"]
-        elif step.function is functions.pad:
+        elif step.func is transforms.pad:
             self.rows.place, self.columns.place = a["top"], a["left"]
         else:
-            names = ", ".join(function.__name__ for function in FUNCTIONS)
             raise InputError(
-                f"{step.function.__name__} does not run on the device, only {names} do: take it out of augment.chain, "
-                "or leave augment.on_device off"
+                f"{step.func.__name__} does not run on the device, only resize, crop, flip, brightness, pad do: take "
+                "it out of augment.chain, or leave augment.on_device off"
             )
 
     def numbers(self) -> np.ndarray:
@@ -116,20 +109,18 @@ class RawSamples:
     def __getitem__(self, position: int) -> dict[str, np.ndarray]:
         source, index = self.samples.source, self.samples.index(position)
         sample = None if hasattr(source, "window") else source[index]
-        size = functions.size_of(sample) if sample else source.size(index)
+        size = transforms.size_of(sample) if sample else source.size(index)
         steps = self.samples.steps(position, size)
         plan = Plan.of(steps, size)
         (top, bottom), (left, right) = plan.rows.window(), plan.columns.window()
         if bottom - top > self.canvas[0] or right - left > self.canvas[1]:
-            sample = sample or source[index]
-            for step in steps[:-1]:
-                sample = step(sample)
-            plan = Plan.of(steps[-1:], functions.size_of(sample))
+            sample = transforms.apply(steps[:-1], sample or source[index])
+            plan = Plan.of(steps[-1:], transforms.size_of(sample))
         elif sample:
-            sample = functions.crop(sample, top, left, bottom - top, right - left)
+            sample = transforms.crop(sample, top, left, bottom - top, right - left)
         else:
             sample = source.window(index, top, left, bottom - top, right - left)
-        height, width = functions.size_of(sample)
+        height, width = transforms.size_of(sample)
         image, label = np.zeros((*self.canvas, 3), np.uint8), np.zeros(self.canvas, np.uint8)
         image[:height, :width], label[:height, :width] = sample["image"], sample["label"]
         return {"image": image, "label": label, "plan": plan.numbers()}
@@ -149,11 +140,8 @@ def augment(batch: dict[str, jax.Array], *, size: Size, swap: tuple[tuple[int, i
 
     Args:
         batch: "image" uint8 (N, h, w, 3), "label" uint8 (N, h, w) and "plan" int32 (N, 14).
-        size: The (height, width) of the result.
+        size: The (height, width) of the result: "image", "label" and "box", int32 (N, 4).
         swap: Pairs of classes that exchange names in a mirror.
-
-    Returns:
-        "image" uint8 (N, *size, 3), "label" uint8 (N, *size) and "box" int32 (N, 4).
     """
     plan = batch["plan"]
     mirrored, shift = plan[:, 12], plan[:, 13]
@@ -167,7 +155,7 @@ def augment(batch: dict[str, jax.Array], *, size: Size, swap: tuple[tuple[int, i
 
     label = jnp.take_along_axis(batch["label"], rows.nearest()[:, :, None], axis=1)
     label = jnp.take_along_axis(label, columns.nearest()[:, None, :], axis=2)
-    label = jnp.where(mirrored[:, None, None] == 1, jnp.asarray(functions.exchange_table(swap))[label], label)
+    label = jnp.where(mirrored[:, None, None] == 1, jnp.asarray(transforms.exchange_table(swap))[label], label)
     inside = rows.inside[:, :, None] & columns.inside[:, None, :]
     return {
         "image": jnp.where(inside[..., None], jnp.clip(image, 0, 255), 0).astype(jnp.uint8),

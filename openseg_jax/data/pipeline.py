@@ -14,8 +14,11 @@ import cv2
 import grain
 import numpy as np
 
+from openseg_jax.config import Config
 from openseg_jax.data import transforms
-from openseg_jax.data.collate import Collate
+from openseg_jax.data.augmentation import Augmentation
+from openseg_jax.data.collate import Collate, make_collate
+from openseg_jax.data.transforms import Size, Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,32 +29,37 @@ class TrainSamples:
     """
 
     source: Any
-    chain: transforms.Transform
+    augmentation: Augmentation
     collate: Collate
     seed: int
     batch_size: int
 
+    @classmethod
+    def of(cls, config: Config, source) -> "TrainSamples":
+        """Returns the training samples of a run."""
+        augmentation = Augmentation(**vars(config.augment), swap=source.classes.flip_pairs)
+        return cls(source, augmentation, make_collate(config.augment), config.seed, config.train.batch_size)
+
     def __getitem__(self, position: int) -> dict[str, np.ndarray]:
         sample = self.source[self.index(position)]
-        for step in self.steps(position, transforms.size_of(sample)):
-            sample = step(sample)
+        sample = transforms.apply(self.steps(position, transforms.size_of(sample)), sample)
         return {key: value for key, value in sample.items() if key != "name"}
 
     def index(self, position: int) -> int:
         """Returns which sample of the source stands at a position."""
         return int(self.order[position])
 
-    def steps(self, position: int, size: tuple[int, int]) -> list[transforms.Step]:
+    def steps(self, position: int, size: Size) -> list[Step]:
         """Returns the steps that augment the sample at a position, given its (height, width).
 
         Together with `index` they are all that is needed to make the sample again.
         """
         rng = np.random.default_rng([self.seed, position])
-        steps = self.chain.draw(size, rng)
+        steps = self.augmentation.draw(size, rng)
         for step in steps:
             size = step.size_after(size)
         batch_rng = np.random.default_rng([self.seed, position // self.batch_size, 1])
-        return steps + self.collate.fit(self.collate.target(batch_rng)).draw(size, rng)
+        return steps + self.collate.draw(size, self.collate.target(batch_rng), rng)
 
     @functools.cached_property
     def order(self):
@@ -126,5 +134,4 @@ class _Rows:
 
 
 def _start_worker(index: int, count: int) -> None:
-    del index, count
     cv2.setNumThreads(0)  # the processes are the parallelism

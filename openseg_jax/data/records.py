@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 
 from openseg_jax.data.images import decode_image, decode_mask
-from openseg_jax.data.maps import COMPUTED, Maps
+from openseg_jax.data.maps import Maps
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_json
 from openseg_jax.labels.classes import ClassTable
@@ -20,27 +20,18 @@ class RecordSource:
     Args:
         root: OUT/NAME or OUT/NAME/1.0.0 of a build.
         split: The name of the split.
-        classes: The class table.
-        maps: Further maps of each sample with a label, see `maps.Maps`.
-        offset_folder: Where the map "offset" comes from, see `maps.Maps`.
+        classes: What the values of the masks mean.
+        **maps: `maps` and `offset_folder` of `maps.Maps`, which adds further maps to each sample with a label.
 
     Raises:
         InputError: The build is not complete or has no such split.
     """
 
-    def __init__(
-        self,
-        root: str,
-        split: str,
-        classes: ClassTable,
-        *,
-        maps: tuple[str, ...] = (),
-        offset_folder: str = COMPUTED,
-    ):
+    def __init__(self, root: str, split: str, classes: ClassTable, **maps):
         import tensorflow_datasets as tfds  # half a second that other sources should not wait
 
         self.root, self.split, self.classes = root, split, classes
-        self.further = Maps(maps, offset_folder, classes)
+        self.further = Maps(classes, **maps)
         folder = _version_folder(root)
         if not (folder / "dataset_info.json").is_file():
             raise InputError(f"{folder} is not complete: run the build command again, which continues where it stopped")
@@ -73,8 +64,7 @@ class RecordSource:
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns the (height, width) of a sample."""
-        height, width = self._sizes[index]
-        return height, width
+        return tuple(self._sizes[index])
 
     def stamps(self) -> list[list[int]]:
         """Returns the size and the modification time of every file."""
@@ -82,8 +72,7 @@ class RecordSource:
         return [[path.stat().length, int(path.stat().mtime)] for path in files]
 
     def __reduce__(self):
-        reopen = functools.partial(RecordSource, maps=self.further.maps)
-        return reopen, (self.root, self.split, self.classes)
+        return functools.partial(RecordSource, maps=self.further.maps), (self.root, self.split, self.classes)
 
 
 def is_record_root(path: str) -> bool:

@@ -7,34 +7,26 @@ from openseg_jax import data, visualize
 from openseg_jax.config import Config
 from openseg_jax.data.images import write_image
 from openseg_jax.data.pipeline import TrainSamples
-from openseg_jax.data.transforms.chain import make_chain, make_collate
 from openseg_jax.errors import InputError
 from openseg_jax.files import write_text
 
 
 def replay(config: Config, step: int, out: Path) -> int:
-    """Writes the batch of a step into OUT/ROW.jpg, and the steps of its samples into OUT/replay.json.
+    """Writes the batch of a step, of which 1 is the first, into OUT/ROW.jpg, and what was done into OUT/replay.json.
 
-    Args:
-        config: The config of the run.
-        step: The step, of which 1 is the first.
-        out: The folder to write into.
-
-    Returns:
-        The number of samples.
+    Returns the number of samples.
     """
     if step < 1:
         raise InputError(f"steps count from 1, found {step}")
-    source, classes = data.make_train_source(config.data), data.class_table(config.data)
-    chain, collate = make_chain(config.augment, classes), make_collate(config.augment)
-    samples = TrainSamples(source, chain, collate, config.seed, config.train.batch_size)
+    source = data.make_train_source(config.data)
+    samples = TrainSamples.of(config, source)
     rows = []
     for row in range(samples.batch_size):
         position = (step - 1) * samples.batch_size + row
         index, sample = samples.index(position), samples[position]
         steps = [step.to_dict() for step in samples.steps(position, source.size(index))]
         rows.append({"sample": source.names[index], "index": index, "steps": steps})
-        overlay = visualize.overlay(sample["image"], sample["label"], classes)
+        overlay = visualize.overlay(sample["image"], sample["label"], source.classes)
         write_image(out / f"{row}.jpg", visualize.side_by_side(sample["image"], overlay))
     write_text(out / "replay.json", json.dumps(rows, indent=2) + "\n")
     return len(rows)

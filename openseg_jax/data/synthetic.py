@@ -10,7 +10,7 @@ import colorsys
 import cv2
 import numpy as np
 
-from openseg_jax.data.maps import COMPUTED, Maps
+from openseg_jax.data.maps import Maps
 from openseg_jax.labels.classes import IGNORE, ClassTable
 
 TEXTURES = ("ground", "stripes", "checker", "dots", "rings", "speckle")
@@ -35,32 +35,20 @@ class SyntheticSource:
         split: "train" or "val".
         count: The number of scenes.
         size: The (height, width) of every scene.
-        seed: The seed of all scenes.
-        maps: Further maps of each sample, see `maps.Maps`.
-        offset_folder: Where the map "offset" comes from, see `maps.Maps`.
+        **maps: `maps` and `offset_folder` of `maps.Maps`, which adds further maps to each sample.
     """
 
     classes = SYNTHETIC_CLASSES
 
-    def __init__(
-        self,
-        split: str,
-        count: int,
-        size: tuple[int, int],
-        seed: int = 0,
-        *,
-        maps: tuple[str, ...] = (),
-        offset_folder: str = COMPUTED,
-    ):
+    def __init__(self, split: str, count: int, size: tuple[int, int], seed: int = 0, **maps):
         self.split, self.scene_size, self.seed = split, tuple(size), seed
         self.names = [f"{split}_{index:05d}" for index in range(count)]
-        self.further = Maps(maps, offset_folder, self.classes)
+        self.further = Maps(self.classes, **maps)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def size(self, index: int) -> tuple[int, int]:
-        del index
         return self.scene_size
 
     def __getitem__(self, index: int) -> dict:

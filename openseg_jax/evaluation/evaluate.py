@@ -14,8 +14,9 @@ from rich.progress import track
 from openseg_jax import data, models, sharding
 from openseg_jax.checkpoints import Metadata, load
 from openseg_jax.config import Config, DataSettings, EvalSettings, typed
+from openseg_jax.data.images import image_files
 from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
-from openseg_jax.data.unlabelled import ImageSource
+from openseg_jax.data.sources import ImageSource
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation.others import legacy_scores, official_scores
 from openseg_jax.evaluation.progress import Progress
@@ -113,7 +114,7 @@ def evaluate(
             files = [folder / "label" / f"{name}.png" for name in masks]
             result["cityscapes_scripts"] = official_scores(files, [*masks.values()])
         facts |= {"model": metadata.model, "images": len(source), "protocol": settings, "failures": failures,
-                  "normalization": metadata.normalization.to_dict()}  # fmt: skip
+                  "normalization": vars(metadata.normalization)}  # fmt: skip
         report = Report(result, scores["confusion"], classes, names, facts)
         report.print(console)
         if folder and jax.process_index() == 0:
@@ -140,7 +141,7 @@ def _source(settings: DataSettings, split: str, classes: ClassTable):
     if settings.source == "folder" and settings.root and not data.is_record_root(settings.root):
         folder = Path(settings.root).expanduser() / split
         if folder.is_dir() and not (folder / settings.label_folder).is_dir():
-            return ImageSource.of_folder(folder / settings.image_folder, classes)
+            return ImageSource(image_files(folder / settings.image_folder), classes)
     return data.make_source(settings, split, complete=False)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from openseg_jax.config import EvalSettings
 from openseg_jax.data import transforms
-from openseg_jax.data.transforms.functions import FILLS
+from openseg_jax.data.transforms import FILLS
 from openseg_jax.errors import InputError
 from openseg_jax.inference.buckets import Bucket, Resize, same
 

@@ -19,6 +19,7 @@ from openseg_jax.files import read_text
 
 IGNORE = 255  # the train id of pixels that do not count
 _ILLEGAL = 254  # marks values in lookup tables that a mask must not contain
+_TABLES = resources.files(__package__).joinpath("tables")
 SUFFIXES = (".json", ".yaml", ".yml")
 COLOR_PLACES = np.array([1 << 16, 1 << 8, 1], np.uint32)  # pixels @ COLOR_PLACES gives each colour one number
 
@@ -58,11 +59,10 @@ class ClassTable:
         return [i for i in (*self.ids, *sum(self.aliases, ())) if i is not None]
 
     def encode(self, mask: np.ndarray, where: str) -> np.ndarray:
-        """Converts a mask on disk to train ids.
+        """Converts a mask on disk, which errors call `where`, to train ids.
 
         Args:
             mask: uint8 (H, W) of ids, or uint8 (H, W, 3) of colours.
-            where: The name of the mask in errors.
 
         Returns:
             uint8 (H, W) with values 0 to K-1, and 255 where the mask is void.
@@ -121,24 +121,20 @@ class ClassTable:
         """Returns the content of a class table file."""
         rows = []
         for position, (name, i, color) in enumerate(zip(self.names, self.ids, self.colors, strict=True)):
-            row = {"name": name, "id": i, "color": list(color)}
-            rows.append(row | ({"aliases": list(self.aliases[position])} if self.aliases else {}))
+            rows.append({"name": name, "id": i, "color": list(color)})
+            if self.aliases:
+                rows[-1]["aliases"] = list(self.aliases[position])
         pairs = [[self.names[a], self.names[b]] for a, b in self.flip_pairs]
-        return {
-            "title": self.title,
-            "void": list(self.void),
-            **({"flip_pairs": pairs} if pairs else {}),
-            **({"masks": self.masks, "void_colors": list(map(list, self.void_colors))} if self.masks != "ids" else {}),
-            "classes": rows,
-        }
+        content = {"title": self.title, "void": list(self.void)}
+        if pairs:
+            content["flip_pairs"] = pairs
+        if self.masks != "ids":
+            content |= {"masks": self.masks, "void_colors": list(map(list, self.void_colors))}
+        return content | {"classes": rows}
 
     @classmethod
     def from_dict(cls, content: dict, where: str) -> "ClassTable":
-        """Builds a table from the content of a file.
-
-        Raises:
-            InputError: Something is incomplete or contradictory; the message names the source, `where`.
-        """
+        """Builds a table from the content of a file; raises InputError, which names it `where`, on contradictions."""
         rows = content.get("classes") if isinstance(content, dict) else None
         rows = [{"name": row} if isinstance(row, str) else row for row in rows or ()]
         if not rows or not all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows):
@@ -171,17 +167,10 @@ class ClassTable:
         unknown = {name for pair in pairs for name in pair} - set(names)
         if unknown or any(len(pair) != 2 for pair in pairs):
             raise InputError(f"{where}: flip_pairs are pairs of class names, found {pairs}")
-        return cls(
-            content.get("title", where),
-            names,
-            colors,
-            ids,
-            tuple(void),
-            aliases if any(aliases) else (),
-            tuple((names.index(a), names.index(b)) for a, b in pairs),
-            masks,
-            void_colors,
-        )
+        aliases = aliases if any(aliases) else ()
+        flip_pairs = tuple((names.index(a), names.index(b)) for a, b in pairs)
+        title = content.get("title", where)
+        return cls(title, names, colors, ids, tuple(void), aliases, flip_pairs, masks, void_colors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +199,7 @@ def to_labels(train_ids):
 
 def known_tables() -> list[str]:
     """Returns the names of the built-in tables."""
-    return sorted(file.name.removesuffix(".json") for file in _tables().iterdir() if file.name.endswith(".json"))
+    return sorted(file.name.removesuffix(".json") for file in _TABLES.iterdir() if file.name.endswith(".json"))
 
 
 def load_classes(name_or_path: str) -> ClassTable:
@@ -228,9 +217,7 @@ def classes_beside(root: Path) -> Path | None:
     """Returns the path of the class table beside the data, ROOT/classes.json, .yaml or .yml, or None.
 
     An empty file does not count, because `openseg data check ROOT > ROOT/classes.yaml` creates one before it starts.
-
-    Raises:
-        InputError: There are several.
+    Raises InputError if there are several.
     """
     candidates = [root / f"classes{suffix}" for suffix in SUFFIXES]
     found = [path for path in candidates if path.is_file() and path.stat().st_size]
@@ -242,7 +229,7 @@ def classes_beside(root: Path) -> Path | None:
 def _read(name_or_path: str) -> dict:
     path = Path(name_or_path).expanduser()
     if name_or_path in known_tables():
-        text = _tables().joinpath(f"{name_or_path}.json").read_text(encoding="utf-8")
+        text = _TABLES.joinpath(f"{name_or_path}.json").read_text(encoding="utf-8")
     elif path.is_file() and path.suffix in SUFFIXES:
         text = read_text(path)
     else:
@@ -254,10 +241,6 @@ def _read(name_or_path: str) -> dict:
         return yaml.safe_load(text) if kind == "YAML" else json.loads(text)
     except (yaml.YAMLError, json.JSONDecodeError) as error:
         raise InputError(f"{name_or_path} is not valid {kind}: {error}") from error
-
-
-def _tables():
-    return resources.files(__package__).joinpath("tables")
 
 
 def bit_color(index: int) -> tuple[int, int, int]:

@@ -38,10 +38,8 @@ def offset_table(num_directions: int, *, shifted: bool = False) -> np.ndarray:
     """Returns the pixel that each class points to, int32 (D, 2), (down, right).
 
     The D pixels form a square ring around the origin, at 1 pixel for 8 directions, 2 for 16 and 4 for 32. Four
-    directions are every other one of the eight, and start with the second one if `shifted`.
-
-    Raises:
-        InputError: If D is not 4, 8, 16 or 32.
+    directions are every other one of the eight, and start with the second one if `shifted`. Raises InputError on
+    another D.
     """
     if num_directions not in (4, 8, 16, 32):
         raise InputError(f"there are 4, 8, 16 or 32 directions, found {num_directions}")
@@ -55,15 +53,12 @@ def offset_table(num_directions: int, *, shifted: bool = False) -> np.ndarray:
 
 
 def offsets(index: Array, num_directions: int, *, shifted: bool = False) -> Array:
-    """Returns where each class points to, in pixels.
+    """Returns where each class points to, int32 (..., 2) pixels, (down, right).
 
     Args:
         index: Integers of any shape. What is no class, such as -1 or D, has the offset 0.
         num_directions: D.
         shifted: See `quantize`.
-
-    Returns:
-        int32 (..., 2), (down, right).
     """
     xp = _library(index)
     table = xp.asarray(np.pad(offset_table(num_directions, shifted=shifted), ((0, 1), (0, 0))))

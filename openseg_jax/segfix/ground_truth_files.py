@@ -20,7 +20,7 @@ def write_ground_truth(
     files: The files to write, each with its label map, SPLIT/label/NAME.png. instances: Takes distances to the end of
     instances, from SPLIT/instance/NAME.png, see `instance_offsets`. workers: How many processes compute.
     """
-    maps = Maps(("offset",), INSTANCES if instances else COMPUTED, classes, split)
+    maps = Maps(classes, split, maps=("offset",), offset_folder=INSTANCES if instances else COMPUTED)
     write = functools.partial(_write, maps, classes)
     yield from in_processes(write, files, files.values(), workers=workers)
 

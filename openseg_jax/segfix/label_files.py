@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from openseg_jax.data.images import UNREADABLE, read_size
-from openseg_jax.data.unlabelled import ImageSource
+from openseg_jax.data.images import UNREADABLE, image_files, read_size
 from openseg_jax.errors import InputError
 from openseg_jax.files import replacing
 from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable, bit_color
@@ -100,7 +99,7 @@ def write_labels(path: str | os.PathLike, labels: LabelMap) -> None:
 
 def find_images(folder: str | os.PathLike) -> dict[str, Path]:
     """Returns the images, or label maps, of a folder by their names without suffix."""
-    return by_name(ImageSource.of_folder(Path(folder)).paths)
+    return by_name(image_files(Path(folder)))
 
 
 def by_name(files: Iterable[Path]) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from openseg_jax.data.offset_files import find_offsets, read_offsets
-from openseg_jax.data.unlabelled import ImageSource
+from openseg_jax.data.sources import ImageSource
 from openseg_jax.data.workers import in_threads
 from openseg_jax.inference.offsets import offset_runner
 

@@ -11,7 +11,6 @@ from openseg_jax.config import Config, ModelSettings
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.on_device import RawSamples, augment, canvas_for
 from openseg_jax.data.pipeline import TrainSamples
-from openseg_jax.data.transforms.chain import make_chain, make_collate
 from openseg_jax.training.optimizer import Optimizer
 from openseg_jax.training.step import TrainStep
 from openseg_jax.training.validation import Validation
@@ -56,7 +55,7 @@ def make_run(config: Config) -> Run:
     val_source = data.make_source(config.data, config.data.val_split)
     classes = data.class_table(config.data)
     data.check_before_training(config.data, classes)
-    samples, prepare = _samples(config, train_source, classes)
+    samples, prepare = _samples(config, train_source)
     normalization = Normalization(**vars(config.normalization))
     model = make_model(config.model, len(classes))
     step = TrainStep(
@@ -89,11 +88,10 @@ def make_model(settings: ModelSettings, num_classes: int) -> models.Segmentor:
     )
 
 
-def _samples(config: Config, source, classes: data.ClassTable):
+def _samples(config: Config, source):
     """Returns the sequence of training samples, and `Run.prepare`."""
-    chain, collate = make_chain(config.augment, classes), make_collate(config.augment)
-    samples = TrainSamples(source, chain, collate, config.seed, config.train.batch_size)
+    samples = TrainSamples.of(config, source)
     if not config.augment.on_device:
         return samples, lambda batch: batch
     raw = RawSamples(samples, canvas_for(config.augment))
-    return raw, functools.partial(augment, size=collate.size, swap=classes.flip_pairs)
+    return raw, functools.partial(augment, size=samples.collate.size, swap=samples.augmentation.swap)

@@ -12,8 +12,8 @@ from openseg_jax import config, models
 from openseg_jax.config import schema
 from openseg_jax.config.options import options_of, outputs_of
 from openseg_jax.config.reference import reference
+from openseg_jax.data.augmentation import TRANSFORMS
 from openseg_jax.data.maps import MAPS
-from openseg_jax.data.transforms.chain import CHAIN
 from openseg_jax.inference.protocols import make_protocol
 from openseg_jax.recipes import common
 from openseg_jax.training.schedules import make_factor
@@ -103,7 +103,7 @@ def test_a_file_of_ones_own(tmp_path):
 def test_choices_are_those_of_the_tables():
     for protocol in choices(schema.EvalSettings, "protocol"):
         make_protocol(schema.EvalSettings(protocol=protocol))
-    assert choices(schema.AugmentSettings, "chain") == tuple(CHAIN)
+    assert choices(schema.AugmentSettings, "chain") == tuple(TRANSFORMS)
     assert choices(schema.DataSettings, "maps") == MAPS
     for name in choices(schema.ScheduleSettings, "name"):
         assert make_factor(schema.ScheduleSettings(name=name, milestones=(3,)), 10)(0) == 1

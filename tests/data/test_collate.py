@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from openseg_jax.config import typed
-from openseg_jax.data.collate import Collate, Fit
+from openseg_jax.data import transforms
+from openseg_jax.data.collate import Collate
 from openseg_jax.errors import InputError
 from tests.conftest import golden
 from tests.data.test_transforms import Recorded
@@ -41,7 +42,15 @@ def collate(config, batch, rng):
 
 
 def fitted(of_batch, targets, batch, rng):
-    return [of_batch.fit(target)(sample, rng) for target, sample in zip(targets, batch, strict=True)]
+    return [
+        transforms.apply(of_batch.draw(transforms.size_of(sample), target, rng), sample)
+        for target, sample in zip(targets, batch, strict=True)
+    ]
+
+
+def fit(sample, target, rng, **options):
+    """One sample, brought to a size."""
+    return fitted(Collate(**options), [target], [sample], rng)[0]
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if CASES[name]["border"]])
@@ -68,24 +77,24 @@ def test_collate_equals_golden(name):
 def test_what_the_original_gets_wrong_is_right_or_an_error():
     two = samples(("label",))
     with pytest.raises(InputError, match=r"a sample of 9x14 \(height x width\) does not fit into a batch of 12x12"):
-        Collate(size=(12, 12)).fit((12, 12))(two[0], np.random.default_rng(0))
+        fit(two[0], (12, 12), np.random.default_rng(0))
     with pytest.raises(InputError, match=r"collate\.mode must be \"fix_size\" or \"multi_size\", found 'foo'"):
         typed({"augment": {"collate": {"mode": "foo"}}})
     with pytest.raises(InputError, match=r"collate\.mode=multi_size needs augment\.collate\.sizes"):
         typed({"augment": {"collate": {"mode": "multi_size"}}})
     # the original cannot scale a sample that has edges
-    scaled = Fit((12, 16), align="only_scale")(samples(("label", "edge"))[0], np.random.default_rng(0))
+    scaled = fit(samples(("label", "edge"))[0], (12, 16), np.random.default_rng(0), align="only_scale")
     assert scaled["edge"].shape == (12, 16)
 
 
 def test_scaling_pixels_rounds():
     image = np.array([[[0], [5]]], np.uint8).repeat(3, -1)
-    sample = Fit((1, 3), align="only_scale")({"image": image}, np.random.default_rng(0))
+    sample = fit({"image": image}, (1, 3), np.random.default_rng(0), align="only_scale")
     assert sample["image"][0, :, 0].tolist() == [0, 2, 5]  # half to even
 
 
 def test_random_places_are_all_reached():
     sample = {"image": np.ones((2, 3, 3), np.uint8), "label": np.zeros((2, 3), np.uint8)}
     rng = np.random.default_rng(0)
-    boxes = {tuple(Fit((4, 4))(sample, rng)["box"][:2]) for _ in range(200)}
+    boxes = {tuple(fit(sample, (4, 4), rng)["box"][:2]) for _ in range(200)}
     assert boxes == {(top, left) for top in range(3) for left in range(2)}

@@ -7,6 +7,7 @@ import scipy.io
 
 from openseg_jax.data import FolderSource, load_classes
 from openseg_jax.data import transforms as T
+from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.errors import InputError
 from tests.conftest import golden
 from tests.data import folders
@@ -51,7 +52,8 @@ def test_offsets(tmp_path):
     np.testing.assert_array_equal(labels(sample), Z["dt_train_item__labelmap"])
     np.testing.assert_array_equal(sample["distance"], Z["dt_train_item__distance_map"])
     np.testing.assert_array_equal(sample["angle"], Z["dt_train_item__angle_map"])
-    centre = T.CenterCrop(16, 20)(source[0], np.random.default_rng(0))
+    steps = Augmentation(chain=("center_crop",), crop=(16, 20)).draw((24, 32), np.random.default_rng(0))
+    centre = T.apply(steps, source[0])
     np.testing.assert_array_equal(centre["angle"], Z["dt_val_meta__ori_angle_map"])
     batch = T.pad(centre, 0, 0, 20, 24)
     np.testing.assert_array_equal(batch["distance"], Z["dt_val_batch__distance_map"][0])

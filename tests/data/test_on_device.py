@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from openseg_jax.data import CachedSource, FolderSource, SyntheticSource, load_classes
-from openseg_jax.data import transforms as T
+from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.on_device import Plan, RawSamples, augment, canvas_for
 from openseg_jax.data.pipeline import TrainSamples
@@ -14,17 +14,20 @@ from openseg_jax.errors import InputError
 from tests.data import folders
 
 SWAP = ((1, 2),)
-BRIGHT = T.RandomBrightness(20)
 CHAINS = {
-    "resize, crop, flip": (T.RandomResize(), T.RandomCrop(48, 64), T.RandomFlip(SWAP), BRIGHT),
-    "flip, resize, crop": (T.RandomFlip(SWAP), T.RandomResize((0.8, 3.0)), T.RandomCrop(48, 64), BRIGHT),
-    "crop": (T.RandomCrop(48, 64),),
-    "nothing": (),
+    "resize, crop, flip": {"chain": ("random_resize", "random_crop", "random_flip", "random_brightness")},
+    "flip, resize, crop": {
+        "chain": ("random_flip", "random_resize", "random_crop", "random_brightness"),
+        "scale": (0.8, 3.0),
+    },
+    "crop": {"chain": ("random_crop",)},
+    "nothing": {"chain": ()},
 }
 
 
 def both(source, chain, canvas, positions=12, size=(64, 80)):
-    samples = TrainSamples(source, T.Compose(chain), Collate(size=size), 3, 4)
+    augmentation = Augmentation(**{"crop": (48, 64), "brightness": 20, "swap": SWAP} | chain)
+    samples = TrainSamples(source, augmentation, Collate(size=size), 3, 4)
     host = [samples[i] for i in range(positions)]
     raw = [RawSamples(samples, canvas)[i] for i in range(positions)]
     assert {r["image"].shape for r in raw} == {(*canvas, 3)}
@@ -55,16 +58,16 @@ def test_same_samples_as_on_the_host(tmp_path, chain, canvas):
 def test_what_does_not_run_on_the_device_says_so():
     source = SyntheticSource("train", 5, (38, 52))
     with pytest.raises(InputError, match="contrast does not run on the device, only resize, crop, flip"):
-        both(source, (T.RandomContrast(),), (64, 80))
+        both(source, {"chain": ("random_contrast",)}, (64, 80))
     with pytest.raises(InputError, match="a crop cannot be resized"):
-        both(source, (T.RandomCrop(20, 20), T.RandomResize()), (64, 80))
+        both(source, {"chain": ("random_crop", "random_resize"), "crop": (20, 20)}, (64, 80))
 
 
 def test_canvas_holds_the_windows():
     config = ConfigDict({"scale": (0.5, 2.0), "aspect": (0.9, 1.1), "crop": (512, 1024)})
     height, width = canvas_for(config)
-    chain = T.Compose((T.RandomResize(), T.RandomCrop(512, 1024)))
-    samples = TrainSamples(None, chain, Collate(size=(512, 1024)), 0, 4)
+    augmentation = Augmentation(chain=("random_resize", "random_crop"), crop=(512, 1024))
+    samples = TrainSamples(None, augmentation, Collate(size=(512, 1024)), 0, 4)
     for position in range(300):
         plan = Plan.of(samples.steps(position, (1024, 2048)), (1024, 2048))
         assert plan.rows.window()[1] - plan.rows.window()[0] <= height

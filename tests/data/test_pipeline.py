@@ -8,18 +8,18 @@ import pytest
 
 from openseg_jax.config import typed
 from openseg_jax.data import FolderSource, Mixture, SyntheticSource, load_classes
+from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.data.collate import Collate
 from openseg_jax.data.pipeline import TrainSamples, train_batches
-from openseg_jax.data.transforms import Compose, RandomBrightness, RandomCrop, RandomFlip, RandomResize
 from openseg_jax.errors import InputError
 from tests.data import folders
 
-CHAIN = Compose((RandomResize(), RandomCrop(32, 40), RandomFlip(), RandomBrightness()))
+AUGMENTATION = Augmentation(crop=(32, 40))  # and otherwise the defaults
 SOURCE = SyntheticSource("train", 10, (40, 48))
 
 
-def samples(source=SOURCE, chain=CHAIN, collate=Collate(size=(32, 40)), seed=5, batch_size=4):  # noqa: B008
-    return TrainSamples(source, chain, collate, seed, batch_size)
+def samples(source=SOURCE, augmentation=AUGMENTATION, collate=Collate(size=(32, 40)), seed=5, batch_size=4):  # noqa: B008
+    return TrainSamples(source, augmentation, collate, seed, batch_size)
 
 
 def stream(count, *, start=0, of=None, **options):
@@ -83,7 +83,7 @@ class Numbered:
 
 def numbers(source, count, batch_size=4):
     """(number, second number) of so many samples of the stream."""
-    stream = samples(source, Compose(()), Collate(size=(4, 4)), seed=0, batch_size=batch_size)
+    stream = samples(source, Augmentation(chain=()), Collate(size=(4, 4)), seed=0, batch_size=batch_size)
     batches = itertools.islice(train_batches(stream), count // batch_size)
     return [(int(i), int(s)) for b in batches for i, s in zip(b["image"][:, 0, 0, 0], b["label"][:, 0, 0], strict=True)]
 

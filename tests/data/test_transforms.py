@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from openseg_jax.config.schema import ResizeSettings
 from openseg_jax.data import transforms as T
+from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.data.normalize import Normalization, normalize
-from openseg_jax.data.transforms.functions import max_side_size
 from tests.conftest import golden
 
 Z = golden("transforms.npz")
@@ -54,6 +55,15 @@ class PythonRandom:
         return self.rng.randint(low, high)
 
 
+def one(name, **settings):
+    """The transform of this name alone."""
+    return Augmentation(chain=(name,), **settings)
+
+
+def augmented(augmentation, sample, rng):
+    return T.apply(augmentation.draw(T.size_of(sample), rng), sample)
+
+
 def assert_equals_golden(sample, name, maps=MAPS, levels=1):
     for ours in maps:
         np.testing.assert_array_equal(sample[ours], Z[f"{name}__{MAPS[ours]}"], err_msg=ours)
@@ -68,10 +78,10 @@ def assert_equals_golden(sample, name, maps=MAPS, levels=1):
 
 
 @dataclasses.dataclass(frozen=True)
-class Half(T.Transform):
+class Half:
     """Acts with a probability of a half: each transform draws the number with which the original decides that."""
 
-    transform: T.Transform
+    transform: Augmentation
 
     def draw(self, size, rng):
         decisions = []
@@ -88,7 +98,7 @@ class Half(T.Transform):
 
 
 @dataclasses.dataclass(frozen=True)
-class Does(T.Transform):
+class Does:
     """steps: (height, width, rng) -> Step."""
 
     step: Callable
@@ -105,7 +115,7 @@ def resized(factor, bound=math.inf):
         rng.random()
         sides = [height * (math.sqrt(1 / aspect) * scale), width * (math.sqrt(aspect) * scale)]
         excess = max(1, max(sides) / bound)
-        return T.Step(T.resize, {"height": int(sides[0] / excess), "width": int(sides[1] / excess)})
+        return T.Step(T.resize, height=int(sides[0] / excess), width=int(sides[1] / excess))
 
     return Does(step)
 
@@ -115,7 +125,7 @@ def grid_crop(height, width, rows, columns):
         left = rng.integers(0, columns - 1, endpoint=True) * ((full_width - width) // (columns - 1))
         top = rng.integers(0, rows - 1, endpoint=True) * ((full_height - height) // (rows - 1))
         rng.random()
-        return T.Step(T.crop, {"top": top, "left": left, "height": height, "width": width})
+        return T.Step(T.crop, top=top, left=left, height=height, width=width)
 
     return Does(step)
 
@@ -134,8 +144,7 @@ def padded(top, left, bottom, right, color):
 
     def step(height, width, rng):
         rng.random()
-        sides = {"height": height + top + bottom, "width": width + left + right}
-        return T.Step(pad, {"top": top, "left": left} | sides)
+        return T.Step(pad, top=top, left=left, height=height + top + bottom, width=width + left + right)
 
     return Does(step)
 
@@ -143,35 +152,37 @@ def padded(top, left, bottom, right, color):
 @pytest.mark.parametrize(
     ("name", "transform"),
     [
-        ("hflip_yes", T.RandomFlip(swap=SWAP, legacy_angle=True)),
-        ("hflip_no", T.RandomFlip(swap=SWAP)),
-        ("hflip_noswap", T.RandomFlip(legacy_angle=True)),
-        ("brightness_p7", Half(T.RandomBrightness(10))),
-        ("brightness_m10", Half(T.RandomBrightness(10))),
-        ("contrast_1p37", Half(T.RandomContrast())),
-        ("perm_3", Half(T.RandomPermute())),
-        ("rresize_1p37_a1p05", Half(T.RandomResize())),
-        ("rresize_0p61_a0p93", Half(T.RandomResize())),
+        ("hflip_yes", one("random_flip", swap=SWAP, legacy_angle=True)),
+        ("hflip_no", one("random_flip", swap=SWAP)),
+        ("hflip_noswap", one("random_flip", legacy_angle=True)),
+        ("brightness_p7", Half(one("random_brightness", brightness=10))),
+        ("brightness_m10", Half(one("random_brightness", brightness=10))),
+        ("contrast_1p37", Half(one("random_contrast"))),
+        ("perm_3", Half(one("random_permute"))),
+        ("rresize_1p37_a1p05", Half(one("random_resize"))),
+        ("rresize_0p61_a0p93", Half(one("random_resize"))),
         ("rresize_maxside60", Half(resized(lambda h, w, rng: rng.uniform(0.5, 2.0), bound=60))),
         ("rresize_bound_30_60", Half(resized(lambda h, w, rng: min(30 / min(h, w), 60 / max(h, w))))),
         ("rresize_scalelist", Half(resized(lambda h, w, rng: (0.75, 1.0, 1.5)[rng.integers(0, 2, endpoint=True)]))),
-        ("rresize_skipped", Half(T.RandomResize())),
-        ("resize_target_40x40", T.Resize(size=(40, 40))),
-        ("resize_min30", T.Resize(min_side=30)),
-        ("resize_min50", T.Resize(min_side=50)),
-        ("resize_min50_bound64", T.Resize(min_side=50, bound=64)),
+        ("rresize_skipped", Half(one("random_resize"))),
+        ("resize_target_40x40", one("resize", resize=ResizeSettings(size=(40, 40)))),
+        ("resize_min30", one("resize", resize=ResizeSettings(min_side=30))),
+        ("resize_min50", one("resize", resize=ResizeSettings(min_side=50))),
+        ("resize_min50_bound64", one("resize", resize=ResizeSettings(min_side=50, bound=64))),
         (
             "resize_max40",
             Does(
-                lambda h, w, rng: T.Step(T.resize, dict(zip(("height", "width"), max_side_size(h, w, 40), strict=True)))
+                lambda h, w, rng: T.Step(
+                    T.resize, **dict(zip(("height", "width"), T.max_side_size(h, w, 40), strict=True))
+                )
             ),
         ),
-        ("crop_random_32x24", Half(T.RandomCrop(24, 32))),
-        ("crop_random_larger_than_image", Half(T.RandomCrop(24, 80))),
-        ("crop_center_32x24", Half(T.CenterCrop(24, 32))),
-        ("crop_center_31x24", Half(T.CenterCrop(24, 31))),
+        ("crop_random_32x24", Half(one("random_crop", crop=(24, 32)))),
+        ("crop_random_larger_than_image", Half(one("random_crop", crop=(24, 80)))),
+        ("crop_center_32x24", Half(one("center_crop", crop=(24, 32)))),
+        ("crop_center_31x24", Half(one("center_crop", crop=(24, 31)))),
         ("crop_grid_2_1", Half(grid_crop(24, 32, 2, 3))),
-        ("crop_skipped", Half(T.RandomCrop(24, 32))),
+        ("crop_skipped", Half(one("random_crop", crop=(24, 32)))),
         ("pad_3_4_5_6", padded(4, 3, 6, 5, MEAN)),
         ("pad_fracmean", padded(4, 3, 6, 5, (0.485, 0.456, 0.406))),
         ("pad_negative", padded(4, -3, -6, 5, MEAN)),
@@ -179,22 +190,22 @@ def padded(top, left, bottom, right, color):
 )
 def test_transform_equals_golden(name, transform):
     rng = Recorded(CALLS[name])
-    assert_equals_golden(transform(INPUT, rng), name)
+    assert_equals_golden(augmented(transform, INPUT, rng), name)
     assert not rng.calls
 
 
 @pytest.mark.parametrize(
     ("name", "transform"),
     [
-        ("saturation_0p6", Half(T.RandomSaturation())),
-        ("saturation_1p45", Half(T.RandomSaturation())),
-        ("hue_m15", Half(T.RandomHue(18))),
-        ("hue_p12p5", Half(T.RandomHue(18))),
+        ("saturation_0p6", Half(one("random_saturation"))),
+        ("saturation_1p45", Half(one("random_saturation"))),
+        ("hue_m15", Half(one("random_hue", hue=18))),
+        ("hue_p12p5", Half(one("random_hue", hue=18))),
     ],
 )
 def test_colour_in_hsv_equals_golden(name, transform):
     """The goldens' pixels are blue, green, red."""
-    sample = transform(INPUT | {"image": INPUT["image"][..., ::-1]}, Recorded(CALLS[name]))
+    sample = augmented(transform, INPUT | {"image": INPUT["image"][..., ::-1]}, Recorded(CALLS[name]))
     assert_equals_golden(sample | {"image": sample["image"][..., ::-1]}, name)
 
 
@@ -202,7 +213,7 @@ def test_colour_in_hsv_equals_golden(name, transform):
 def test_rotation(name):
     """The image is the original's, whose corners show the mean; labels, whose ids it interpolates, are nearest."""
     sample, white = (
-        T.RandomRotate(10)(INPUT | {"image": image}, Recorded(CALLS[name]))
+        augmented(one("random_rotate", rotate=10), INPUT | {"image": image}, Recorded(CALLS[name]))
         for image in (INPUT["image"], np.full_like(INPUT["image"], 255))
     )
     corners = (1 - white["image"] / 255) * MEAN
@@ -230,13 +241,12 @@ def test_a_turned_direction_turns_along():
 @pytest.mark.parametrize("recipe", ["cityscapes", "ade20k"])
 def test_chains_equal_the_original_seed_by_seed(recipe, order, seed):
     """Driven by Python's generator, as the original is; the order of the channels does not matter to the chain."""
-    scaled, cropped, bright = T.RandomResize(), T.RandomCrop(24, 32), T.RandomBrightness()
-    flipped = T.RandomFlip(swap=((14, 15),))
     chain = {
-        "cityscapes": (scaled, cropped, flipped, bright),
-        "ade20k": (flipped, T.Resize(min_side=32), scaled, cropped, bright),
+        "cityscapes": ("random_resize", "random_crop", "random_flip", "random_brightness"),
+        "ade20k": ("random_flip", "resize", "random_resize", "random_crop", "random_brightness"),
     }[recipe]
-    sample = T.Compose(chain)({"image": Z["in_img"], "label": Z["in_label"]}, PythonRandom(seed))
+    chain = Augmentation(chain=chain, crop=(24, 32), resize=ResizeSettings(min_side=32), swap=((14, 15),))
+    sample = augmented(chain, {"image": Z["in_img"], "label": Z["in_label"]}, PythonRandom(seed))
     assert_equals_golden(sample, f"compose_{recipe}_{order}_seed{seed}", maps=("label",))
 
 
@@ -265,7 +275,8 @@ def test_normalize_bgr_reverses_rgb_pixels():
 
 
 def test_blur_keeps_the_mean():
-    blurred = T.RandomBlur((1.5, 1.5)).choose(np.random.default_rng(0))(INPUT)
+    rng = Recorded([("random", 0.4), ("uniform", 1.5, 1.5, 1.5)])
+    blurred = augmented(one("random_blur", blur=(1.5, 1.5)), INPUT, rng)
     image = INPUT["image"].astype(float)
     assert blurred["image"].std() < image.std()
     assert abs(blurred["image"].mean() - image.mean()) < 1
@@ -273,13 +284,14 @@ def test_blur_keeps_the_mean():
 
 def test_draws_are_a_record():
     """Steps drawn from the size alone, as data, give the sample that the chain gives."""
-    chain = T.Compose((T.RandomResize(), T.RandomRotate(5), T.RandomCrop(24, 32), T.RandomFlip(), T.RandomContrast()))
+    names = "random_resize", "random_rotate", "random_crop", "random_flip", "random_contrast"
+    chain = Augmentation(chain=names, rotate=5, crop=(24, 32))
     steps = chain.draw(INPUT["label"].shape, np.random.default_rng(3))
     record = [step.to_dict() for step in steps]
     assert record[0].keys() == {"transform", "height", "width"}
     replayed = INPUT
     for step in record:
         replayed = getattr(T, step.pop("transform"))(replayed, **step)
-    direct = chain(INPUT, np.random.default_rng(3))
+    direct = augmented(chain, INPUT, np.random.default_rng(3))
     for name in direct:
         np.testing.assert_array_equal(replayed[name], direct[name])

@@ -18,7 +18,7 @@ import numpy as np
 from openseg_jax import models
 from openseg_jax.config import EvalSettings
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.data.unlabelled import ArraySource
+from openseg_jax.data.sources import ArraySource
 from openseg_jax.inference.batches import eval_batches
 from openseg_jax.inference.buckets import exact_buckets, make_buckets
 from openseg_jax.inference.forward import Forward

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openseg_jax.data.unlabelled import ArraySource
+from openseg_jax.data.sources import ArraySource
 from openseg_jax.errors import InputError
 from openseg_jax.inference import Offsets
 from tests import tiny

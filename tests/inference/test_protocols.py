@@ -10,7 +10,7 @@ from openseg_jax import models, sharding
 from openseg_jax.config import EvalSettings, SegFixSettings
 from openseg_jax.data.maps import depth_of
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.data.unlabelled import ArraySource
+from openseg_jax.data.sources import ArraySource
 from openseg_jax.errors import InputError
 from openseg_jax.inference import ArgMax, ConfusionCounts, Probabilities, Runner
 from openseg_jax.inference.protocols import Protocol, make_protocol

@@ -2,12 +2,13 @@
 
 import csv
 import importlib
+from types import SimpleNamespace
 
 import pytest
 
 from openseg_jax import losses
 from openseg_jax.config import schema, typed
-from openseg_jax.data.transforms.chain import make_chain, make_collate
+from openseg_jax.data.pipeline import TrainSamples
 from openseg_jax.inference.batches import input_size
 from openseg_jax.labels.classes import load_classes
 from openseg_jax.training.optimizer import Optimizer
@@ -174,8 +175,7 @@ def test_every_config_is_complete(file):
     name, _, argument = file.partition(":")
     config = typed(get_config(name, argument))
     classes = load_classes(config.data.classes or "camvid")
-    make_chain(config.augment, classes)
-    make_collate(config.augment)
+    assert TrainSamples.of(config, SimpleNamespace(classes=classes)).steps(0, (600, 800))
     assert min(input_size(config.eval)(300, 400)) >= 300
     losses.build(config.loss)
     Optimizer(config.optimizer, config.schedule, config.train.steps)

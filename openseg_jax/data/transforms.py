@@ -5,8 +5,9 @@ of the size of the label travel along: "edge" uint8, "distance" int32 (pixels to
 direction (sin, cos) = (down, right), -180 to 180 degrees). Sizes are (height, width) everywhere.
 """
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from openseg_jax.labels.classes import IGNORE
 
 Sample = dict
+Size = tuple[int, int]
 
 # The values of maps outside the image.
 FILLS = {"label": IGNORE, "edge": 0, "distance": 255, "angle": 0.0, "depth": 63.0, "offsets": 0}
@@ -21,7 +23,26 @@ FILLS = {"label": IGNORE, "edge": 0, "distance": 255, "angle": 0.0, "depth": 63.
 PERMUTATIONS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
-def size_of(sample: Sample) -> tuple[int, int]:
+class Step(functools.partial):
+    """A pure function of a sample with its arguments: Step(resize, height=20, width=30)."""
+
+    def size_after(self, size: Size) -> Size:
+        """Returns the (height, width) of a sample of this size after the step."""
+        return (self.keywords["height"], self.keywords["width"]) if "height" in self.keywords else size
+
+    def to_dict(self) -> dict:
+        """Returns the name of the function and its arguments."""
+        return {"transform": self.func.__name__, **self.keywords}
+
+
+def apply(steps: Iterable[Step], sample: Sample) -> Sample:
+    """Takes the steps one after the other."""
+    for step in steps:
+        sample = step(sample)
+    return sample
+
+
+def size_of(sample: Sample) -> Size:
     """Returns the (height, width) of a sample."""
     return sample["image"].shape[:2]
 
@@ -29,10 +50,6 @@ def size_of(sample: Sample) -> tuple[int, int]:
 def _on_maps(sample: Sample, function) -> Sample:
     """Applies function(array, name) to each map of the sample."""
     return {name: function(sample[name], name) for name in FILLS if name in sample}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Geometry
 
 
 def resize(sample: Sample, height: int, width: int) -> Sample:
@@ -102,7 +119,10 @@ def flip(sample: Sample, swap: Sequence[tuple[int, int]] = (), legacy_angle: boo
         x = x[:, ::-1]
         if name == "label" and swap:
             return exchanged[x]
-        return _mirror_angle(x, legacy_angle) if name == "angle" else x
+        if name != "angle":
+            return x
+        mirrored = np.where(x < 0, -180 - x, 180 - x)
+        return np.where((x == 0) | (abs(x) == 180), x, mirrored) if legacy_angle else mirrored
 
     return sample | _on_maps(sample, mirror) | {"image": sample["image"][:, ::-1]}
 
@@ -113,11 +133,6 @@ def exchange_table(swap: Sequence[tuple[int, int]]) -> np.ndarray:
     for a, b in swap:
         exchanged[[a, b]] = exchanged[[b, a]]
     return exchanged
-
-
-def _mirror_angle(angle: np.ndarray, legacy: bool) -> np.ndarray:
-    mirrored = np.where(angle < 0, -180 - angle, 180 - angle)
-    return np.where((angle == 0) | (abs(angle) == 180), angle, mirrored) if legacy else mirrored
 
 
 def rotate(sample: Sample, degrees: float, height: int, width: int) -> Sample:
@@ -141,14 +156,10 @@ def rotate(sample: Sample, degrees: float, height: int, width: int) -> Sample:
     return sample | _on_maps(sample, turn) | {"image": image}
 
 
-def rotated_size(height: int, width: int, degrees: float) -> tuple[int, int]:
+def rotated_size(height: int, width: int, degrees: float) -> Size:
     """Returns the size of the canvas that holds all of a turned image."""
     sin, cos = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
     return int(height * cos + width * sin), int(height * sin + width * cos)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Colour
 
 
 def brightness(sample: Sample, shift: int) -> Sample:
@@ -196,19 +207,13 @@ def blur(sample: Sample, sigma: float) -> Sample:
     return sample | {"image": cv2.GaussianBlur(sample["image"], (0, 0), sigma)}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Sizes
-
-
-def min_side_size(height: int, width: int, min_side: int) -> tuple[int, int]:
+def min_side_size(height: int, width: int, min_side: int) -> Size:
     """Returns the size whose shorter side is `min_side`; the other side is rounded half to even."""
-    return _scaled(height, width, min_side / min(height, width))
+    ratio = min_side / min(height, width)
+    return round(height * ratio), round(width * ratio)
 
 
-def max_side_size(height: int, width: int, max_side: int) -> tuple[int, int]:
+def max_side_size(height: int, width: int, max_side: int) -> Size:
     """Returns the size whose longer side is `max_side`; the other side is rounded half to even."""
-    return _scaled(height, width, max_side / max(height, width))
-
-
-def _scaled(height: int, width: int, ratio: float) -> tuple[int, int]:
+    ratio = max_side / max(height, width)
     return round(height * ratio), round(width * ratio)
