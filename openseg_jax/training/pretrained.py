@@ -12,24 +12,20 @@ from openseg_jax.errors import InputError
 
 
 def with_pretrained(variables: dict, model: models.Segmentor, settings: PretrainedSettings) -> tuple[dict, str]:
-    """Replaces variables by those of a checkpoint.
+    """Replaces fresh variables of a net by those of a checkpoint; raises InputError if it does not fit.
 
-    Args:
-        variables: Fresh variables of the net.
-        model: The net.
-        settings: The checkpoint, and which parts to take: the "backbone"; "all", when the whole net must fit; or
-            "matching", every variable of the same name and shape, as for a net trained on other classes.
-
-    Returns:
-        The variables, and a sentence that says what was replaced, "" without a checkpoint.
-
-    Raises:
-        InputError: The checkpoint cannot be read or does not fit the net.
+    `settings.parts` are the "backbone"; "all", when the whole net must fit; or "matching", every variable of the same
+    name and shape, as for a net trained on other classes. Returns the variables, and a sentence that says what was
+    replaced, "" without a checkpoint.
     """
     if not settings.checkpoint:
         return variables, ""
     path, parts = Path(settings.checkpoint).expanduser(), settings.parts
-    loaded, what = _from_pytorch(path, model, parts) if path.is_file() else _from_folder(path)
+    if path.is_file():
+        loaded, what = _from_pytorch(path, model, parts)
+    else:
+        _, loaded, metadata = load(path)
+        what = str(metadata.model)
     if parts == "matching":
         return _matching(variables, loaded, path)
     if parts == "backbone":
@@ -41,11 +37,6 @@ def with_pretrained(variables: dict, model: models.Segmentor, settings: Pretrain
             "pretrained.parts=matching takes what fits"
         )
     return loaded, f"{'backbone' if parts == 'backbone' else 'all variables'} from {path}"
-
-
-def _from_folder(path: Path) -> tuple[dict, str]:
-    _, loaded, metadata = load(path)
-    return loaded, str(metadata.model)
 
 
 def _from_pytorch(path: Path, model: models.Segmentor, parts: str) -> tuple[dict, str]:

@@ -12,14 +12,14 @@ from openseg_jax.files import read_json, read_text, write_text
 def write_report(workdir: Path, metrics: list[dict]) -> None:
     """Writes report.html from the lines of metrics.jsonl, and from validation.json and overlay/ if they exist."""
     parts = [f"<h1>{workdir.name}</h1>", _curves("training loss", {"loss": _points(metrics, "loss")})]
-    groups = {key for line in metrics for key in line if key.startswith("learning_rate/")}
-    rates = {key.partition("/")[2]: _points(metrics, key) for key in sorted(groups)}
+    keys = list(dict.fromkeys(key for line in metrics for key in line))
+    rates = {key.partition("/")[2]: _points(metrics, key) for key in sorted(keys) if key.startswith("learning_rate/")}
     parts.append(_curves("learning rate", rates))
     norms = {"gradient norm": [(step, value) for step, value in _points(metrics, "gradient_norm") if value > 0]}
     parts.append(_curves("gradient norm", norms, log=True))
-    scores = dict.fromkeys(key for line in metrics for key in line if key.startswith("val/"))
+    scores = {key.partition("/")[2]: _points(metrics, key) for key in keys if key.startswith("val/")}
     if scores:
-        parts.append(_curves("validation", {key.partition("/")[2]: _points(metrics, key) for key in scores}))
+        parts.append(_curves("validation", scores))
     validation = workdir / "validation.json"
     if validation.exists():
         parts += _validation(read_json(validation))

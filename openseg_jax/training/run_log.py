@@ -44,11 +44,6 @@ class RunLog:
         self._task = self._bar.add_task("compiling", total=self._settings.steps, completed=first_step)
         self._bar.start()
 
-    def print(self, *sentences: str) -> None:
-        """Prints each sentence that is not empty."""
-        for sentence in filter(None, sentences):
-            self.console.print(sentence)
-
     def step(self, step: int, metrics: dict[str, jax.Array], up_to_now: bool) -> None:
         """Keeps the metrics of a step, and every `log_every` steps writes the means since the last time.
 
@@ -68,7 +63,7 @@ class RunLog:
     def _compiled(self, step: int, metrics: dict[str, float]) -> None:
         """After the first step, most of whose time went into compiling: images/s are measured from here on."""
         seconds = time.monotonic() - self._last[1]
-        self.print(f"first step after {seconds:.1f} s, compilation included; loss {metrics['loss']:.4f}")
+        self.console.print(f"first step after {seconds:.1f} s, compilation included; loss {metrics['loss']:.4f}")
         self._write(step, **metrics, first_step_seconds=seconds)
         self._last = (step, time.monotonic())
 
@@ -80,13 +75,11 @@ class RunLog:
         self._write(step, **metrics, images_per_second=images)
         if not self._active:
             return
-        text = (
-            f"loss {metrics['loss']:.4f}  lr {metrics['learning_rate/head']:.2e}  "
-            f"{images:.1f} images/s  ETA {timedelta(seconds=int((self._settings.steps - step) / rate))}"
-        )
+        left = timedelta(seconds=int((self._settings.steps - step) / rate))
+        text = f"loss {metrics['loss']:.4f}  lr {metrics['learning_rate/head']:.2e}  {images:.1f} images/s  ETA {left}"
         self._bar.update(self._task, completed=step, description=text)
         if not self.console.is_terminal:
-            self.print(f"step {step}/{self._settings.steps}  {text}")
+            self.console.print(f"step {step}/{self._settings.steps}  {text}")
 
     def validated(self, step: int, found: Validated) -> None:
         """Writes the scores, the confusion matrix and the images of a validation."""
@@ -129,12 +122,16 @@ class RunLog:
         self._bar.stop()
         self._events.close()
         lines = [json.loads(line) for line in self._lines.read_text().splitlines()] if self._lines.exists() else []
-        if lines:
-            try:
-                _write_csv(self._workdir / "metrics.csv", lines)
-                write_report(self._workdir, lines)
-            except OSError as error:  # on a full disk, about which the run itself says more
-                self.print(f"metrics.csv and report.html could not be written: {error}")
+        if not lines:
+            return
+        try:
+            with replacing(self._workdir / "metrics.csv") as temporary, open(temporary, "w", newline="") as file:
+                writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)))
+                writer.writeheader()
+                writer.writerows(lines)
+            write_report(self._workdir, lines)
+        except OSError as error:  # on a full disk, about which the run itself says more
+            self.console.print(f"metrics.csv and report.html could not be written: {error}")
 
 
 def _mean(pending: list[tuple[int, dict[str, jax.Array]]]) -> dict[str, float]:
@@ -154,26 +151,17 @@ def _mean(pending: list[tuple[int, dict[str, jax.Array]]]) -> dict[str, float]:
     return mean
 
 
-def _write_csv(path: Path, lines: list[dict]) -> None:
-    columns = list(dict.fromkeys(key for line in lines for key in line))
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(lines)
-
-
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
 def _forget_after(path: Path, step: int) -> None:
     """Drops what an interrupted run wrote after the checkpoint from which this one continues."""
-    if path.exists():
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (json.JSONDecodeError, KeyError):
-                continue  # a last line cut short by a kill
-        write_text(path, "".join(line + "\n" for line in kept))
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        with contextlib.suppress(json.JSONDecodeError, KeyError):  # a last line cut short by a kill
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+    write_text(path, "".join(kept))
