@@ -69,11 +69,8 @@ def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
     found = {option: value for option, value in (sizes | widths).items() if value is not None}
     found |= {option: stated[option] for option in ("factors", "multi_grid") if option in known and stated.get(option)}
     options = {option: value for option, value in found.items() if value != known[option]}
-    assumed = {
-        option: found.get(option, known[option])
-        for option, where in shapeless.items()
-        if option in known and where not in stated
-    }
+    untold = [option for option, where in shapeless.items() if option in known and where not in stated]
+    assumed = {option: found.get(option, known[option]) for option in untold}
     return Recognised(name, backbone, _norms(shapes), num_classes, options, assumed)
 
 
@@ -159,12 +156,7 @@ def _matching_backbone(family: type, sizes: dict, preferred: list) -> str:
     """Returns the first backbone of these sizes, preferred ones first, or the family's first if none fits."""
     candidates = [name for name, part in BACKBONES.items() if part.build is family]
     candidates = [name for name in preferred if name in candidates] + candidates
-
-    def agrees(name: str) -> bool:
-        known = default_options(name)
-        return all(known[option] == size for option, size in sizes.items())
-
-    return next(filter(agrees, candidates), candidates[0])
+    return next((name for name in candidates if default_options(name).items() >= sizes.items()), candidates[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -233,15 +225,7 @@ def _norms(shapes: dict) -> tuple[str | None, str | None]:
 
 
 def differences(found: Recognised, wanted: ModelSpec) -> list[str]:
-    """Describes in which ways a state dict and a model differ.
-
-    Args:
-        found: What the state dict was recognised as.
-        wanted: The specification of the model.
-
-    Returns:
-        One clause for each difference.
-    """
+    """Describes in which ways a recognised state dict and a model differ, in one clause for each difference."""
     result = []
     if found.num_classes and wanted.num_classes and found.num_classes != wanted.num_classes:
         result.append(f"it has {found.num_classes} classes, not {wanted.num_classes}")
@@ -288,14 +272,10 @@ def _without_stride(backbone: str) -> str:
     return re.sub(r"_dilated\d+$", "", backbone)
 
 
-_HRNET_NAME = re.compile(r"hrnet_w\d+(_small_v\d)?")
-
-
 def _own_name(spec: ModelSpec) -> str:
     """Returns the named model that a specification with another backbone amounts to, such as hrnet_w18_ocr."""
-    if spec.backbone.replace("hrnet", "hrnet_w") not in MODELS:
-        return spec.name
-    return _HRNET_NAME.sub(spec.backbone.replace("hrnet", "hrnet_w"), spec.name)
+    plain = spec.backbone.replace("hrnet", "hrnet_w")
+    return re.sub(r"hrnet_w\d+(_small_v\d)?", plain, spec.name) if plain in MODELS else spec.name
 
 
 def same_keys(a: str, b: str) -> bool:
