@@ -188,9 +188,8 @@ def _wanted(arguments, found) -> dict:
     wanted |= {name: value for name, value in given.items() if value}
     wanted |= dict(_option(text) for text in arguments.option)
     if arguments.backbone_only:
-        backbone = arguments.backbone or (
-            models.MODELS[arguments.model].backbone if arguments.model in models.MODELS else found.backbone
-        )
+        named = models.MODELS.get(arguments.model)
+        backbone = arguments.backbone or (named.backbone if named else found.backbone)
         known = {*models.default_options(backbone), "norm"}
         wanted = {key: value for key, value in wanted.items() if key in known}
         wanted |= {"name": backbone, "num_classes": None}

@@ -73,11 +73,9 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], d
             f"{path} was refused: it would run code on loading ({code[1]}); "
             "if you trust it, save its tensors alone with torch.save(model.state_dict(), FILE)"
         ) from error
-    config = content.get("config_dict") if isinstance(content, Mapping) else None
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+    whole = content if isinstance(content, Mapping) else {}
+    config = whole.get("config_dict")
+    content = next((whole[key] for key in ("state_dict", "model") if isinstance(whole.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path} holds a {type(content).__name__}, not a state dict")
     others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
