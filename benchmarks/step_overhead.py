@@ -17,16 +17,14 @@ import numpy as np
 
 from benchmarks import harness
 from openseg_jax import models, sharding
-from openseg_jax.config import LossSettings, OptimizerSettings, ScheduleSettings, TrainSettings
+from openseg_jax.config import Config
 from openseg_jax.data.normalize import Normalization
-from openseg_jax.training.optimizer import Optimizer
 from openseg_jax.training.step import TrainStep
 
 
 def measure(name: str, repeats: int) -> list[dict]:
     model, mesh = models.create(name, 19), sharding.make_mesh(devices=jax.devices()[:1])
-    optimizer = Optimizer(OptimizerSettings(), ScheduleSettings(), steps=1000)
-    step = TrainStep(model, optimizer, Normalization(), mesh, loss=LossSettings(), train=TrainSettings())
+    step = TrainStep(Config(), model, Normalization(), mesh)
     batch = {"image": np.zeros((8, 64, 64, 3), np.uint8), "label": np.zeros((8, 64, 64), np.uint8)}
 
     def program(state, batch):

@@ -12,6 +12,8 @@ docs/converting.md tells more.
 
 import ast
 import hashlib
+import json
+from contextlib import closing
 from pathlib import Path
 
 from openseg_jax.cli.arguments import CHECKPOINT, add_command, add_subcommands
@@ -151,11 +153,9 @@ def import_file(arguments) -> None:
     variables = import_state_dict(state_dict, model, found)
     given = {name: getattr(arguments, name) for name in ("channels", "divisor", "mean", "std")}
     normalization = Normalization(**{name: value for name, value in given.items() if value is not None})
-    checkpoints = Checkpoints(out)
-    extra = {"source": _source(arguments.checkpoint)}
-    checkpoints.save(variables, Metadata(model.spec.to_dict(), normalization, classes, extra=extra))
-    checkpoints.close()
-    spec = model.spec
+    spec, extra = model.spec, {"source": _source(arguments.checkpoint)}
+    with closing(Checkpoints(out)) as checkpoints:
+        checkpoints.save(variables, Metadata(spec.to_dict(), normalization, classes, extra=extra))
     details = f"{spec.num_classes} classes, " if spec.num_classes else ""
     body = "" if spec.name == spec.backbone else f"on {spec.backbone}, "
     print(f"imported {spec.name} ({body}{details}norms {' and '.join(spec.norm)}) from {arguments.checkpoint} to {out}")
@@ -171,8 +171,9 @@ def _wanted(arguments, found) -> dict:
     from openseg_jax import models
     from openseg_jax.converters.recognition import UNKNOWN_FACTORS, same_keys
 
+    file = arguments.checkpoint
     if arguments.model is None and found.name is None:
-        raise InputError(f"{arguments.checkpoint} is none of the models of openseg_jax; name one with --model")
+        raise InputError(f"{file} is none of the models of openseg_jax; name one with --model")
     wanted = found.create_arguments()
     if arguments.model:
         models.default_options(arguments.model)  # an unknown name ends here
@@ -182,29 +183,22 @@ def _wanted(arguments, found) -> dict:
                 kept |= {"backbone", *models.default_options(arguments.model, found.backbone)}
             wanted = {key: value for key, value in wanted.items() if key in kept}
         wanted["name"] = arguments.model
-    if arguments.num_classes:
-        wanted["num_classes"] = arguments.num_classes
-    if arguments.backbone:
-        wanted["backbone"] = arguments.backbone
-    if arguments.norm:
-        norms = arguments.norm.split(",")
-        wanted["norm"] = norms[0] if len(norms) == 1 else tuple(norms)
+    norm = tuple(arguments.norm.split(",")) if "," in (arguments.norm or "") else arguments.norm
+    given = {"num_classes": arguments.num_classes, "backbone": arguments.backbone, "norm": norm}
+    wanted |= {name: value for name, value in given.items() if value}
     wanted |= dict(_option(text) for text in arguments.option)
     if arguments.backbone_only:
-        backbone = arguments.backbone or (
-            models.MODELS[arguments.model].backbone if arguments.model in models.MODELS else found.backbone
-        )
+        named = models.MODELS.get(arguments.model)
+        backbone = arguments.backbone or (named.backbone if named else found.backbone)
         known = {*models.default_options(backbone), "norm"}
         wanted = {key: value for key, value in wanted.items() if key in known}
         wanted |= {"name": backbone, "num_classes": None}
     elif found.name in models.BACKBONES and arguments.model is None:
-        raise InputError(
-            f"{arguments.checkpoint} holds a backbone alone ({found.name}); import it with --backbone_only"
-        )
+        raise InputError(f"{file} holds a backbone alone ({found.name}); import it with --backbone_only")
     if UNKNOWN_FACTORS[0] in wanted.get("factors", ()):
         pairs = [[8, 8], [4, 4], [2, 2], [16, 16]][: len(wanted["factors"])]
         raise InputError(
-            f"{arguments.checkpoint} is {found.name} with {len(pairs)} factor pairs, whose numbers no key tells: "
+            f"{file} is {found.name} with {len(pairs)} factor pairs, whose numbers no key tells: "
             f"give them, such as --option factors={str(pairs).replace(' ', '')}"
         )
     return wanted
@@ -223,6 +217,7 @@ def _option(text: str) -> tuple[str, object]:
 def verify_file(arguments) -> int:
     import jax
 
+    from openseg_jax import files
     from openseg_jax.checkpoints import load
     from openseg_jax.converters import import_state_dict, verify
 
@@ -239,7 +234,7 @@ def verify_file(arguments) -> int:
         _, activations = verify.run(model, variables, reference.pop("input").transpose(0, 2, 3, 1))
         rows = verify.compare(model, activations, reference)
         report["layers"] = [row._asdict() | {"diverges": row.diverges(arguments.tolerance)} for row in rows]
-    verify.write_report(Path(arguments.folder) / "verify.json", report)
+    files.write_text(Path(arguments.folder) / "verify.json", json.dumps(report, indent=2) + "\n")
     _print_report(report, rows, arguments.tolerance)
     print(f"verify.json is in {arguments.folder}")
     return 0 if same and not any(row.diverges(arguments.tolerance) for row in rows) else 1
@@ -264,12 +259,12 @@ def _print_report(report: dict, rows: list, tolerance: float) -> None:
     if not rows:
         return
     table = Table("layer", "shape", "largest", "difference", "", title="against the reference")
+    diverging = [row.name for row in rows if row.diverges(tolerance)]
     for row in rows:
-        mark = "diverges" if row.diverges(tolerance) else ""
+        mark = "diverges" if row.name in diverging else ""
         table.add_row(row.name, "x".join(map(str, row.shape)), f"{row.largest:.4g}", f"{row.difference:.2e}", mark)
     console.print(table)
-    first = next((row.name for row in rows if row.diverges(tolerance)), None)
-    console.print(f"the first layer that diverges is {first}" if first else f"all {len(rows)} layers agree")
+    console.print(f"the first layer that diverges is {diverging[0]}" if diverging else f"all {len(rows)} layers agree")
 
 
 def export_file(arguments) -> None:

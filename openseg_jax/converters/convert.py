@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from openseg_jax.converters import rules
 from openseg_jax.converters.backbones import CLASSIFIER, IMAGENET_BODY, with_backbone_prefix
@@ -46,34 +47,31 @@ def import_state_dict(
     found = found or recognise(source)
     if model.head is None:
         source = {key: value for key, value in with_backbone_prefix(source).items() if key.startswith("backbone.")}
-    variables: dict = {"params": {}, "batch_stats": {}}
-    missing, misshapen, invalid, used = [], [], [], set()
+    variables = {}
+    misfits, used = {"missing": [], "unknown": [], "of another shape": [], "unusable": []}, set()
     for leaf in rules.leaves(model):
         used |= {leaf.key, leaf.counter}
         if leaf.key not in source:
-            missing.append(leaf.key)
+            misfits["missing"].append(leaf.key)
             continue
         value = _to_numpy(source[leaf.key])
         if value is None:
-            invalid.append(f"{leaf.key} is not a floating-point tensor")
+            misfits["unusable"].append(f"{leaf.key} is not a floating-point tensor")
         elif value.shape != leaf.shape:
-            misshapen.append(f"{leaf.key} is {value.shape} instead of {leaf.shape}")
+            misfits["of another shape"].append(f"{leaf.key} is {value.shape} instead of {leaf.shape}")
         elif not np.isfinite(value).all():
-            invalid.append(f"{leaf.key} contains NaN or infinity")
+            misfits["unusable"].append(f"{leaf.key} contains NaN or infinity")
         else:
-            node = variables[leaf.collection]
-            for key in leaf.path[:-1]:
-                node = node.setdefault(key, {})
-            node[leaf.path[-1]] = jnp.asarray(leaf.to_flax(value))
-    unknown = [key for key in source if key not in used and not _ignored(key, model)]
+            variables[leaf.collection, *leaf.path] = jnp.asarray(leaf.to_flax(value))
+    misfits["unknown"] = [key for key in source if key not in used and not _ignored(key, model)]
     # Nets that compute different functions can have the same keys: an inplace_abn backbone has every key that a
     # batch_norm backbone needs, and no shape depends on the block sizes of ISA.
-    if missing or misshapen or invalid or unknown or silent_differences(found, model.spec):
-        raise ConversionError(_misfit(model, found, missing, unknown, misshapen, invalid))
-    return variables
+    if any(misfits.values()) or silent_differences(found, model.spec):
+        raise ConversionError(_message(model, misfits, differences(found, model.spec)))
+    return {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(variables)
 
 
-def export_state_dict(variables: Mapping, model: Segmentor) -> dict[str, torch.Tensor]:
+def export_state_dict(variables: dict, model: Segmentor) -> dict[str, torch.Tensor]:
     """Converts variables to a state dict that the original loads with strict=True.
 
     num_batches_tracked, which these nets do not use, is written as 0.
@@ -90,21 +88,17 @@ def export_state_dict(variables: Mapping, model: Segmentor) -> dict[str, torch.T
         InputError: If PyTorch is not installed.
     """
     torch = require_torch()
-    state_dict, problems = {}, []
+    arrays, state_dict, problems = traverse_util.flatten_dict(variables), {}, []
     for leaf in rules.leaves(model):
-        value = variables[leaf.collection]
-        for key in leaf.path:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if value is None:
+        if (leaf.collection, *leaf.path) not in arrays:
             problems.append(f"{'.'.join(leaf.path)} is missing")
             continue
-        value = np.asarray(value, np.float32)
+        value = np.asarray(arrays[leaf.collection, *leaf.path], np.float32)
         expected = leaf.to_flax(np.empty(leaf.shape, bool)).shape
         if value.shape != expected:
             problems.append(f"{'.'.join(leaf.path)} is {value.shape} instead of {expected}")
             continue
-        value = leaf.to_torch(value)
-        state_dict[leaf.key] = torch.from_numpy(np.array(value, order="C"))
+        state_dict[leaf.key] = torch.from_numpy(np.array(leaf.to_torch(value), order="C"))
         if leaf.counter:
             state_dict[leaf.counter] = torch.zeros((), dtype=torch.int64)
     if problems:
@@ -113,23 +107,16 @@ def export_state_dict(variables: Mapping, model: Segmentor) -> dict[str, torch.T
 
 
 def normalise_keys(state_dict: Mapping) -> dict:
-    """Removes the prefix "module." that torch's parallel wrappers put before every key.
-
-    Args:
-        state_dict: Values by key.
-
-    Returns:
-        The same values by their keys without the prefix.
-    """
+    """Returns the same values by keys without the prefix "module.", which torch's parallel wrappers put before all."""
     wrapped = bool(state_dict) and all(str(key).startswith("module.") for key in state_dict)
     return {str(key).removeprefix("module.") if wrapped else str(key): value for key, value in state_dict.items()}
 
 
 def _ignored(key: str, model: Segmentor) -> bool:
-    if CLASSIFIER.match(key):
-        return model.head is None
+    if model.head is not None:
+        return False
     has_body = getattr(model.backbone, "imagenet_head", None) is not None
-    return model.head is None and not has_body and bool(IMAGENET_BODY.match(key))
+    return bool(CLASSIFIER.match(key) or (not has_body and IMAGENET_BODY.match(key)))
 
 
 def _to_numpy(value) -> np.ndarray | None:
@@ -142,18 +129,12 @@ def _to_numpy(value) -> np.ndarray | None:
     return np.asarray(value, np.float32)
 
 
-def _misfit(model, source: Recognised, missing, unknown, misshapen, invalid) -> str:
+def _message(model: Segmentor, misfits: dict[str, list[str]], causes: list[str]) -> str:
     found = [
         f"{len(items)} {'key' if len(items) == 1 else 'keys'} {what} ({_listed(items)})"
-        for what, items in {
-            "missing": missing,
-            "unknown": unknown,
-            "of another shape": misshapen,
-            "unusable": invalid,
-        }.items()
+        for what, items in misfits.items()
         if items
     ]
-    causes = differences(source, model.spec)
     message = f"the checkpoint does not fit {model.spec.name}: "
     if not found:
         return message + " and ".join(causes)

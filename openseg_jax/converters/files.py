@@ -29,11 +29,7 @@ _SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def require_torch():
-    """Imports and returns torch.
-
-    Raises:
-        InputError: If PyTorch is not installed.
-    """
+    """Imports and returns torch; raises InputError if it is not installed."""
     try:
         import torch
     except ImportError as error:
@@ -62,32 +58,24 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]:
-    """Reads the tensors of a PyTorch checkpoint and the config that the original stores with them.
-
-    Args:
-        path: The .pth file, as for `read_state_dict`.
-
-    Returns:
-        The state dict and the config, which is empty if the file has none.
-
-    Raises:
-        InputError: If the file is not such a checkpoint, or if PyTorch is not installed.
-    """
+    """Reads what `read_state_dict` does, and the config that the original stores with it, {} if there is none."""
     torch, path = require_torch(), Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint file {path}")
     try:
         with torch.serialization.safe_globals(_SAFE):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(_refusal(path, str(error))) from error
     except Exception as error:  # torch raises errors of many types for malformed files
-        raise InputError(_malformed(path)) from error
-    config = content.get("config_dict") if isinstance(content, Mapping) else None
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+        code = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if not code:
+            raise InputError(_malformed(path)) from error
+        raise InputError(
+            f"{path} was refused: it would run code on loading ({code[1]}); "
+            "if you trust it, save its tensors alone with torch.save(model.state_dict(), FILE)"
+        ) from error
+    whole = content if isinstance(content, Mapping) else {}
+    config = whole.get("config_dict")
+    content = next((whole[key] for key in ("state_dict", "model") if isinstance(whole.get(key), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path} holds a {type(content).__name__}, not a state dict")
     others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
@@ -99,24 +87,9 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], d
 
 
 def write_state_dict(state_dict: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
-    """Writes {"state_dict": ...} atomically.
-
-    Args:
-        state_dict: Tensors by key, as `export_state_dict` returns them.
-        path: The .pth file.
-    """
+    """Writes {"state_dict": ...} atomically. state_dict: Tensors by key, as `export_state_dict` returns them."""
     with replacing(path) as temporary:
         require_torch().save({"state_dict": dict(state_dict)}, temporary)
-
-
-def _refusal(path: Path, reason: str) -> str:
-    name = re.search(r"GLOBAL ([\w.]+)", reason)
-    if name:
-        return (
-            f"{path} was refused: it would run code on loading ({name.group(1)}); "
-            "if you trust it, save its tensors alone with torch.save(model.state_dict(), FILE)"
-        )
-    return _malformed(path)
 
 
 def _malformed(path: Path) -> str:

@@ -1,11 +1,11 @@
 """Recognises from the keys and shapes of a state dict which model it belongs to."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from openseg_jax.converters.backbones import with_backbone_prefix
-from openseg_jax.converters.heads import HEADS, naming_of
+from openseg_jax.converters.heads import HEADS, naming_of, their_name
 from openseg_jax.models.backbones.hrnet import HRNet, HRNet2x
 from openseg_jax.models.backbones.resnest import ResNeSt
 from openseg_jax.models.backbones.resnet import ResNet
@@ -69,11 +69,8 @@ def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
     found = {option: value for option, value in (sizes | widths).items() if value is not None}
     found |= {option: stated[option] for option in ("factors", "multi_grid") if option in known and stated.get(option)}
     options = {option: value for option, value in found.items() if value != known[option]}
-    assumed = {
-        option: found.get(option, known[option])
-        for option, where in shapeless.items()
-        if option in known and where not in stated
-    }
+    untold = [option for option, where in shapeless.items() if option in known and where not in stated]
+    assumed = {option: found.get(option, known[option]) for option in untold}
     return Recognised(name, backbone, _norms(shapes), num_classes, options, assumed)
 
 
@@ -82,12 +79,13 @@ def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
 
 
 def _backbone_sizes(shapes: dict) -> tuple[type | None, dict]:
+    shapes = {key.removeprefix("backbone."): shape for key, shape in shapes.items() if key.startswith("backbone.")}
     for family, sign, read in (
-        (HRNet2x, "backbone.transition0.0.0.weight", _hrnet2x),
-        (HRNet, "backbone.stage2.0.branches.0.0.conv1.weight", _hrnet),
-        (ResNet, "backbone.resinit.conv1.weight", _resnet),
-        (ResNeSt, "backbone.conv1.0.weight", _resnest),
-        (WideResNet, "backbone.mod1.conv1.weight", _wide_resnet),
+        (HRNet2x, "transition0.0.0.weight", _hrnet2x),
+        (HRNet, "stage2.0.branches.0.0.conv1.weight", _hrnet),
+        (ResNet, "resinit.conv1.weight", _resnet),
+        (ResNeSt, "conv1.0.weight", _resnest),
+        (WideResNet, "mod1.conv1.weight", _wide_resnet),
     ):
         if sign in shapes:
             try:
@@ -101,69 +99,64 @@ def _count(shapes: dict, pattern: str) -> int:
     return len({match.group(1) for key in shapes if (match := re.match(pattern, key))})
 
 
+def _counts(shapes: dict, stage: str, numbers: Iterable[int], block: str = "") -> tuple[int, ...]:
+    """Returns how many blocks or modules each stage has."""
+    return tuple(_count(shapes, rf"{stage}{number}\.{block}(\d+)\.") for number in numbers)
+
+
 def _hrnet(shapes: dict) -> dict:
-    is_classifier = "backbone.classifier.weight" in shapes
-    has_body = any(key.startswith("backbone.incre_modules.") for key in shapes)
     return {
-        "width": shapes["backbone.stage2.0.branches.0.0.conv1.weight"][0],
-        "blocks": _count(shapes, r"backbone\.stage2\.0\.branches\.0\.(\d+)\."),
-        "modules": tuple(_count(shapes, rf"backbone\.stage{stage}\.(\d+)\.") for stage in (2, 3, 4)),
-        "layer1_blocks": _count(shapes, r"backbone\.layer1\.(\d+)\."),
-        "layer1_width": shapes["backbone.layer1.0.conv1.weight"][0],
-        "full_res_stem": "backbone.conv2.weight" not in shapes,
-        "keep_imagenet_head": has_body and not is_classifier,
+        "width": shapes["stage2.0.branches.0.0.conv1.weight"][0],
+        "blocks": _count(shapes, r"stage2\.0\.branches\.0\.(\d+)\."),
+        "modules": _counts(shapes, "stage", (2, 3, 4)),
+        "layer1_blocks": _count(shapes, r"layer1\.(\d+)\."),
+        "layer1_width": shapes["layer1.0.conv1.weight"][0],
+        "full_res_stem": "conv2.weight" not in shapes,
+        "keep_imagenet_head": "classifier.weight" not in shapes and _count(shapes, r"(incre_modules)\.") > 0,
     }
 
 
 def _hrnet2x(shapes: dict) -> dict:
     return {
-        "width": shapes["backbone.transition1.0.0.weight"][0],
-        "blocks": _count(shapes, r"backbone\.stage2\.0\.branches\.0\.(\d+)\."),
-        "modules": tuple(_count(shapes, rf"backbone\.stage{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)),
-        "stage1_width": shapes["backbone.stage1.0.branches.0.0.conv1.weight"][0],
+        "width": shapes["transition1.0.0.weight"][0],
+        "blocks": _count(shapes, r"stage2\.0\.branches\.0\.(\d+)\."),
+        "modules": _counts(shapes, "stage", (1, 2, 3, 4)),
+        "stage1_width": shapes["stage1.0.branches.0.0.conv1.weight"][0],
     }
 
 
 def _resnet(shapes: dict) -> dict:
-    _, in_group, *_ = shapes["backbone.layer1.0.conv2.weight"]
-    inner = shapes["backbone.layer1.0.conv1.weight"][0]
-    bottleneck = "backbone.layer1.0.conv3.weight" in shapes
+    _, in_group, *_ = shapes["layer1.0.conv2.weight"]
+    inner = shapes["layer1.0.conv1.weight"][0]
+    bottleneck = "layer1.0.conv3.weight" in shapes
     sizes = {
-        "blocks": tuple(_count(shapes, rf"backbone\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)),
+        "blocks": _counts(shapes, "layer", (1, 2, 3, 4)),
         "bottleneck": bottleneck,
-        "deep_stem": "backbone.resinit.conv2.weight" in shapes,
-        "stem_width": shapes["backbone.resinit.conv1.weight"][0],
+        "deep_stem": "resinit.conv2.weight" in shapes,
+        "stem_width": shapes["resinit.conv1.weight"][0],
         "groups": inner // in_group,
-        "width": shapes["backbone.layer1.0.conv3.weight"][0] // 4 if bottleneck else inner,
+        "width": shapes["layer1.0.conv3.weight"][0] // 4 if bottleneck else inner,
     }
     return sizes | ({"group_width": in_group * 64 // sizes["width"]} if sizes["groups"] > 1 else {})
 
 
 def _resnest(shapes: dict) -> dict:
     return {
-        "blocks": tuple(_count(shapes, rf"backbone\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)),
-        "width": shapes["backbone.layer1.0.conv1.weight"][0],
-        "stem_width": shapes["backbone.conv1.0.weight"][0],
+        "blocks": _counts(shapes, "layer", (1, 2, 3, 4)),
+        "width": shapes["layer1.0.conv1.weight"][0],
+        "stem_width": shapes["conv1.0.weight"][0],
     }
 
 
 def _wide_resnet(shapes: dict) -> dict:
-    return {
-        "blocks": tuple(_count(shapes, rf"backbone\.mod{module}\.block(\d+)\.") for module in range(2, 8)),
-        "width": shapes["backbone.mod1.conv1.weight"][0],
-    }
+    return {"blocks": _counts(shapes, "mod", range(2, 8), "block"), "width": shapes["mod1.conv1.weight"][0]}
 
 
 def _matching_backbone(family: type, sizes: dict, preferred: list) -> str:
     """Returns the first backbone of these sizes, preferred ones first, or the family's first if none fits."""
     candidates = [name for name, part in BACKBONES.items() if part.build is family]
     candidates = [name for name in preferred if name in candidates] + candidates
-
-    def agrees(name: str) -> bool:
-        known = default_options(name)
-        return all(known[option] == size for option, size in sizes.items())
-
-    return next(filter(agrees, candidates), candidates[0])
+    return next((name for name in candidates if default_options(name).items() >= sizes.items()), candidates[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -177,22 +170,22 @@ def _head(shapes: dict) -> tuple[str | None, int | None, dict]:
         return None, None, {}
     naming = HEADS[kind]
 
-    widths: dict[str, Any] = {option: _channels(shapes, module) for option, module in naming.widths.items()}
+    def channels(module: str, axis: int = 0) -> int | None:
+        """Returns the number of output (axis 0) or input (axis 1) channels of a convolution."""
+        shape = shapes.get(f"{their_name(naming.table, module)}.weight", ())
+        return shape[axis] if axis < len(shape) else None
+
+    widths: dict[str, Any] = {option: channels(module) for option, module in naming.widths.items()}
+    num_classes = widths.pop("num_classes", None)
     if kind == "isanet" and (pairs := _count(shapes, r"isa_head\.2\.stages\.(\d+)\.")) != 1:
         widths["factors"] = UNKNOWN_FACTORS * pairs
     tapped = {"hrnet": "channels", "hrnet_ocr": "aux_channels"}.get(kind)
-    if tapped and widths[tapped] == _channels(shapes, naming.widths[tapped], 1):
+    if tapped and widths[tapped] == channels(naming.widths[tapped], axis=1):
         widths[tapped] = None  # the default, which is the width of the tap
     if kind == "spatial_ocrnet" and widths["channels"]:
-        joined = _channels(shapes, "spatial_ocr_head.conv_bn_dropout.0", 1)
-        kind = "ideal_spatial_ocrnet_b" if joined == 3 * widths["channels"] else kind
-    return kind, _channels(shapes, naming.classes), widths
-
-
-def _channels(shapes: dict, module: str | None, axis: int = 0) -> int | None:
-    """Returns the number of output (axis 0) or input (axis 1) channels of a convolution."""
-    shape = shapes.get(f"{module}.weight", ())
-    return shape[axis] if axis < len(shape) else None
+        is_b = channels("context.fuse.conv", axis=1) == 3 * widths["channels"]
+        kind = "ideal_spatial_ocrnet_b" if is_b else kind
+    return kind, num_classes, widths
 
 
 def _model_name(kind: str | None, backbone: str, widths: dict, stated: object) -> str:
@@ -232,15 +225,7 @@ def _norms(shapes: dict) -> tuple[str | None, str | None]:
 
 
 def differences(found: Recognised, wanted: ModelSpec) -> list[str]:
-    """Describes in which ways a state dict and a model differ.
-
-    Args:
-        found: What the state dict was recognised as.
-        wanted: The specification of the model.
-
-    Returns:
-        One clause for each difference.
-    """
+    """Describes in which ways a recognised state dict and a model differ, in one clause for each difference."""
     result = []
     if found.num_classes and wanted.num_classes and found.num_classes != wanted.num_classes:
         result.append(f"it has {found.num_classes} classes, not {wanted.num_classes}")
@@ -287,14 +272,10 @@ def _without_stride(backbone: str) -> str:
     return re.sub(r"_dilated\d+$", "", backbone)
 
 
-_HRNET_NAME = re.compile(r"hrnet_w\d+(_small_v\d)?")
-
-
 def _own_name(spec: ModelSpec) -> str:
     """Returns the named model that a specification with another backbone amounts to, such as hrnet_w18_ocr."""
-    if spec.backbone.replace("hrnet", "hrnet_w") not in MODELS:
-        return spec.name
-    return _HRNET_NAME.sub(spec.backbone.replace("hrnet", "hrnet_w"), spec.name)
+    plain = spec.backbone.replace("hrnet", "hrnet_w")
+    return re.sub(r"hrnet_w\d+(_small_v\d)?", plain, spec.name) if plain in MODELS else spec.name
 
 
 def same_keys(a: str, b: str) -> bool:

@@ -56,7 +56,7 @@ def _their_module(model: Segmentor, module: str) -> str:
     """Returns the original's dotted name of a module that has variables."""
     name, activated = _translated(model, module)
     # A norm with its activation is a Sequential of two layers, or a single inplace_abn layer.
-    return name + (".0" if activated and model.spec.norm[module.startswith("head.")] != "inplace_abn" else "")
+    return f"{name}.0" if activated and model.spec.norm[module.startswith("head.")] != "inplace_abn" else name
 
 
 def layer_names(model: Segmentor) -> dict[str, str]:

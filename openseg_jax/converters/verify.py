@@ -1,15 +1,13 @@
 """Proof of an import: the same variables as the file, the same activations as PyTorch, and a report of both."""
 
-import json
 import os
 import zipfile
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from openseg_jax import files, models
+from openseg_jax import models
 from openseg_jax.converters import rules
 from openseg_jax.errors import InputError
 from openseg_jax.models.segmentor import Segmentor
@@ -50,16 +48,12 @@ def read_reference(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def run(model: Segmentor, variables: dict, images: np.ndarray) -> tuple[dict, dict]:
     """Outputs, and the output of every module. Nets that want labels are given class 0 everywhere."""
-    labels = None
-    if model.head is not None and model.head.needs_labels:
-        labels = np.zeros(images.shape[:3], np.int32)
+    needs_labels = model.head is not None and model.head.needs_labels
+    labels = np.zeros(images.shape[:3], np.int32) if needs_labels else None
 
     @jax.jit
     def both(variables, images):
-        return (
-            models.apply(model, variables, images, labels=labels),
-            models.activations(model, variables, images, labels=labels),
-        )
+        return tuple(find(model, variables, images, labels=labels) for find in (models.apply, models.activations))
 
     return both(variables, images)
 
@@ -75,8 +69,8 @@ def compare(model: Segmentor, activations: dict, reference: dict[str, np.ndarray
         ours = np.asarray(ours).transpose(0, 3, 1, 2)
         if ours.shape != theirs.shape:
             raise InputError(f"{name} is {theirs.shape} in the reference, and {ours.shape} here: another input or net?")
-        difference = np.abs(ours - theirs).max()
-        rows.append(Layer(name, theirs.shape, float(np.abs(theirs).max()), float(difference)))
+        largest, difference = (float(np.abs(x).max()) for x in (theirs, ours - theirs))
+        rows.append(Layer(name, theirs.shape, largest, difference))
     if not rows:
         raise InputError(
             "the reference has no array named as a convolution or norm of this net, such as backbone.conv1"
@@ -91,9 +85,7 @@ def statistics(array) -> dict[str, float]:
 
 def make_report(model: Segmentor, variables: dict, outputs: dict, activations: dict, source: dict) -> dict:
     """All that `verify` writes, as JSON has it."""
-    stages = {
-        path: array for path, array in activations.items() if path.startswith("backbone.") and path.count(".") == 1
-    }
+    stages = {path: x for path, x in activations.items() if path.startswith("backbone.") and path.count(".") == 1}
     return {
         "source": source,
         "model": model.spec.to_dict(),
@@ -103,7 +95,3 @@ def make_report(model: Segmentor, variables: dict, outputs: dict, activations: d
         "outputs": {name: statistics(x) for name, x in outputs.items()},
         "taps": {name: statistics(x) for name, x in stages.items()},
     }
-
-
-def write_report(path: Path, report: dict) -> None:
-    files.write_text(path, json.dumps(report, indent=2) + "\n")

@@ -37,8 +37,7 @@ class Graph:
 
     def serialize(self, outputs: list[str], names: tuple[str, ...] = ()) -> bytes:
         """Returns a model of no more than what these outputs need, under other `names` if there are any."""
-        names = names or outputs
-        pairs = list(zip(outputs, names, strict=True))
+        pairs = list(zip(outputs, names or outputs, strict=True))
         renamed = [helper.make_node("Identity", [old], [new]) for old, new in pairs if old != new]
         needed, nodes = set(outputs), []
         for node in reversed(self._nodes):

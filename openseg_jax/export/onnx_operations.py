@@ -5,6 +5,7 @@ constant. A case that is not handled here shows in the comparison with the net, 
 """
 
 import math
+from functools import partial
 from string import ascii_lowercase
 
 import numpy as np
@@ -19,8 +20,13 @@ def fixed(shape: tuple, symbolic: int = 1) -> tuple:
     return tuple(symbolic if export.is_symbolic_dim(side) else side for side in shape)
 
 
-def _node(kind: str):
-    return lambda graph, equation, *values: graph.add(kind, *values)
+def _node(kind: str, **attributes: str):
+    """Makes an operation that is one node, with attributes that are parameters of the equation."""
+
+    def operation(graph, equation, *values):
+        return graph.add(kind, *values, **{name: equation.params[of] for name, of in attributes.items()})
+
+    return operation
 
 
 def _subtract(graph, equation, x, y):
@@ -29,9 +35,7 @@ def _subtract(graph, equation, x, y):
 
 
 def _maximum(graph, equation, x, y):
-    if isinstance(y, np.ndarray) and not y.any():
-        return graph.add("Relu", x)
-    return graph.add("Max", x, y)
+    return graph.add("Relu", x) if isinstance(y, np.ndarray) and not y.any() else graph.add("Max", x, y)
 
 
 def _select(graph, equation, which, *cases):
@@ -41,7 +45,7 @@ def _select(graph, equation, which, *cases):
 
 
 def _cast(graph, equation, x):
-    return graph.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(equation.params["new_dtype"])))
+    return graph.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(equation.outvars[0].aval.dtype)))
 
 
 def _reshape(graph, equation, x):
@@ -54,14 +58,6 @@ def _broadcast(graph, equation, x):
     aligned = [before[axes.index(axis)] if axis in axes else 1 for axis in range(len(after))]
     x = graph.add("Reshape", x, np.asarray(fixed(tuple(aligned), -1)))
     return x if tuple(aligned) == tuple(after) else graph.add("Expand", x, np.asarray(fixed(after)))
-
-
-def _transpose(graph, equation, x):
-    return graph.add("Transpose", x, perm=equation.params["permutation"])
-
-
-def _concatenate(graph, equation, *parts):
-    return graph.add("Concat", *parts, axis=equation.params["dimension"])
 
 
 def _split(graph, equation, x):
@@ -112,8 +108,7 @@ def _reduce(kind: str):
 
 def _argmax(graph, equation, x):
     (axis,) = equation.params["axes"]
-    found = graph.add("ArgMax", x, axis=axis, keepdims=0)
-    return graph.add("Cast", found, to=helper.np_dtype_to_tensor_dtype(np.dtype(equation.params["index_dtype"])))
+    return _cast(graph, equation, graph.add("ArgMax", x, axis=axis, keepdims=0))
 
 
 def _rsqrt(graph, equation, x):
@@ -122,26 +117,17 @@ def _rsqrt(graph, equation, x):
 
 def _channels_first(graph, x, kind: str, *inputs, order=(0, 3, 1, 2), back=(0, 2, 3, 1), **attributes):
     """Adds a convolution or pooling, which in ONNX is of (N, C, H, W)."""
-    x = graph.add("Transpose", x, perm=order)
-    x = graph.add(kind, x, *inputs, **attributes)
+    x = graph.add(kind, graph.add("Transpose", x, perm=order), *inputs, **attributes)
     return graph.add("Transpose", x, perm=back)
 
 
 def _convolution(graph, equation, x, kernel):
     p = equation.params
     numbers, padding = p["dimension_numbers"], np.asarray(p["padding"])
-    return _channels_first(
-        graph,
-        x,
-        "Conv",
-        kernel.transpose(numbers.rhs_spec),
-        order=numbers.lhs_spec,
-        back=np.argsort(numbers.out_spec),
-        strides=p["window_strides"],
-        pads=padding.T.ravel(),
-        dilations=p["rhs_dilation"],
-        group=p["feature_group_count"],
-    )
+    window = {"strides": p["window_strides"], "pads": padding.T.ravel(), "dilations": p["rhs_dilation"]}
+    orders = {"order": numbers.lhs_spec, "back": np.argsort(numbers.out_spec)}
+    kernel = kernel.transpose(numbers.rhs_spec)
+    return _channels_first(graph, x, "Conv", kernel, **orders, **window, group=p["feature_group_count"])
 
 
 def _product(graph, equation, x, y):
@@ -166,10 +152,6 @@ def _pool(kind: str, graph, equation, x, **attributes):
     return _channels_first(graph, x, kind, **shape, **attributes)
 
 
-def _max_pool(graph, equation, x):
-    return _pool("MaxPool", graph, equation, x)
-
-
 def _sum_pool(graph, equation, x):
     mean = _pool("AveragePool", graph, equation, x, count_include_pad=1)
     return graph.add("Mul", mean, np.asarray(np.prod(equation.params["window_dimensions"]), np.float32))
@@ -179,7 +161,7 @@ OPERATIONS = {
     "add": _node("Add"),
     "argmax": _argmax,
     "broadcast_in_dim": _broadcast,
-    "concatenate": _concatenate,
+    "concatenate": _node("Concat", axis="dimension"),
     "conv_general_dilated": _convolution,
     "convert_element_type": _cast,
     "div": _node("Div"),
@@ -192,7 +174,7 @@ OPERATIONS = {
     "pad": _pad,
     "reduce_max": _reduce("ReduceMax"),
     "reduce_sum": _reduce("ReduceSum"),
-    "reduce_window_max": _max_pool,
+    "reduce_window_max": partial(_pool, "MaxPool"),
     "reduce_window_sum": _sum_pool,
     "reshape": _reshape,
     "rev": _reverse,
@@ -203,5 +185,5 @@ OPERATIONS = {
     "squeeze": _reshape,
     "stop_gradient": _node("Identity"),
     "sub": _subtract,
-    "transpose": _transpose,
+    "transpose": _node("Transpose", perm="permutation"),
 }

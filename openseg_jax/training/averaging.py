@@ -1,4 +1,4 @@
-"""Averages of the weights: exponential (EMA), and of snapshots (SWA, Izmailov et al. 2018, arXiv:1803.05407)."""
+"""Averages of snapshots of the weights (SWA, Izmailov et al. 2018, arXiv:1803.05407)."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,11 +10,6 @@ from openseg_jax import models
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.labels.classes import to_labels
 from openseg_jax.training.schedules import swa_parts
-
-
-def ema_after(average: dict, variables: dict, decay: float) -> dict:
-    """Returns decay * average + (1 - decay) * variables, for parameters and statistics."""
-    return jax.tree.map(lambda a, v: (decay * a + (1 - decay) * v).astype(v.dtype), average, variables)
 
 
 @jax.tree_util.register_dataclass
@@ -43,12 +38,7 @@ def batch_statistics(
 ) -> dict:
     """Returns the batch statistics of averaged parameters, which no training step has computed.
 
-    Args:
-        model: The net.
-        params: Its parameters.
-        batches: Training batches on the device, all of one size.
-        count: The number of batches over whose means and unbiased variances the statistics are means.
-        normalization: How images are normalised.
+    They are means over the means and unbiased variances of `count` training batches on the device, all of one size.
     """
 
     @jax.jit
@@ -56,9 +46,8 @@ def batch_statistics(
         images = normalize(batch["image"], batch["box"], normalization)
         labels = to_labels(batch["label"]) if model.head.needs_labels else None
         zeros = jax.tree.map(jnp.zeros_like, total)  # a tenth of the batch's statistics is added to the running ones
-        _, found = models.apply(
-            model, {"params": params, "batch_stats": zeros}, images, train=True, labels=labels, upsample=False
-        )
+        variables = {"params": params, "batch_stats": zeros}
+        _, found = models.apply(model, variables, images, train=True, labels=labels, upsample=False)
         return jax.tree.map(lambda t, f: t + f / (0.1 * count), total, found)
 
     total = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), models.shapes(model)["batch_stats"])

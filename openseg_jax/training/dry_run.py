@@ -1,8 +1,8 @@
 """Shows what a run would be, without running it: `openseg train --config=... --workdir=DIR --dry_run`."""
 
-import dataclasses
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import jax
@@ -32,33 +32,34 @@ def dry_run(config: Config, workdir: str | Path) -> None:
     run = make_run(config)
     console.print(yaml.safe_dump(json.loads(config.to_json()), sort_keys=False), markup=False, highlight=False)
     write_text(folder / "config.json", config.to_json() + "\n")
-    _print_model(run, console)
-    _print_groups(run.step.optimizer, models.shapes(run.model)["params"], console)
+    params = models.shapes(run.model)["params"]
+    console.print(_model_table(run, params))
+    sources = f"{len(run.train_source)} training and {run.validation.images} validation samples of {run.classes.title}"
+    console.print(f"{sources}; devices: {dict(run.mesh.shape)}")
+    console.print(_group_table(run.step.optimizer, params))
     write_bytes(folder / "schedule.png", plots.curves(_rates(run.step.optimizer), "learning rate"))
     batch = next(train_batches(run.samples, workers=0, process=(jax.process_index(), jax.process_count())))
     batch = {key: np.asarray(value) for key, value in run.prepare(sharding.put_batch(run.mesh, batch)).items()}
     write_image(folder / "batch.jpg", _examples(run, batch))
-    _print_memory(run, batch, console)
+    console.print(_memory_table(estimate_memory(run, batch)))
     if config.pretrained.checkpoint:
         console.print(with_pretrained(models.init(run.model, config.seed), run.model, config.pretrained)[1])
     console.print(f"config.json, schedule.png and batch.jpg are in {folder}; nothing was trained")
 
 
-def _print_model(run: Run, console: Console) -> None:
-    spec, shapes = run.model.spec, models.shapes(run.model)
+def _model_table(run: Run, params: dict) -> Table:
+    spec = run.model.spec
     table = Table("part", "parameters", "arrays", title=f"{spec.name} on {spec.backbone}, {spec.num_classes} classes")
-    for part in ("backbone", "head"):
-        for name, tree in shapes["params"][part].items():
-            leaves = jax.tree.leaves(tree)
-            table.add_row(f"{part}.{name}", f"{sum(x.size for x in leaves):,}", str(len(leaves)))
-    table.add_section()
-    table.add_row("all", f"{_count(shapes['params']):,}", str(len(jax.tree.leaves(shapes["params"]))))
-    console.print(table)
-    sources = f"{len(run.train_source)} training and {run.validation.images} validation samples of {run.classes.title}"
-    console.print(f"{sources}; devices: {dict(run.mesh.shape)}")
+    parts = {f"{part}.{name}": tree for part in ("backbone", "head") for name, tree in params[part].items()}
+    for name, tree in {**parts, "all": params}.items():
+        leaves = jax.tree.leaves(tree)
+        if name == "all":
+            table.add_section()
+        table.add_row(name, f"{sum(x.size for x in leaves):,}", str(len(leaves)))
+    return table
 
 
-def _print_groups(optimizer: Optimizer, params: dict, console: Console) -> None:
+def _group_table(optimizer: Optimizer, params: dict) -> Table:
     table = Table("group", "parameters", "first rate", "weight decay", title=f"optimizer {optimizer.settings.name}")
     counts = dict.fromkeys((*GROUPS, None), 0)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -70,7 +71,7 @@ def _print_groups(optimizer: Optimizer, params: dict, console: Console) -> None:
         table.add_row(name, f"{counts[group]:,}", f"{float(rates[group]):.3g}", f"{decays:g}")
     if counts[None]:
         table.add_row("frozen", f"{counts[None]:,}", "-", "-")
-    console.print(table)
+    return table
 
 
 def _rates(optimizer: Optimizer) -> dict[str, list[tuple[int, float]]]:
@@ -90,17 +91,12 @@ def _examples(run: Run, batch: dict, most: int = 8) -> np.ndarray:
     return np.concatenate(rows)
 
 
-@dataclasses.dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """Bytes on one device; `kept` is what the forward pass keeps for the backward pass."""
 
     state: int
     gradients: int
     kept: int
-
-    @property
-    def total(self) -> int:
-        return self.state + self.gradients + self.kept
 
 
 def estimate_memory(run: Run, batch: dict) -> Memory:
@@ -118,23 +114,15 @@ def estimate_memory(run: Run, batch: dict) -> Memory:
 
     kept = jax.eval_shape(backward, variables["params"], variables["batch_stats"], rows)
     of_params = _bytes(variables["params"])  # these are kept too, but they are part of the state
-    state = sum(
-        np.prod(s.shard_shape(x.shape), dtype=int) * x.dtype.itemsize
-        for x, s in zip(jax.tree.leaves(step.shapes), jax.tree.leaves(step.shardings), strict=True)
-    )
-    return Memory(int(state), of_params, max(_bytes(kept) - of_params, 0) // run.mesh.size)
+    own = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.sharding.shard_shape(x.shape), x.dtype), step.shapes)
+    return Memory(_bytes(own), of_params, max(_bytes(kept) - of_params, 0) // run.mesh.size)
 
 
-def _print_memory(run: Run, batch: dict, console: Console) -> None:
-    memory = estimate_memory(run, batch)
+def _memory_table(memory: Memory) -> Table:
     table = Table("on one device", "GB", title="memory, estimated")
-    for name in ("state", "gradients", "kept", "total"):
-        table.add_row({"kept": "activations"}.get(name, name), f"{getattr(memory, name) / 2**30:.2f}")
-    console.print(table)
-
-
-def _count(tree) -> int:
-    return sum(x.size for x in jax.tree.leaves(tree))
+    for name, size in zip(("state", "gradients", "activations", "total"), (*memory, sum(memory)), strict=True):
+        table.add_row(name, f"{size / 2**30:.2f}")
+    return table
 
 
 def _bytes(tree) -> int:

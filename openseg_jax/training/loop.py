@@ -4,7 +4,8 @@ import contextlib
 import dataclasses
 import math
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -59,9 +60,14 @@ def train(config: Config, workdir: str | Path, profile_steps: tuple[int, int] | 
     process = jax.process_index(), jax.process_count()
     batches = train_batches(run.samples, start_step=first, workers=config.data.workers, process=process)
     log = RunLog(workdir, first, config)
-    log.print(origin, run.warning)
+    if origin:
+        log.console.print(origin)
+    spatial = config.mesh.spatial
+    if spatial > 1 and not sharding.splits_rows(run.mesh, config.augment.crop[0]):
+        rows = spatial * sharding.MIN_ROWS
+        log.console.print(f"mesh.spatial={spatial} brings nothing: crops are split over devices from {rows} rows on")
     profiler = Profiler(workdir / "profile", profile_steps, log.console)
-    with closing(log), closing(best), closing(latest), closing(profiler), _Sigterm() as sigterm:
+    with closing(log), closing(best), closing(latest), closing(profiler), _sigterm() as asked_after:
         if known.get("unvalidated"):
             state, standing = _validate(run, state, standing, best, log)
         leaves = run.step.pack(state)
@@ -71,7 +77,7 @@ def train(config: Config, workdir: str | Path, profile_steps: tuple[int, int] | 
             profiler.before(step)
             leaves, metrics = run.step(leaves, run.prepare(sharding.put_batch(run.mesh, next(batches))))
             profiler.after(step, metrics)
-            asked = sigterm.asks(step)
+            asked = asked_after(step)
             due = step == settings.steps or step % settings.eval_every == 0
             saving = asked or due or step % settings.save_every == 0
             log.step(step, metrics, up_to_now=saving)
@@ -86,7 +92,7 @@ def train(config: Config, workdir: str | Path, profile_steps: tuple[int, int] | 
             _save(latest, run, state, standing, unvalidated=due and asked)
             leaves = run.step.pack(state)
             if asked:
-                log.print(f"asked to end: saved after step {step}; start again to continue")
+                log.console.print(f"asked to end: saved after step {step}; start again to continue")
                 break
     return standing.scores
 
@@ -132,14 +138,8 @@ def _save(
 ) -> None:
     name = run.validation.main_score
     extra |= {"score": standing.scores.get(name, math.nan), "best_score": standing.best, "score_name": name}
-    metadata = Metadata(
-        model=run.model.spec.to_dict(),
-        normalization=run.normalization,
-        classes=run.classes,
-        step=int(state.step),
-        config=run.config.to_dict(),
-        extra=extra,
-    )
+    spec, config = run.model.spec.to_dict(), run.config.to_dict()
+    metadata = Metadata(spec, run.normalization, run.classes, step=int(state.step), config=config, extra=extra)
     variables, training = state.to_parts()
     checkpoints.save(variables, metadata, None if weights_only else training)
 
@@ -153,28 +153,21 @@ def _averaged(run: Run, state: TrainState, batches: Iterator[dict]) -> TrainStat
     return jax.device_put(averaged, run.step.shardings)
 
 
-class _Sigterm:
-    """Notes a SIGTERM, so that the loop can save first.
+@contextlib.contextmanager
+def _sigterm() -> Iterator[Callable[[int], bool]]:
+    """Yields a function that returns whether a SIGTERM asks to end after a step, so that the loop can save first.
 
     Several processes may each receive it at another step; JAX's preemption service finds a step that all of them have
     yet to reach.
     """
-
-    def __enter__(self):
-        self._received, self._previous = False, None
-        if jax.process_count() == 1:
-            with contextlib.suppress(ValueError):  # not the main thread: whoever owns the process handles its signals
-                self._previous = signal.signal(signal.SIGTERM, self._handle)
-        return self
-
-    def asks(self, step: int) -> bool:
-        if jax.process_count() == 1:
-            return self._received
-        return multihost_utils.reached_preemption_sync_point(step)
-
-    def _handle(self, *_):
-        self._received = True
-
-    def __exit__(self, *_):
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    received, previous = threading.Event(), None
+    with contextlib.suppress(ValueError):  # not the main thread: whoever owns the process handles its signals
+        previous = signal.signal(signal.SIGTERM, lambda *_: received.set())
+    try:
+        yield lambda step: received.is_set()
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)

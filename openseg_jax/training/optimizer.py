@@ -22,6 +22,10 @@ class Group(NamedTuple):
 GROUPS = tuple(Group(part, kernels) for part in ("backbone", "head") for kernels in (True, False))
 
 
+def _dotted(path) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
     """Updates parameters as torch does: weight decay is added to the gradient (with adamw to the update), and the
@@ -34,23 +38,18 @@ class Optimizer:
 
     def init(self, params: dict) -> tuple:
         """Returns the state of the optimizer; raises InputError if `freeze` names something that is no parameter."""
-        leaves = jax.tree_util.tree_leaves_with_path(params)
-        paths = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+        paths = [_dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
         for prefix in self.settings.freeze:
-            if not any(path == prefix or path.startswith(f"{prefix}.") for path in paths):
+            if not any(f"{path}.".startswith(f"{prefix}.") for path in paths):
                 raise InputError(f"optimizer.freeze names {prefix!r}, but no parameter begins so; one is {paths[0]}")
         return self._direction().init(params)
 
     def update(self, gradients: dict, opt_state, params: dict, count: jax.Array, factor: jax.Array | float = 1.0):
-        """Returns the parameters and the state after an update that follows `count` others.
-
-        `factor` is a factor of every learning rate.
-        """
-        if self.settings.clip_norm:
+        """Returns parameters and state after an update that follows `count` others; `factor` scales every rate."""
+        clip_norm = self.settings.clip_norm
+        if clip_norm:
             norm = optax.tree.norm(gradients)
-            gradients = optax.tree.scale(
-                self.settings.clip_norm / jnp.maximum(norm, self.settings.clip_norm), gradients
-            )
+            gradients = optax.tree.scale(clip_norm / jnp.maximum(norm, clip_norm), gradients)
         direction, opt_state = self._direction().update(gradients, opt_state, params)
         rates = self.rates(count, factor)
 
@@ -73,8 +72,8 @@ class Optimizer:
 
     def group(self, path) -> Group | None:
         """Returns the group of the parameter at a path of the tree, None if it is frozen."""
-        dotted = jax.tree_util.keystr(path, simple=True, separator=".")
-        if any(dotted == prefix or dotted.startswith(f"{prefix}.") for prefix in self.settings.freeze):
+        dotted = _dotted(path)
+        if any(f"{dotted}.".startswith(f"{prefix}.") for prefix in self.settings.freeze):
             return None
         return Group("backbone" if dotted.startswith("backbone.") else "head", dotted.endswith(".kernel"))
 
@@ -89,12 +88,8 @@ class Optimizer:
         s = self.settings
         decay = optax.add_decayed_weights(s.weight_decay, mask=None if s.decay_norms_and_biases else self._kernels)
         adam = optax.scale_by_adam(*s.betas, eps=s.epsilon)
-        chains = {
-            "sgd": (decay, optax.trace(s.momentum, nesterov=s.nesterov)),
-            "adam": (decay, adam),
-            "adamw": (adam, decay),
-        }
-        return optax.chain(*chains[s.name])
+        momentum = optax.trace(s.momentum, nesterov=s.nesterov)
+        return optax.chain(*{"sgd": (decay, momentum), "adam": (decay, adam), "adamw": (adam, decay)}[s.name])
 
     def _kernels(self, params: dict):
         return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from openseg_jax import converters, models
 from openseg_jax.checkpoints import load
@@ -12,24 +13,20 @@ from openseg_jax.errors import InputError
 
 
 def with_pretrained(variables: dict, model: models.Segmentor, settings: PretrainedSettings) -> tuple[dict, str]:
-    """Replaces variables by those of a checkpoint.
+    """Replaces fresh variables of a net by those of a checkpoint; raises InputError if it does not fit.
 
-    Args:
-        variables: Fresh variables of the net.
-        model: The net.
-        settings: The checkpoint, and which parts to take: the "backbone"; "all", when the whole net must fit; or
-            "matching", every variable of the same name and shape, as for a net trained on other classes.
-
-    Returns:
-        The variables, and a sentence that says what was replaced, "" without a checkpoint.
-
-    Raises:
-        InputError: The checkpoint cannot be read or does not fit the net.
+    `settings.parts` are the "backbone"; "all", when the whole net must fit; or "matching", every variable of the same
+    name and shape, as for a net trained on other classes. Returns the variables, and a sentence that says what was
+    replaced, "" without a checkpoint.
     """
     if not settings.checkpoint:
         return variables, ""
     path, parts = Path(settings.checkpoint).expanduser(), settings.parts
-    loaded, what = _from_pytorch(path, model, parts) if path.is_file() else _from_folder(path)
+    if path.is_file():
+        loaded, what = _from_pytorch(path, model, parts)
+    else:
+        _, loaded, metadata = load(path)
+        what = str(metadata.model)
     if parts == "matching":
         return _matching(variables, loaded, path)
     if parts == "backbone":
@@ -41,11 +38,6 @@ def with_pretrained(variables: dict, model: models.Segmentor, settings: Pretrain
             "pretrained.parts=matching takes what fits"
         )
     return loaded, f"{'backbone' if parts == 'backbone' else 'all variables'} from {path}"
-
-
-def _from_folder(path: Path) -> tuple[dict, str]:
-    _, loaded, metadata = load(path)
-    return loaded, str(metadata.model)
 
 
 def _from_pytorch(path: Path, model: models.Segmentor, parts: str) -> tuple[dict, str]:
@@ -65,20 +57,12 @@ def _from_pytorch(path: Path, model: models.Segmentor, parts: str) -> tuple[dict
     return converters.import_state_dict(state_dict, wanted, found), str(found.name)
 
 
-def _matching(variables: dict, loaded: dict, path: Path) -> tuple[dict, str]:
-    available = {jax.tree_util.keystr(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(loaded)}
-    left = []
-
-    def choose(key_path, leaf):
-        found = available.get(jax.tree_util.keystr(key_path))
-        if found is not None and found.shape == leaf.shape:
-            return found
-        left.append(jax.tree_util.keystr(key_path, simple=True, separator="."))
-        return leaf
-
-    chosen = jax.tree_util.tree_map_with_path(choose, variables)
-    count = len(jax.tree.leaves(variables))
-    if len(left) == count:
-        raise InputError(f"{path} has no variable in common with this net")
+def _matching(variables: dict, loaded: dict, file: Path) -> tuple[dict, str]:
+    ours, theirs = traverse_util.flatten_dict(variables), traverse_util.flatten_dict(loaded)
+    taken = {path: theirs[path] for path, x in ours.items() if path in theirs and theirs[path].shape == x.shape}
+    if not taken:
+        raise InputError(f"{file} has no variable in common with this net")
+    left = [".".join(path) for path in sorted(ours.keys() - taken.keys())]
     rest = f"; new are {', '.join(left[:4])}{' and others' if len(left) > 4 else ''}" if left else ""
-    return chosen, f"{count - len(left)} of {count} variables from {path}{rest}"
+    chosen = traverse_util.unflatten_dict(ours | taken)  # which leaves out statistics where there are none
+    return variables | chosen, f"{len(taken)} of {len(ours)} variables from {file}{rest}"

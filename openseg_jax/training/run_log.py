@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
-from openseg_jax import plots
+from openseg_jax import page, plots
 from openseg_jax.config import Config
-from openseg_jax.data.images import write_image
+from openseg_jax.data.images import read_image, write_image
 from openseg_jax.errors import RunError
-from openseg_jax.files import replacing, write_text
-from openseg_jax.training.report_page import write_report
+from openseg_jax.files import read_json, read_text, replacing, write_text
+from openseg_jax.page import percent
 from openseg_jax.training.validation import Validated
 
 
@@ -33,21 +33,17 @@ class RunLog:
         self._pending: list[tuple[int, dict[str, jax.Array]]] = []
         self._last = (first_step, time.monotonic())
         self.console = Console(quiet=not self._active, soft_wrap=True)
+        columns = (TextColumn("step {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
+        shows = self._active and self.console.is_terminal
+        self._bar = Progress(*columns, console=self.console, disable=not shows)
+        self._task = self._bar.add_task("compiling", total=self._settings.steps, completed=first_step)
         if not self._active:
             return
         write_text(workdir / "config.json", config.to_json() + "\n")
         self._lines = workdir / "metrics.jsonl"
         _forget_after(self._lines, first_step)
         self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step + 1, flush_secs=10)
-        columns = (TextColumn("step {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"))
-        self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-        self._task = self._bar.add_task("compiling", total=self._settings.steps, completed=first_step)
         self._bar.start()
-
-    def print(self, *sentences: str) -> None:
-        """Prints each sentence that is not empty."""
-        for sentence in filter(None, sentences):
-            self.console.print(sentence)
 
     def step(self, step: int, metrics: dict[str, jax.Array], up_to_now: bool) -> None:
         """Keeps the metrics of a step, and every `log_every` steps writes the means since the last time.
@@ -68,7 +64,7 @@ class RunLog:
     def _compiled(self, step: int, metrics: dict[str, float]) -> None:
         """After the first step, most of whose time went into compiling: images/s are measured from here on."""
         seconds = time.monotonic() - self._last[1]
-        self.print(f"first step after {seconds:.1f} s, compilation included; loss {metrics['loss']:.4f}")
+        self.console.print(f"first step after {seconds:.1f} s, compilation included; loss {metrics['loss']:.4f}")
         self._write(step, **metrics, first_step_seconds=seconds)
         self._last = (step, time.monotonic())
 
@@ -78,15 +74,11 @@ class RunLog:
         self._last = (step, now)
         images = rate * self._settings.batch_size
         self._write(step, **metrics, images_per_second=images)
-        if not self._active:
-            return
-        text = (
-            f"loss {metrics['loss']:.4f}  lr {metrics['learning_rate/head']:.2e}  "
-            f"{images:.1f} images/s  ETA {timedelta(seconds=int((self._settings.steps - step) / rate))}"
-        )
+        left = timedelta(seconds=int((self._settings.steps - step) / rate))
+        text = f"loss {metrics['loss']:.4f}  lr {metrics['learning_rate/head']:.2e}  {images:.1f} images/s  ETA {left}"
         self._bar.update(self._task, completed=step, description=text)
         if not self.console.is_terminal:
-            self.print(f"step {step}/{self._settings.steps}  {text}")
+            self.console.print(f"step {step}/{self._settings.steps}  {text}")
 
     def validated(self, step: int, found: Validated) -> None:
         """Writes the scores, the confusion matrix and the images of a validation."""
@@ -109,8 +101,7 @@ class RunLog:
     def pause(self, what: str):
         """Leaves the time that the block takes, which is not training, out of images/s."""
         start = time.monotonic()
-        if self._active:
-            self._bar.update(self._task, description=what)
+        self._bar.update(self._task, description=what)
         yield
         self._last = (self._last[0], self._last[1] + time.monotonic() - start)
 
@@ -129,12 +120,16 @@ class RunLog:
         self._bar.stop()
         self._events.close()
         lines = [json.loads(line) for line in self._lines.read_text().splitlines()] if self._lines.exists() else []
-        if lines:
-            try:
-                _write_csv(self._workdir / "metrics.csv", lines)
-                write_report(self._workdir, lines)
-            except OSError as error:  # on a full disk, about which the run itself says more
-                self.print(f"metrics.csv and report.html could not be written: {error}")
+        if not lines:
+            return
+        try:
+            with replacing(self._workdir / "metrics.csv") as temporary, open(temporary, "w", newline="") as file:
+                writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)))
+                writer.writeheader()
+                writer.writerows(lines)
+            _write_report(self._workdir, lines)
+        except OSError as error:  # on a full disk, about which the run itself says more
+            self.console.print(f"metrics.csv and report.html could not be written: {error}")
 
 
 def _mean(pending: list[tuple[int, dict[str, jax.Array]]]) -> dict[str, float]:
@@ -154,26 +149,62 @@ def _mean(pending: list[tuple[int, dict[str, jax.Array]]]) -> dict[str, float]:
     return mean
 
 
-def _write_csv(path: Path, lines: list[dict]) -> None:
-    columns = list(dict.fromkeys(key for line in lines for key in line))
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(lines)
-
-
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
 def _forget_after(path: Path, step: int) -> None:
     """Drops what an interrupted run wrote after the checkpoint from which this one continues."""
-    if path.exists():
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (json.JSONDecodeError, KeyError):
-                continue  # a last line cut short by a kill
-        write_text(path, "".join(line + "\n" for line in kept))
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError, KeyError):  # a last line cut short by a kill
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+    write_text(path, "".join(kept))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# report.html: the curves of a run, the scores of each class, and predictions beside the ground truth
+
+
+def _write_report(workdir: Path, metrics: list[dict]) -> None:
+    """Writes report.html from the lines of metrics.jsonl, and from validation.json and overlay/ if they exist."""
+    parts = [f"<h1>{workdir.name}</h1>", _curves("training loss", {"loss": _points(metrics, "loss")})]
+    keys = list(dict.fromkeys(key for line in metrics for key in line))
+    rates = {key.partition("/")[2]: _points(metrics, key) for key in sorted(keys) if key.startswith("learning_rate/")}
+    parts.append(_curves("learning rate", rates))
+    norms = {"gradient norm": [(step, value) for step, value in _points(metrics, "gradient_norm") if value > 0]}
+    parts.append(_curves("gradient norm", norms, log=True))
+    scores = {key.partition("/")[2]: _points(metrics, key) for key in keys if key.startswith("val/")}
+    if scores:
+        parts.append(_curves("validation", scores))
+    validation = workdir / "validation.json"
+    if validation.exists():
+        parts += _validation_parts(read_json(validation))
+    overlays = sorted((workdir / "overlay").glob("*.jpg"))
+    if overlays:
+        parts.append("<h2>Predictions, beside the truth</h2>")
+        parts += [page.image(read_image(path), path.stem) for path in overlays]
+    config = read_text(workdir / "config.json")
+    parts.append(f"<h2>Config</h2><details><summary>config.json</summary><pre>{config}</pre></details>")
+    write_text(workdir / "report.html", page.document(workdir.name, parts))
+
+
+def _validation_parts(content: dict) -> list[str]:
+    parts = [f"<h2>Validation after step {content['step']}</h2>"]
+    parts.append(page.table(("score", "%"), ((name, percent(value)) for name, value in content["scores"].items())))
+    if "classes" in content:
+        rows = [(name, percent(iou), percent(accuracy), pixels) for name, iou, accuracy, pixels in content["classes"]]
+        parts.append("<h3>Classes</h3>" + page.table(("class", "IoU %", "accuracy %", "pixels"), rows))
+        parts.append(page.plot(plots.confusion(np.array(content["confusion"]), [row[0] for row in rows]), "confusion"))
+    return parts
+
+
+def _curves(title: str, lines: dict, *, log: bool = False) -> str:
+    return page.plot(plots.curves(lines, title, log=log), title)
+
+
+def _points(metrics: list[dict], key: str) -> list[tuple[int, float]]:
+    return [(line["step"], line[key]) for line in metrics if line.get(key) is not None]

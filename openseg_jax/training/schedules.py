@@ -35,10 +35,6 @@ def multistep(milestones: tuple[int, ...], gamma: float) -> Factor:
     return lambda k: gamma ** jnp.sum(jnp.asarray(milestones) <= k).astype(float)
 
 
-def constant() -> Factor:
-    return lambda k: jnp.ones(())
-
-
 def swa_parts(steps: int) -> tuple[int, int]:
     """Returns the update after which snapshots are taken (3/4 of all), and the updates between two of them."""
     start = int(0.75 * steps)
@@ -58,17 +54,16 @@ def swa(steps: int, of: Callable[[int], Factor]) -> Factor:
 
 def make_factor(settings: ScheduleSettings, steps: int) -> Factor:
     """Returns the factor of a schedule over `steps` updates, without its warm-up."""
-    makers = {
-        "poly": lambda: poly(steps, settings.power),
-        "cosine": lambda: cosine(steps),
-        "step": lambda: step(settings.step_size, settings.gamma),
-        "multistep": lambda: multistep(tuple(settings.milestones), settings.gamma),
-        "constant": constant,
-        "plateau": constant,  # its factor is not known in advance: see `Plateau`
-        "swa_poly": lambda: swa(steps, lambda n: poly(n, 0.9)),
-        "swa_cosine": lambda: swa(steps, cosine),
-    }
-    return makers[settings.name]()
+    return {
+        "poly": poly(steps, settings.power),
+        "cosine": cosine(steps),
+        "step": step(settings.step_size, settings.gamma),
+        "multistep": multistep(settings.milestones, settings.gamma),
+        "constant": lambda k: jnp.ones(()),
+        "plateau": lambda k: jnp.ones(()),  # its factor is not known in advance: see `Plateau`
+        "swa_poly": swa(steps, lambda n: poly(n, 0.9)),
+        "swa_cosine": swa(steps, cosine),
+    }[settings.name]
 
 
 def warmup(settings: WarmupSettings, count) -> jax.Array:
@@ -86,19 +81,12 @@ def warmup(settings: WarmupSettings, count) -> jax.Array:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Plateau:
-    """What torch's ReduceLROnPlateau remembers, for a score that should grow.
+    """What torch's ReduceLROnPlateau remembers, for a score that should grow: scalars."""
 
-    Attributes:
-        factor: float32 (), the factor of every learning rate.
-        best: float32 (), the best score so far.
-        bad: int32 (), the number of validations since the best one.
-        cooldown: int32 (), the number of coming validations that do not count.
-    """
-
-    factor: jax.Array | np.float32
-    best: jax.Array | np.float32
-    bad: jax.Array | np.int32
-    cooldown: jax.Array | np.int32
+    factor: jax.Array | np.float32  # of every learning rate
+    best: jax.Array | np.float32  # score so far
+    bad: jax.Array | np.int32  # the number of validations since the best one
+    cooldown: jax.Array | np.int32  # the number of coming validations that do not count
 
     @classmethod
     def start(cls) -> "Plateau":

@@ -11,7 +11,6 @@ from openseg_jax.config import Config, ModelSettings
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.on_device import RawSamples, augment, canvas_for
 from openseg_jax.data.pipeline import TrainSamples
-from openseg_jax.training.optimizer import Optimizer
 from openseg_jax.training.step import TrainStep
 from openseg_jax.training.validation import Validation
 
@@ -34,15 +33,6 @@ class Run:
     step: TrainStep
     validation: Validation
 
-    @property
-    def warning(self) -> str:
-        """A sentence on devices that do not help, or ""."""
-        spatial = self.config.mesh.spatial
-        if spatial == 1 or sharding.splits_rows(self.mesh, self.config.augment.crop[0]):
-            return ""
-        rows = spatial * sharding.MIN_ROWS
-        return f"mesh.spatial={spatial} brings nothing: crops are split over devices from {rows} rows on"
-
 
 def make_run(config: Config) -> Run:
     """Makes the parts of a run; raises InputError if the config, the data and the devices do not fit each other."""
@@ -58,16 +48,7 @@ def make_run(config: Config) -> Run:
     samples, prepare = _samples(config, train_source)
     normalization = Normalization(**vars(config.normalization))
     model = make_model(config.model, len(classes))
-    step = TrainStep(
-        model,
-        Optimizer(config.optimizer, config.schedule, config.train.steps),
-        normalization,
-        mesh,
-        loss=config.loss,
-        train=config.train,
-        seed=config.seed,
-        shard_optimizer=config.mesh.shard_optimizer,
-    )
+    step = TrainStep(config, model, normalization, mesh)
     validation = Validation(model, config, val_source, classes, normalization, mesh)
     return Run(config, mesh, train_source, classes, samples, prepare, normalization, model, step, validation)
 
@@ -78,14 +59,8 @@ def make_model(settings: ModelSettings, num_classes: int) -> models.Segmentor:
     # another one that lacks the rest.
     defaults = models.default_options(settings.name)
     options = {name: value for name, value in settings.options.items() if value != defaults.get(name, object())}
-    return models.create(
-        settings.name,
-        num_classes,
-        backbone=settings.backbone or None,
-        norm=settings.norm,
-        dtype=settings.dtype,
-        **options,
-    )
+    parts = {"backbone": settings.backbone or None, "norm": settings.norm, "dtype": settings.dtype}
+    return models.create(settings.name, num_classes, **parts, **options)
 
 
 def _samples(config: Config, source):

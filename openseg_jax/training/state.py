@@ -3,12 +3,40 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from openseg_jax import sharding
 from openseg_jax.training.averaging import SwaAverage
-from openseg_jax.training.loss_scale import LossScale
 from openseg_jax.training.schedules import Plateau
+
+FIRST_SCALE, PATIENCE = 2.0**16, 2000
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LossScale:
+    """The scale, float32 (), and the number of good steps since it last changed, int32 ().
+
+    In float16 small gradients become zero and large ones infinite. The rule is that of torch's GradScaler: the scale
+    doubles after 2000 good steps; after a step whose gradients are not finite it halves, and the step is not taken.
+    """
+
+    scale: jax.Array | np.float32
+    good: jax.Array | np.int32
+
+    @classmethod
+    def start(cls) -> "LossScale":
+        return cls(np.float32(FIRST_SCALE), np.int32(0))
+
+    def after(self, finite: jax.Array) -> "LossScale":
+        """Returns the scale after a step whose gradients were finite, or not: bool ()."""
+        good = jnp.where(finite, self.good + 1, 0)
+        grows = good == PATIENCE
+        factor = jnp.where(finite, jnp.where(grows, 2.0, 1.0), 0.5)
+        return LossScale(self.scale * factor, jnp.where(grows, 0, good))
+
 
 _NESTED = {"swa": SwaAverage, "plateau": Plateau, "loss_scale": LossScale}
 
@@ -64,8 +92,5 @@ def placements(state: TrainState, mesh: Mesh, shard_optimizer: bool) -> TrainSta
     placed = jax.tree.map(lambda _: sharding.replicated(mesh), state)
     if not shard_optimizer:
         return placed
-    divided = {
-        name: jax.tree.map(lambda x: sharding.divided(mesh, x.shape), getattr(state, name))
-        for name in ("opt_state", "ema", "swa")
-    }
-    return dataclasses.replace(placed, **divided)
+    parts = {name: getattr(state, name) for name in ("opt_state", "ema", "swa")}
+    return dataclasses.replace(placed, **jax.tree.map(lambda x: sharding.divided(mesh, x.shape), parts))

@@ -8,14 +8,13 @@ import optax
 from jax.sharding import Mesh
 
 from openseg_jax import losses, models, sharding
-from openseg_jax.config import LossSettings, TrainSettings
+from openseg_jax.config import Config
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.labels.classes import to_labels
-from openseg_jax.training.averaging import SwaAverage, ema_after
-from openseg_jax.training.loss_scale import LossScale
+from openseg_jax.training.averaging import SwaAverage
 from openseg_jax.training.optimizer import GROUPS, Optimizer
 from openseg_jax.training.schedules import Plateau
-from openseg_jax.training.state import TrainState, placements
+from openseg_jax.training.state import LossScale, TrainState, placements
 
 
 class TrainStep:
@@ -29,25 +28,15 @@ class TrainStep:
     and "loss_scale". Dropout is a function of (seed, step): a resumed run draws what an uninterrupted one would have.
     """
 
-    def __init__(
-        self,
-        model: models.Segmentor,
-        optimizer: Optimizer,
-        normalization: Normalization,
-        mesh: Mesh,
-        *,
-        loss: LossSettings,
-        train: TrainSettings,
-        seed: int = 0,
-        shard_optimizer: bool = False,
-    ):
-        self.model, self.optimizer, self.normalization = model, optimizer, normalization
-        self.loss, self.train, self.seed = loss, train, seed
-        self._loss = losses.build(loss)
+    def __init__(self, config: Config, model: models.Segmentor, normalization: Normalization, mesh: Mesh):
+        self.model, self.normalization = model, normalization
+        self.loss, self.train, self.seed = config.loss, config.train, config.seed
+        self.optimizer = Optimizer(config.optimizer, config.schedule, config.train.steps)
+        self._loss = losses.build(config.loss)
         # A GPU compiles the parts of a batch as a loop; on a CPU convolutions in loops are slow.
-        self._unroll = train.accumulate if mesh.devices.flat[0].platform == "cpu" else 1
+        self._unroll = self.train.accumulate if mesh.devices.flat[0].platform == "cpu" else 1
         shapes = jax.eval_shape(self.init, models.shapes(model))
-        self.shardings = placements(shapes, mesh, shard_optimizer)
+        self.shardings = placements(shapes, mesh, config.mesh.shard_optimizer)
         self.shapes = jax.tree.map(
             lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, self.shardings
         )
@@ -90,7 +79,9 @@ class TrainStep:
         params, opt_state = self.optimizer.update(gradients, state.opt_state, state.params, state.step, factor)
         new = dataclasses.replace(state, params=params, batch_stats=batch_stats, opt_state=opt_state)
         if state.ema is not None:
-            new = dataclasses.replace(new, ema=ema_after(state.ema, new.variables, self.train.ema))
+            decay = self.train.ema
+            ema = jax.tree.map(lambda a, v: (decay * a + (1 - decay) * v).astype(v.dtype), state.ema, new.variables)
+            new = dataclasses.replace(new, ema=ema)
         if state.swa is not None:
             new = dataclasses.replace(new, swa=state.swa.after(params, state.step + 1, self.optimizer.steps))
         rates = self.optimizer.rates(state.step, factor)
@@ -133,20 +124,12 @@ class TrainStep:
 
     def compute_loss(self, params: dict, batch_stats: dict, batch: dict, rng: jax.Array, scale):
         """Returns (scale * loss, new batch statistics)."""
-        model = self.model
+        head, variables = self.model.head, {"params": self.optimizer.without_frozen(params), "batch_stats": batch_stats}
         images = normalize(batch["image"], batch["box"], self.normalization)
-        outputs, batch_stats = models.apply(
-            model,
-            {"params": self.optimizer.without_frozen(params), "batch_stats": batch_stats},
-            images,
-            train=True,
-            rngs=rng,
-            labels=to_labels(batch["label"]) if model.head.needs_labels else None,
-            upsample=False,
-            frozen_norm=self.train.frozen_norm,
-            recompute=self.train.recompute,
-        )
-        if model.head.full_size:
+        labels = to_labels(batch["label"]) if head.needs_labels else None
+        modes = {"upsample": False, "frozen_norm": self.train.frozen_norm, "recompute": self.train.recompute}
+        outputs, batch_stats = models.apply(self.model, variables, images, train=True, rngs=rng, labels=labels, **modes)
+        if head.full_size:
             outputs = {name: losses.Upsampled(x, images.shape[1:3]) for name, x in outputs.items()}
         return scale * self._loss(outputs, batch), batch_stats
 

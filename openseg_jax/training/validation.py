@@ -16,19 +16,12 @@ from openseg_jax.metrics.confusion import Confusion
 
 @dataclasses.dataclass(frozen=True)
 class Validated:
-    """What a validation found.
+    """What a validation found. SegFix has neither a confusion matrix nor classes."""
 
-    Attributes:
-        scores: The scores that are one number, as fractions.
-        images: The names of the first images, and uint8 (H, W', 3) RGB: the prediction beside the ground truth.
-        confusion: int64 (K, K), or None for SegFix.
-        classes: (name, IoU, accuracy, pixels) of each class; empty for SegFix.
-    """
-
-    scores: dict[str, float]
-    images: list[tuple[str, np.ndarray]]
-    confusion: np.ndarray | None = None
-    classes: tuple[tuple[str, float, float, int], ...] = ()
+    scores: dict[str, float]  # those that are one number, as fractions
+    images: list[tuple[str, np.ndarray]]  # names and uint8 (H, W', 3) RGB: the prediction beside the ground truth
+    confusion: np.ndarray | None = None  # int64 (K, K)
+    classes: tuple[tuple[str, float, float, int], ...] = ()  # (name, IoU, accuracy, pixels) of each class
 
 
 class Validation:
@@ -63,7 +56,6 @@ class Validation:
         return dataclasses.replace(found, confusion=score.matrix, classes=tuple(rows))
 
     def _compared(self, item: Item) -> np.ndarray:
-        pair = item["labels"], self._task.truth(item.sample)
-        return visualize.side_by_side(
-            *(visualize.overlay(item.sample["image"], labels, self._task.classes) for labels in pair)
-        )
+        image, classes = item.sample["image"], self._task.classes
+        pair = (visualize.overlay(image, labels, classes) for labels in (item["labels"], self._task.truth(item.sample)))
+        return visualize.side_by_side(*pair)

@@ -4,7 +4,6 @@ from openseg_jax import models, sharding
 from openseg_jax.config import Config, typed
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.recipes.common import base
-from openseg_jax.training.optimizer import Optimizer
 from openseg_jax.training.step import TrainStep
 from tests import tiny
 
@@ -32,17 +31,7 @@ def config(model="spatial_ocrnet", **changes):
 
 def train_step(config: Config, model, mesh, normalization=Normalization()):  # noqa: B008
     """The training step of a config."""
-    config = typed(config)
-    return TrainStep(
-        model,
-        Optimizer(config.optimizer, config.schedule, config.train.steps),
-        normalization,
-        mesh,
-        loss=config.loss,
-        train=config.train,
-        seed=config.seed,
-        shard_optimizer=config.mesh.shard_optimizer,
-    )
+    return TrainStep(typed(config), model, normalization, mesh)
 
 
 def begin(step: TrainStep, variables) -> list:

@@ -10,9 +10,9 @@ from openseg_jax.checkpoints import Checkpoints, Metadata
 from openseg_jax.config import typed
 from openseg_jax.training import loop
 from openseg_jax.training.averaging import SwaAverage
-from openseg_jax.training.loss_scale import LossScale
 from openseg_jax.training.schedules import Plateau
 from openseg_jax.training.setup import make_run
+from openseg_jax.training.state import LossScale
 from tests.training import runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*sharding info not provided.*")

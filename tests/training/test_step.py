@@ -9,8 +9,8 @@ from openseg_jax import converters, models, sharding
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
 from openseg_jax.training import step as step_module
-from openseg_jax.training.loss_scale import LossScale
 from openseg_jax.training.setup import make_model
+from openseg_jax.training.state import LossScale
 from tests import tiny
 from tests.training import runs
 
@@ -212,7 +212,7 @@ def test_half_precision_trains_alike(plain, dtype):
 
 def test_loss_scaling_skips_what_is_not_finite(monkeypatch):
     """A scale that overflows: the step is not taken, the scale halves, and the schedule goes on."""
-    monkeypatch.setattr("openseg_jax.training.loss_scale.FIRST", 2.0**40)
+    monkeypatch.setattr("openseg_jax.training.state.FIRST_SCALE", 2.0**40)
     trained = Trained(model__dtype="float16", steps=1)
     assert trained.metrics[0]["skipped"] == 1
     assert trained.metrics[0]["loss_scale"] == 2.0**39
