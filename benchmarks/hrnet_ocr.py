@@ -63,8 +63,15 @@ def pytorch(settings) -> dict:
     import torch
     import torch.nn.functional as F
 
-    device = harness.torch_device()
-    net = torch_net(settings).to(device, memory_format=torch.channels_last).train(settings.mode == "train")
+    from benchmarks.torch_reference import HRNetOCR
+
+    device, net = harness.torch_device(), HRNetOCR(19, width=settings.hrnet)
+    if settings.opponent == "timm":
+        import timm
+
+        options = {"features_only": True, "feature_location": "", "out_indices": (1, 2, 3, 4), "pretrained": False}
+        net.backbone = timm.create_model(f"hrnet_w{settings.hrnet}", **options)
+    net = net.to(device, memory_format=torch.channels_last).train(settings.mode == "train")
     images, labels = (torch.from_numpy(x).to(device) for x in inputs(settings))
     images = images.permute(0, 3, 1, 2).float().div(255).contiguous(memory_format=torch.channels_last)
     labels = labels.long()
@@ -85,18 +92,6 @@ def pytorch(settings) -> dict:
                 compiled(images)[1].argmax(1)
 
     return harness.on_torch(run, trace_s=0.0)
-
-
-def torch_net(settings):
-    from benchmarks.torch_reference import HRNetOCR
-
-    net = HRNetOCR(19, width=settings.hrnet)
-    if settings.opponent == "timm":
-        import timm
-
-        options = {"features_only": True, "feature_location": "", "out_indices": (1, 2, 3, 4), "pretrained": False}
-        net.backbone = timm.create_model(f"hrnet_w{settings.hrnet}", **options)
-    return net
 
 
 if __name__ == "__main__":

@@ -67,18 +67,15 @@ def read_batches(settings, *, cache: bool, device: bool):
         yield {key: np.stack([row[key] for row in batch]) for key in batch[0]}
 
 
-def consume(batches, count: int) -> None:
-    deque(itertools.islice(batches, count), maxlen=0)
-
-
 def ours(settings, *, cache: bool, device: bool) -> dict:
     on_one_core()
     batches = read_batches(settings, cache=cache, device=device)
-    return {"run": lambda: consume(batches, settings.batches)}
+    return {"run": lambda: deque(itertools.islice(batches, settings.batches), maxlen=0)}
 
 
 def pytorch(settings) -> dict:
     import torch
+    import torch.nn.functional as F
 
     on_one_core()
     torch.set_num_threads(1)
@@ -110,11 +107,11 @@ def pytorch(settings) -> dict:
             label[label == 255] = -1
             left, top = random.randint(0, crop[1] - w), random.randint(0, crop[0] - h)
             pad = left, crop[1] - w - left, top, crop[0] - h - top
-            return torch.nn.functional.pad(image, pad), torch.nn.functional.pad(label, pad, value=-1)
+            return F.pad(image, pad), F.pad(label, pad, value=-1)
 
     loader = torch.utils.data.DataLoader(Samples(), batch_size=settings.batch_size, shuffle=True)
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
-    return {"run": lambda: consume(batches, settings.batches)}
+    return {"run": lambda: deque(itertools.islice(batches, settings.batches), maxlen=0)}
 
 
 def device_part(settings) -> dict:

@@ -25,13 +25,12 @@ _DIFFERENT = 8  # maps, which are refined by turns
 
 def drawn(settings) -> list[tuple[np.ndarray, np.ndarray]]:
     """Draws label maps, uint8 (H, W), each with its offsets, int8 (H, W, 2)."""
-    height, width = settings.size
+    pairs, (height, width) = [], settings.size
 
     def blocks(rng: np.random.Generator, side: int, ids: int) -> np.ndarray:
         coarse = rng.integers(0, ids, (height // side + 1, width // side + 1), np.uint8)
         return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
 
-    pairs = []
     for seed in range(min(_DIFFERENT, settings.count)):
         rng = np.random.default_rng(seed)
         labels = blocks(rng, 60, 19)

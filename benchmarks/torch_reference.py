@@ -118,14 +118,9 @@ class OCRModule(nn.Module):
 
     def __init__(self, channels: int, key_channels: int, dropout: float):
         super().__init__()
-        self.object_context_block = nn.ModuleDict(
-            {
-                "f_pixel": conv_norm_act(channels, key_channels, key_channels),
-                "f_object": conv_norm_act(channels, key_channels, key_channels),
-                "f_down": conv_norm_act(channels, key_channels),
-                "f_up": conv_norm_act(key_channels, channels),
-            }
-        )
+        to_keys, to_values = (channels, key_channels, key_channels), (channels, key_channels)
+        chains = {"f_pixel": to_keys, "f_object": to_keys, "f_down": to_values, "f_up": (key_channels, channels)}
+        self.object_context_block = nn.ModuleDict({name: conv_norm_act(*chain) for name, chain in chains.items()})
         self.conv_bn_dropout = conv_norm_act(2 * channels, channels).append(nn.Dropout2d(dropout))
 
     def forward(self, x, regions):
