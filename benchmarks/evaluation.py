@@ -48,11 +48,11 @@ def ours(settings, *, exact: bool) -> dict:
     from openseg_jax.metrics.confusion import Confusion
 
     model = models.create(f"hrnet_w{settings.hrnet}_ocr", 150, dtype=settings.dtype)
-    options = {"batch_size": 1 if exact else settings.batch, "min_side": int(520 * settings.scale)}
+    batch, min_side = 1 if exact else settings.batch, int(520 * settings.scale)
+    eval_settings = EvalSettings(batch_size=batch, min_side=min_side, exact_shapes=exact)
     mesh = sharding.make_mesh()
     variables = sharding.put_replicated(mesh, models.init(model))
     readers = {"labels": ArgMax(), "counts": ConfusionCounts(150)}
-    eval_settings = EvalSettings(exact_shapes=exact, **options)
     runner = Runner(model, ArraySource(images(settings)), eval_settings, readers, Normalization(), mesh)
 
     def run():
