@@ -8,9 +8,10 @@ where steps are whole pixels, that gives the same maps. Offsets are unit steps a
 "with files" also decodes and encodes PNGs and offsets in threads, as the command does.
 """
 
-import functools
 import math
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,81 +19,80 @@ import numpy as np
 
 from benchmarks import harness
 
-SIZES = {"1024 x 2048": (1024, 2048), "480 x 360": (360, 480)}
 _STEPS = np.array([(0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1)], np.int8)
 _DIFFERENT = 8  # maps, which are refined by turns
 
 
-def drawn(settings: dict, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a label map, uint8 (H, W), and offsets, int8 (H, W, 2)."""
-    rng = np.random.default_rng(seed)
-    height, width = settings["size"]
+def drawn(settings) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Draws label maps, uint8 (H, W), each with its offsets, int8 (H, W, 2)."""
+    pairs, (height, width) = [], settings.size
 
-    def blocks(side: int, ids: int) -> np.ndarray:
-        coarse = rng.integers(0, ids, (height // side + 1, width // side + 1)).astype(np.uint8)
+    def blocks(rng: np.random.Generator, side: int, ids: int) -> np.ndarray:
+        coarse = rng.integers(0, ids, (height // side + 1, width // side + 1), np.uint8)
         return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
 
-    labels = blocks(60, 19)
-    border = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((9, 9))) > 0
-    return labels, _STEPS[blocks(8, 8)] * border[..., None]
+    for seed in range(min(_DIFFERENT, settings.count)):
+        rng = np.random.default_rng(seed)
+        labels = blocks(rng, 60, 19)
+        border = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((9, 9))) > 0
+        pairs.append((labels, _STEPS[blocks(rng, 8, 8)] * border[..., None]))
+    return pairs
 
 
-def jobs(settings: dict, load):
-    """The arguments of `refine_all`: `maps` times `load(0)` to `load(_DIFFERENT - 1)`, by turns."""
-    numbers = range(settings["maps"])
-    loads = ((number, functools.partial(load, number % _DIFFERENT)) for number in numbers)
-    return dict.fromkeys(numbers, settings["size"]), loads
+def refined(settings, load: Callable):
+    """Refines `settings.count` maps: those of load(0) to load(_DIFFERENT - 1), by turns."""
+    from openseg_jax.segfix.refinement import refine_all
+
+    numbers = range(settings.count)
+    return refine_all(dict.fromkeys(numbers, settings.size), ((n, partial(load, n % _DIFFERENT)) for n in numbers))
 
 
-def ours(settings: dict) -> dict:
-    from openseg_jax.segfix.refinement import Loaded, refine_all
+def ours(settings) -> dict:
+    from openseg_jax.segfix.refinement import Loaded
 
-    maps = [Loaded(*drawn(settings, seed)) for seed in range(_DIFFERENT)]
-    found = {}
+    maps, found = [Loaded(*pair) for pair in drawn(settings)], {}
 
     def run():
-        for refined in refine_all(*jobs(settings, maps.__getitem__)):
-            found[refined.key % _DIFFERENT] = refined.labels
+        for result in refined(settings, maps.__getitem__):
+            found[result.key % _DIFFERENT] = result.labels
 
     run()
-    return {"run": run, "sums": [int(found[index].sum()) for index in range(_DIFFERENT)]}
+    return {"run": run, "sums": [int(labels.sum()) for labels in found.values()]}
 
 
-def ours_with_files(settings: dict) -> dict:
+def ours_with_files(settings) -> dict:
     from openseg_jax.data.images import read_mask, write_image
     from openseg_jax.data.offset_files import read_offsets, write_offsets
     from openseg_jax.data.workers import in_threads
-    from openseg_jax.segfix.refinement import Loaded, Refined, refine_all
+    from openseg_jax.segfix.refinement import Loaded
 
-    folder = Path(settings["folder"])
-    for index in range(_DIFFERENT):
-        labels, offsets = drawn(settings, index)
+    folder, pairs = Path(settings.folder), drawn(settings)
+    for index, (labels, offsets) in enumerate(pairs):
         write_image(folder / f"{index}.png", labels)
         write_offsets(folder / f"{index}.npz", offsets)
 
     def load(index: int) -> Loaded:
         return Loaded(read_mask(folder / f"{index}.png"), read_offsets(folder / f"{index}.npz"))
 
-    def save(refined: Refined) -> None:
-        write_image(folder / "out" / f"{refined.key}.png", refined.labels)
+    def save(result) -> None:
+        write_image(folder / "out" / f"{result.key}.png", result.labels)
 
     def run():
-        for _ in in_threads(save, refine_all(*jobs(settings, load))):
+        for _ in in_threads(save, refined(settings, load)):
             pass
 
     run()
-    return {"run": run, "sums": [int(read_mask(folder / "out" / f"{i}.png").sum()) for i in range(_DIFFERENT)]}
+    return {"run": run, "sums": [int(read_mask(folder / "out" / f"{i}.png").sum()) for i in range(len(pairs))]}
 
 
-def pytorch(settings: dict) -> dict:
+def pytorch(settings) -> dict:
     import torch
 
-    pairs = [drawn(settings, seed) for seed in range(_DIFFERENT)]
-    height, width = settings["size"]
+    pairs, (height, width) = drawn(settings), settings.size
     rows, columns = torch.arange(height).float()[:, None], torch.arange(width).float()
 
     @torch.inference_mode()
-    def refined(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    def refine(labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         steps = 2 * torch.from_numpy(offsets).float()
         y = (rows + steps[..., 0]) / ((height - 1) / 2) - 1
         x = (columns + steps[..., 1]) / ((width - 1) / 2) - 1
@@ -101,41 +101,24 @@ def pytorch(settings: dict) -> dict:
         return torch.nn.functional.grid_sample(maps, grid, **options).round().byte()[0, 0].numpy()
 
     def run():
-        for index in range(settings["maps"]):
-            refined(*pairs[index % _DIFFERENT])
+        for index in range(settings.count):
+            refine(*pairs[index % _DIFFERENT])
 
-    return {"run": run, "sums": [int(refined(*pair).sum()) for pair in pairs]}
-
-
-FILES = "ours, with files"
-CONTESTANTS = {"PyTorch": pytorch, "ours": ours, FILES: ours_with_files}
-
-
-def main() -> None:
-    parser = harness.parser(__doc__)
-    parser.add_argument("--maps", type=int, default=100, help="of 1024 x 2048 in a timed run; of others as many pixels")
-    arguments = parser.parse_args()
-    rows = []
-    for name, size in SIZES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            count = arguments.maps * 1024 * 2048 // math.prod(size)
-            settings = {"size": size, "maps": count, "folder": folder}
-            results = harness.compete(CONTESTANTS, settings, repeats=arguments.repeats)
-        if len({tuple(found["sums"]) for found in results.values()}) > 1:
-            raise RuntimeError(f"the contestants disagree: {results}")
-        speeds = {contestant: 1000 * count / found["median_ms"] for contestant, found in results.items()}
-        rows += [
-            {
-                "size": name,
-                "": contestant,
-                "maps/s": speed,
-                "of PyTorch": "" if contestant == FILES else speed / speeds["PyTorch"],
-                "peak MB": results[contestant]["peak_mb"],
-            }
-            for contestant, speed in speeds.items()
-        ]
-    harness.report("Refining label maps", rows, arguments.out)
+    return {"run": run, "sums": [int(refine(*pair).sum()) for pair in pairs]}
 
 
 if __name__ == "__main__":
-    main()
+    parser = harness.parser(__doc__)
+    parser.add_argument("--maps", type=int, default=100, help="of 1024 x 2048 in a timed run; of others as many pixels")
+    a, found = parser.parse_args(), []
+    contestants = {"PyTorch": pytorch, "ours": ours, "ours, with files": ours_with_files}
+    for shape, size in {"1024 x 2048": (1024, 2048), "480 x 360": (360, 480)}.items():
+        count = a.maps * 1024 * 2048 // math.prod(size)
+        with tempfile.TemporaryDirectory() as folder:
+            results = harness.compete(contestants, a, work=count, shape=shape, size=size, count=count, folder=folder)
+        if len({tuple(result["sums"]) for result in results}) > 1:
+            raise RuntimeError(f"the contestants disagree: {results}")
+        results[-1]["speed"] = ""  # PyTorch reads and writes no files
+        found += results
+    headings = {"shape": "size", "name": "", "per_s": "maps/s", "speed": "of PyTorch", "peak_mb": "peak MB"}
+    harness.report("Refining label maps", found, a.out, **headings)

@@ -9,6 +9,7 @@ refinement wins back, at a tolerance of one pixel or so (0.00088 of the diagonal
 pixels after it. All maps of the split are scored.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from openseg_jax.data.images import read_mask
 from openseg_jax.inference.offsets import offset_runner
 from openseg_jax.labels.refinement import refine
 from openseg_jax.metrics.boundaries import f_scores
-from openseg_jax.metrics.confusion import scores
+from openseg_jax.metrics.confusion import confusion_matrix, mean, scores
 
 
 def shifted(label: np.ndarray, num_classes: int) -> np.ndarray:
@@ -40,62 +41,47 @@ def coarse(label: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 class Scores:
-    """Accumulates mIoU, and boundary F-scores at the original's tolerance and at 3 pixels."""
+    """Adds up confusion matrices, right pixels, and boundary F-scores at the original's tolerance and at 3 pixels."""
 
-    def __init__(self, num_classes: int):
-        self.num_classes, self.confusion = num_classes, np.zeros((num_classes, num_classes), np.int64)
-        self.f: list[list[float]] = []
+    def __init__(self):
+        self.confusion, self.right, self.f = 0, [], []
 
-    def add(self, found: np.ndarray, truth: np.ndarray) -> None:
-        valid = (truth != 255) & (found != 255)
-        pairs = truth[valid].astype(np.int64) * self.num_classes + found[valid]
-        self.confusion += np.bincount(pairs, minlength=self.num_classes**2).reshape(self.confusion.shape)
-        tolerances = (0.00088, 3)
-        self.f.append([np.nanmean(f_scores(found, truth, self.num_classes, tolerance=t)) for t in tolerances])
+    def add(self, found: np.ndarray, truth: np.ndarray, num_classes: int) -> None:
+        self.confusion = self.confusion + np.asarray(confusion_matrix(truth, found, num_classes), np.int64)
+        self.right.append(np.count_nonzero(found == truth))
+        self.f.append([mean(f_scores(found, truth, num_classes, tolerance=t)) for t in (0.00088, 3)])
 
     def summary(self) -> tuple[float, float, float]:
         """Returns mIoU and the F-scores at both tolerances, in percent."""
         return 100 * scores(self.confusion)["miou"], *(100 * np.mean(self.f, axis=0))
 
 
-def main() -> None:
-    parser = harness.parser(__doc__)
+if __name__ == "__main__":
+    parser = harness.parser(__doc__, scale=2, iterations=1)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="of a SegFix net")
     parser.add_argument("--root", required=True, metavar="DIR", help="of SPLIT/image and SPLIT/label")
     parser.add_argument("--split", default="val")
     parser.add_argument("--classes", required=True, metavar="TABLE")
     parser.add_argument("--labels", type=Path, metavar="DIR", help="a net's label maps of the split")
-    parser.add_argument("--scale", type=int, default=2)
-    parser.add_argument("--iterations", type=int, default=1)
     a = parser.parse_args()
     classes = load_classes(a.classes)
     source, count = FolderSource(a.root, a.split, classes), len(classes)
     runner, variables = offset_runner(a.checkpoint, source, batch_size=4)
-    kinds = {f.__name__: f for f in (shifted, blurred, coarse)}
-    names = [*kinds, *(["net"] if a.labels else [])]
-    before, after = ({name: Scores(count) for name in names} for _ in range(2))
-    better = dict.fromkeys(names, 0)
+    before, after = defaultdict(Scores), defaultdict(Scores)
     for item in track(runner.run(variables), "scoring", len(source)):
         truth = item.sample["label"]
-        maps = {name: degrade(truth, count) for name, degrade in kinds.items()}
+        maps = {degrade.__name__: degrade(truth, count) for degrade in (shifted, blurred, coarse)}
         if a.labels:
             path = a.labels / f"{item.name}.png"
             maps["net"] = classes.encode(read_mask(path), str(path))
         for name, labels in maps.items():
             refined = np.asarray(refine(labels, item["offsets"], scale=a.scale, iterations=a.iterations))
-            before[name].add(labels, truth)
-            after[name].add(refined, truth)
-            better[name] += int(np.sum(refined == truth) > np.sum(labels == truth))
+            before[name].add(labels, truth, count)
+            after[name].add(refined, truth, count)
     rows = []
-    for name in names:
+    for name in before:
         (miou, f, wide), (miou_after, f_after, wide_after) = before[name].summary(), after[name].summary()
-        rows.append({
-            "labels": name, "mIoU": miou, "after": miou_after, "F, 1 pixel": f, "after ": f_after,
-            "recovered, %": 100 * (f_after - f) / (100 - f), "F, 3 pixels": wide, "after  ": wide_after,
-            "better": better[name],
-        })  # fmt: skip
+        row = {"labels": name, "mIoU": miou, "after": miou_after, "F, 1 pixel": f, "after ": f_after}
+        row |= {"recovered, %": 100 * (f_after - f) / (100 - f), "F, 3 pixels": wide, "after  ": wide_after}
+        rows.append(row | {"better": int(np.greater(after[name].right, before[name].right).sum())})
     harness.report(f"{len(source)} maps, scale {a.scale}, iterations {a.iterations}", rows, a.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@
 
 Label maps are those of synthetic scenes, with six classes. "OpenCV" is what training uses; "SciPy" is the same with the
 distance transform that the original uses; "whole image" is OpenCV without cutting out each class; "file" reads what
-was computed from a .mat file. The last table compares the distances of both libraries.
+was computed from a .mat file. The first table compares the distances of both libraries.
 """
 
 import itertools
@@ -21,26 +21,24 @@ from openseg_jax.data import SyntheticSource
 from openseg_jax.data.maps import read_offset, write_offset
 from openseg_jax.labels import ground_truth
 
-SIZES = ((512, 512), (1024, 2048))
 
-
-def labels(settings: dict) -> list[np.ndarray]:
-    scenes = SyntheticSource("train", settings["maps"], settings["size"])
+def labels(count: int, size: tuple[int, int]) -> list[np.ndarray]:
+    scenes = SyntheticSource("train", count, size)
     return [scenes[i]["label"] for i in range(len(scenes))]
 
 
-def opencv(settings: dict) -> dict:
+def opencv(settings) -> dict:
     on_one_core()
-    maps = labels(settings)
+    maps = labels(settings.maps, settings.size)
     return {"run": lambda: [ground_truth.semantic_offsets(label) for label in maps]}
 
 
-def scipy_distances(settings: dict) -> dict:
+def scipy_distances(settings) -> dict:
     ground_truth._distance_inside = lambda mask, metric: exact_distance(mask)
     return opencv(settings)
 
 
-def whole_image(settings: dict) -> dict:
+def whole_image(settings) -> dict:
     def boxes(segments):
         every = tuple(slice(0, side) for side in segments.shape)
         return [sides and every for sides in find_objects(segments)]
@@ -49,22 +47,22 @@ def whole_image(settings: dict) -> dict:
     return opencv(settings)
 
 
-def file(settings: dict) -> dict:
+def file(settings) -> dict:
     on_one_core()
-    paths = [Path(settings["root"]) / f"{i}.mat" for i in range(settings["maps"])]
-    for path, label in zip(paths, labels(settings), strict=True):
+    paths = [Path(settings.root) / f"{i}.mat" for i in range(settings.maps)]
+    for path, label in zip(paths, labels(settings.maps, settings.size), strict=True):
         write_offset(path, **ground_truth.semantic_offsets(label))
-    return {"run": lambda: [read_offset(path, settings["size"]) for path in paths]}
+    return {"run": lambda: [read_offset(path, settings.size) for path in paths]}
 
 
 def exact_distance(mask: np.ndarray) -> np.ndarray:
     return scipy.ndimage.distance_transform_edt(mask).astype(np.float32)
 
 
-def differences(settings: dict) -> dict:
+def differences(maps: list[np.ndarray]) -> dict:
     """Compares the distances of the two libraries over all classes of all label maps."""
     largest, wrong, total = 0.0, 0, 0
-    for label, k in itertools.product(labels(settings), range(len(SyntheticSource.classes))):
+    for label, k in itertools.product(maps, range(len(SyntheticSource.classes))):
         mask = (label == k).astype(np.uint8)
         ours, theirs = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), exact_distance(mask)
         largest = max(largest, float(abs(ours - theirs).max()))
@@ -73,26 +71,17 @@ def differences(settings: dict) -> dict:
     return {"pixels": total, "other whole pixels": wrong, "largest difference": largest}
 
 
-CONTESTANTS = {"OpenCV": opencv, "SciPy": scipy_distances, "whole image": whole_image, "file": file}
-
-
-def main() -> None:
+if __name__ == "__main__":
     parser = harness.parser(__doc__)
     parser.add_argument("--maps", type=int, default=8, help="label maps in a timed run")
-    arguments = parser.parse_args()
-    rows, difference_rows = [], []
-    for size in SIZES:
+    a = parser.parse_args()
+    contestants = {"OpenCV": opencv, "SciPy": scipy_distances, "whole image": whole_image, "file": file}
+    results, rows = [], []
+    for size in ((512, 512), (1024, 2048)):
+        shape = f"{size[0]}x{size[1]}"
         with tempfile.TemporaryDirectory() as root:
-            settings = {"size": size, "maps": arguments.maps, "root": root}
-            results = harness.compete(CONTESTANTS, settings, repeats=arguments.repeats)
-            difference_rows.append({"size": f"{size[0]}x{size[1]}"} | differences(settings))
-        for name, found in results.items():
-            milliseconds = found["median_ms"] / arguments.maps
-            row = {"size": f"{size[0]}x{size[1]}", "from": name, "ms per sample": milliseconds}
-            rows.append(row | {"samples/s per core": 1000 / milliseconds, "peak MB": found["peak_mb"]})
-    harness.report("Distances of OpenCV and SciPy", difference_rows, None)
-    harness.report("SegFix ground truth", rows, arguments.out)
-
-
-if __name__ == "__main__":
-    main()
+            results += harness.compete(contestants, a, work=a.maps, shape=shape, size=size, root=root)
+        rows.append({"size": shape} | differences(labels(a.maps, size)))
+    harness.report("Distances of OpenCV and SciPy", rows, None)
+    headings = {"ms_each": "ms per sample", "per_s": "samples/s per core", "peak_mb": "peak MB"}
+    harness.report("SegFix ground truth", results, a.out, shape="size", name="from", **headings)

@@ -31,14 +31,11 @@ def measure(name: str, repeats: int) -> list[dict]:
         return jax.tree.map(lambda x: x + jnp.ones((), x.dtype), state), {"loss": jnp.sum(batch["image"])}
 
     forms = {"TrainState": lambda state: state, "list of leaves": step.pack}
-    places = {form: (of(step.shardings), sharding.replicated(mesh)) for form, of in forms.items()}
-    runs = {form: jax.jit(program, donate_argnums=0, out_shardings=places[form]) for form in forms}
-    small = jax.tree.map(lambda s: jax.ShapeDtypeStruct((1,), s.dtype), step.shapes)
-    states = {
-        form: jax.tree.map(lambda s, p: jax.device_put(np.zeros(s.shape, s.dtype), p), of(small), places[form][0])
-        for form, of in forms.items()
-    }
-    metrics, times = dict.fromkeys(forms), {form: [] for form in forms}
+    runs, states, metrics, times = {}, {}, dict.fromkeys(forms), {form: [] for form in forms}
+    for form, of in forms.items():
+        places = of(step.shardings), sharding.replicated(mesh)
+        runs[form] = jax.jit(program, donate_argnums=0, out_shardings=places)
+        states[form] = of(jax.tree.map(lambda s: jax.device_put(np.zeros(1, s.dtype), s.sharding), step.shapes))
     for _ in range(repeats + 3):
         for form, run in runs.items():
             jax.block_until_ready(states[form])
@@ -54,12 +51,8 @@ def measure(name: str, repeats: int) -> list[dict]:
     ]
 
 
-def main() -> None:
+if __name__ == "__main__":
     parser = harness.parser(__doc__)
     parser.add_argument("--model", default="hrnet_w48_ocr")
     a = parser.parse_args()
     harness.report(f"host time of a step, {a.model}", measure(a.model, max(a.repeats, 50)), a.out)
-
-
-if __name__ == "__main__":
-    main()
