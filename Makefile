@@ -12,10 +12,13 @@ VERSIONS := $(shell $(PYTHON) -c 'import sys; print("oldest" if sys.version_info
 NEWEST ?= $(shell for python in python3.13 python3.12 $(foreach v,3.13 3.12,$(wildcard $(HOME)/.pyenv/versions/$v.*/bin/python)); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo test test-newest lint docs clean
+.PHONY: demo install test test-newest lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/openseg demo --out=$(DEMO)
+
+# What all tests need; with -j2 both environments are made at the same time.
+install: .venv/.installed-test $(if $(and $(filter oldest,$(VERSIONS)),$(NEWEST)),.venv-newest/.installed)
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
