@@ -24,9 +24,10 @@ def inputs(settings) -> tuple[np.ndarray, np.ndarray]:
 def ours(settings) -> dict:
     import jax
 
-    from benchmarks.step_overhead import make_step
     from openseg_jax import models, sharding
+    from openseg_jax.config import Config
     from openseg_jax.data.normalize import Normalization, normalize
+    from openseg_jax.training.step import TrainStep
 
     model = models.create(f"hrnet_w{settings.hrnet}_ocr", 19, dtype=settings.dtype)
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
@@ -39,7 +40,7 @@ def ours(settings) -> dict:
         return models.apply(model, variables, images)["out"].argmax(-1)
 
     if settings.mode == "train":
-        step = make_step(model, mesh)
+        step = TrainStep(Config(), model, Normalization(), mesh)
         program, state = step.compiled, step.pack(sharding.put(step.shardings, step.init(models.init(model))))
     else:
         program, state = jax.jit(forward), sharding.put_replicated(mesh, models.init(model))

@@ -20,6 +20,8 @@ from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.data.collate import Collate, make_collate
 from openseg_jax.data.transforms import Size, Step
 
+ENDLESS = sys.maxsize // 2**20  # as good as: grain rounds lengths as floats, and those of several parts add up
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainSamples:
@@ -80,7 +82,7 @@ class _Shuffled:
     seed: int
 
     def __len__(self) -> int:
-        return sys.maxsize // 2**20  # as good as endless, and several of them fit into a mixture
+        return ENDLESS
 
     def __getitem__(self, position: int) -> int:
         epoch, place = divmod(position, self.stop - self.start)
@@ -126,7 +128,7 @@ class _Rows:
         self.first = index * self.local
 
     def __len__(self) -> int:
-        return sys.maxsize // self.samples.batch_size * self.local
+        return ENDLESS
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         step, row = divmod(index, self.local)

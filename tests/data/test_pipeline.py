@@ -49,6 +49,10 @@ def test_batches(uninterrupted):
     assert not np.array_equal(stream(1, of=samples(seed=6))[0]["image"], batch["image"])
 
 
+def test_batches_of_one():
+    assert [len(batch["label"]) for batch in stream(3, of=samples(batch_size=1))] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_workers_change_nothing(uninterrupted, workers):
     assert_same(stream(5, workers=workers), uninterrupted[:5])
