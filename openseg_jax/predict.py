@@ -148,8 +148,6 @@ def _frames(video: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 
 if __name__ == "__main__":
-    import sys
-
     from openseg_jax.cli import main
 
-    main(["predict", *sys.argv[1:]])
+    main(command="predict")
