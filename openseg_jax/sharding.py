@@ -12,6 +12,17 @@ from openseg_jax.errors import InputError
 MIN_ROWS = 64
 
 
+def join_processes(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
+    """Makes this process one of several that run the same program; what is None the cluster knows itself.
+
+    On CPUs nothing comes from JAX's compilation cache then: with programs of the cache (jax 0.10) the processes pair up
+    different collectives, and end with an error of gloo.
+    """
+    jax.distributed.initialize(coordinator, count, index)
+    if jax.default_backend() == "cpu":
+        jax.config.update("jax_enable_compilation_cache", False)
+
+
 def make_mesh(spatial: int = 1, devices: list[jax.Device] | None = None) -> Mesh:
     """Returns a mesh ("data", "spatial"): images are spread over `data`, the rows of each image over `spatial` devices.
 

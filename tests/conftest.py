@@ -10,7 +10,6 @@ os.environ["XLA_FLAGS"] = " ".join(
     (
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
-        "--xla_cpu_parallel_codegen_split_count=1",  # the tests themselves run in parallel
         # compiles a third faster, in less memory; a flag that another version does not know is fatal
         "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else "",
         os.environ.get("XLA_FLAGS", ""),
@@ -28,6 +27,8 @@ import numpy as np
 import pytest
 from absl import flags
 
+gc.freeze()  # the modules stay; and tracing a net makes many objects, of which few are garbage
+gc.set_threshold(50_000, 20, 100)
 M_ARENA_MAX = -8
 ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)  # every thread's own arena keeps what others could use
 

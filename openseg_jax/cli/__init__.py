@@ -58,7 +58,7 @@ def _run(arguments) -> int | None:
 
     flags.FLAGS.mark_as_parsed()  # grain's workers read them
     if "coordinator" in arguments and (arguments.coordinator or arguments.distributed):
-        import jax
+        from openseg_jax import sharding
 
-        jax.distributed.initialize(arguments.coordinator, arguments.process_count, arguments.process_index)
+        sharding.join_processes(arguments.coordinator, arguments.process_count, arguments.process_index)
     return arguments.run(arguments)

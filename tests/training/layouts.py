@@ -118,6 +118,6 @@ if __name__ == "__main__":
     spatial, *distributed = sys.argv[1:]
     if distributed:
         coordinator, count, index = distributed
-        jax.distributed.initialize(coordinator, int(count), int(index))
+        sharding.join_processes(coordinator, int(count), int(index))
     mesh = sharding.make_mesh(int(spatial))
     print(json.dumps({"layout": mesh.devices.shape, "losses": curve(mesh, shard_optimizer=spatial == "2")}))
