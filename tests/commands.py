@@ -16,7 +16,7 @@ FRONTS = {  # python -m NAME: the words of `openseg` that it stands for
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices}")  # else those of conftest.py
+    flags = os.environ["XLA_FLAGS"].replace("device_count=4", f"device_count={devices}")  # else those of conftest.py
     return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
 
 

@@ -1,4 +1,4 @@
-"""Set before JAX starts: eight simulated devices, fast compilation, one compilation cache for the whole run."""
+"""Set before JAX starts: four simulated devices, fast compilation, one compilation cache for the whole run."""
 
 import os
 from importlib.metadata import version
@@ -8,7 +8,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
     (
-        "--xla_force_host_platform_device_count=8",
+        "--xla_force_host_platform_device_count=4",
         "--xla_backend_optimization_level=0",
         # compiles a third faster, in less memory; a flag that another version does not know is fatal
         "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else "",
