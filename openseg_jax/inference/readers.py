@@ -1,5 +1,6 @@
 """Readers: what a `Runner` computes on the device for every image, and yields as `item[name]`."""
 
+import abc
 import dataclasses
 
 import jax
@@ -17,7 +18,7 @@ from openseg_jax.models import resize
 from openseg_jax.models.layers import FeatureMap
 
 
-class Reader:
+class Reader(abc.ABC):
     """Computes one array for a batch, with one row per image.
 
     Attributes:
@@ -28,11 +29,12 @@ class Reader:
     maps: tuple[str, ...] = ()
     is_map: bool = True
 
-    def check(self, model: models.Segmentor, settings: EvalSettings) -> None:
+    def check(self, model: models.Segmentor, settings: EvalSettings) -> None:  # noqa: B027 not all have conditions
         """Raises InputError if it has nothing to read of this net, or not with these settings."""
 
+    @abc.abstractmethod
     def __call__(self, forward: Forward) -> jax.Array:
-        raise NotImplementedError
+        """Returns the array, (N, ...)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What all scores over the images of a run have in common."""
 
+import abc
 import copy
 import io
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 
-class Accumulator:
+class Accumulator(abc.ABC):
     """Adds up what single images give. Its state is `sums`, arrays that are added over images and over processes.
 
     Example:
@@ -19,13 +20,13 @@ class Accumulator:
     main_score: str
     sums: dict[str, np.ndarray]
 
+    @abc.abstractmethod
     def update(self, item) -> None:
         """Adds one image. item: An `inference.Item`, or a mapping of the results that this score takes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def result(self) -> dict:
         """Returns the scores by name; an array has one value per class."""
-        raise NotImplementedError
 
     def summary(self) -> dict[str, float]:
         """Returns the scores that are one number."""
