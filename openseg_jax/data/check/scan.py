@@ -196,7 +196,7 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
 
 
 def _histogram(values: np.ndarray) -> dict[int, int]:
-    return {i: n for i, n in enumerate(np.bincount(values.ravel()).tolist()) if n}
+    return {i: int(n) for i, n in enumerate(np.bincount(values.ravel())) if n}
 
 
 def _look_at_colors(facts: MaskFacts, mask: np.ndarray, classes: ClassTable | None) -> np.ndarray | None:
