@@ -16,7 +16,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     )
 )
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".jax_cache"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import ctypes
 import gc
@@ -47,18 +47,29 @@ def parsed_flags():
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    """Forgets what was compiled where it has added up to more than 1.5 GB."""
+    """Forgets what was compiled where that adds up to more than 1.5 GB."""
     yield
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    if pages * os.sysconf("SC_PAGE_SIZE") > 1.5e9:
+    if resident() > 1.5e9:
+        collect()
+    if resident() > 1.5e9:
         forget_programs()
 
 
-def forget_programs():
-    """Lets go of compiled programs, and of the memory that the C library keeps."""
-    jax.clear_caches()
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def collect():
+    """Gives the memory of what nothing refers to any more back to the system."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
+
+
+def forget_programs():
+    """Lets go of compiled programs."""
+    jax.clear_caches()
+    collect()
 
 
 def golden(name: str):

@@ -50,13 +50,12 @@ HEADS = {
 class SmallBackbone(nnx.Module):
     """Four maps at strides 2, 4, 8 and 8, each from one convolution and norm."""
 
-    def __init__(self):
-        channels, strides = (3, 8, 16, 16, 16), (2, 2, 2, 1)
+    def __init__(self, channels=(8, 16, 16, 16)):
         self.layers = nnx.List(
             ConvNormAct(c_in, c_out, 3, BatchNorm, stride=stride)
-            for c_in, c_out, stride in zip(channels, channels[1:], strides, strict=False)
+            for c_in, c_out, stride in zip((3, *channels), channels, (2, 2, 2, 1), strict=False)
         )
-        maps = tuple(Tap(c, s) for c, s in zip(channels[1:], (2, 4, 8, 8), strict=True))
+        maps = tuple(Tap(c, s) for c, s in zip(channels, (2, 4, 8, 8), strict=True))
         self.taps = TapSpec(maps, low=maps[-2], high=maps[-1])
 
     def __call__(self, images, *, train):

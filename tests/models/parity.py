@@ -50,14 +50,17 @@ def imported(name: str):
     return model, variables, manifest, arrays
 
 
-def padded_outputs(model, variables, manifest, arrays) -> dict[str, dict[str, np.ndarray]]:
+def padded_outputs(model, variables, manifest, arrays, *, jit=True) -> dict[str, dict[str, np.ndarray]]:
     """Outputs for the inputs A and B of a golden, which differ in size, run as one padded batch."""
     a, b = (recipe.images(manifest["inputs"][tag]["seed"], manifest["inputs"][tag]["shape"]) for tag in "AB")
     batch = _padded([*a, *b], 0)
     labels = _padded([*arrays["A.label"], *arrays["B.label"]], -1).astype(np.int32) if "A.label" in arrays else None
     sizes = jnp.array([image.shape[:2] for image in (*a, *b)])
-    run = jax.jit(lambda v, x, sizes, labels: models.apply(model, v, x, sizes=sizes, labels=labels))
-    outputs = run(variables, batch, sizes, labels)
+
+    def run(variables, images):
+        return models.apply(model, variables, images, sizes=sizes, labels=labels)
+
+    outputs = (jax.jit(run) if jit else run)(variables, jnp.asarray(batch))
     split = {"A": slice(len(a)), "B": slice(len(a), None)}
     return {tag: {key: np.asarray(x)[rows] for key, x in outputs.items()} for tag, rows in split.items()}
 

@@ -10,6 +10,15 @@ from tests import commands, recipe
 from tests.models import training_golden
 from tests.models.parity import MODELS, TRAIN, compare, imported, padded_outputs
 
+# One net of each family of backbones runs as one program, as users run it. The others run operation by operation, which
+# takes half the time: the compiled operations of one net serve the next.
+COMPILED = (
+    "hrnet_w48_ocr__hrnet48__torchbn",
+    "base_ocnet__deepbase_resnet101_dilated8__torchbn",
+    "fcnet__deepbase_resnest101_dilated8__torchbn",
+    "fcnet__wide_resnet38_dilated8__torchbn",
+)
+
 
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_equal_the_original(name):
@@ -18,7 +27,7 @@ def test_logits_equal_the_original(name):
     assert sum(x.size for x in jax.tree.leaves(variables["params"])) == manifest["num_params"]
     exported = set(converters.export_state_dict(variables, model))
     assert exported == {key for key, _, _ in manifest["keys"]}
-    outputs = padded_outputs(model, variables, manifest, arrays)
+    outputs = padded_outputs(model, variables, manifest, arrays, jit=name in COMPILED)
     errors = {tag: compare(manifest, arrays, tag, outputs[tag]) for tag in "AB"}
     assert max(max(of_tag.values()) for of_tag in errors.values()) <= 2e-4, errors
 

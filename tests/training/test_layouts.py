@@ -39,7 +39,9 @@ def test_every_head_learns_alike_on_any_devices():
     found |= {f"process {index}": losses_of(process, (2, 1)) for index, process in enumerate(pair)}
     found[1, 8] = losses_of(start(8, devices=8), (1, 8))
     for layout, losses in found.items():
-        np.testing.assert_allclose(losses, found[8, 1], rtol=1e-9, err_msg=str(layout))
+        for name, expected in found[8, 1].items():
+            rtol = 1e-8 if name == "segfix_hrnet" else 1e-9  # its class weights are float32
+            np.testing.assert_allclose(losses[name], expected, rtol=rtol, err_msg=f"{layout}, {name}")
 
 
 def test_no_feature_map_is_gathered():
