@@ -25,8 +25,7 @@ SIZE = (65, 97)
 
 def create(name: str, dtype: str) -> Segmentor:
     if name in tiny.BACKBONES:
-        shorter = {"drop_stage4": True} if name == "hrnet48" else {}  # stage 4 is one more of stage 3
-        return tiny.create(name, dtype=dtype, **shorter)
+        return tiny.create(name, dtype=dtype)
     part, backbone = models.MODELS[name].head, tiny.SmallBackbone()
     options = {key: 16 * value if "channels" in key else value for key, value in tiny.HEADS[name].items()}
     options |= {"grids": (1, 3)} if name == "pyramid_ocnet" else {}  # two levels compile in half the time
