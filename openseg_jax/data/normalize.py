@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from openseg_jax.config import NormalizationSettings
 from openseg_jax.errors import InputError
@@ -22,6 +23,11 @@ class Normalization(NormalizationSettings):
             raise InputError(f'the channel order must be "rgb" or "bgr", found {self.channels!r}')
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
+        numbers = (*self.mean, *self.std, self.divisor)
+        if (len(self.mean), len(self.std)) != (3, 3) or not all(isinstance(x, (int, float)) for x in numbers):
+            raise InputError(f"a normalization has a divisor, and three means and three stds, found {vars(self)}")
+        if not np.isfinite(numbers).all() or min(*self.std, self.divisor) <= 0:
+            raise InputError(f"the numbers of a normalization are finite, divisor and std above 0, found {vars(self)}")
 
 
 def normalize(images: jax.Array, boxes: jax.Array, normalization: Normalization) -> jax.Array:
