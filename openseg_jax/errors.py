@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from absl import logging
 
+from openseg_jax.text import visible
+
 
 class InputError(ValueError):
     """Something that the user gave is wrong.
@@ -34,7 +36,7 @@ def run_command(main: Callable[[], int | None], verbose: bool = False) -> NoRetu
     except (ValueError, RunError) as error:
         if verbose:
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
         status = 1 if isinstance(error, RunError) else 2
     except KeyboardInterrupt:
         status = 130

@@ -1,11 +1,13 @@
 """Parts of an HTML page that is one file: images and figures are inside it."""
 
 import base64
+import html
 from collections.abc import Iterable
-from html import escape
 
 import cv2
 import numpy as np
+
+from openseg_jax.text import visible
 
 _STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222 }
@@ -21,22 +23,27 @@ def percent(fraction: float | None, digits: int = 2) -> str:
     return "-" if fraction is None or np.isnan(fraction) else f"{100 * fraction:.{digits}f}"
 
 
+def plain(text: object) -> str:
+    """Returns text as HTML that shows it."""
+    return html.escape(visible(str(text)))
+
+
 def document(title: str, parts: Iterable[str]) -> str:
     """Returns a page. parts: HTML."""
-    head = f"<title>{escape(title)}</title><style>{_STYLE}</style>"
+    head = f"<title>{plain(title)}</title><style>{_STYLE}</style>"
     return f'<!doctype html><html lang="en"><meta charset="utf-8">{head}{"".join(parts)}</html>\n'
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """Returns a table of plain text, in which numbers stand at the right."""
-    lines = ["".join(f"<th>{escape(name)}</th>" for name in header)]
+    lines = ["".join(f"<th>{plain(name)}</th>" for name in header)]
     for row in rows:
         lines.append("".join(_cell(value) for value in row))
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _cell(value: object) -> str:
-    text = escape(str(value))
+    text = plain(value)
     is_number = text.replace(".", "", 1).replace(",", "").lstrip("-").isdigit()
     return f'<td class="number">{text}</td>' if is_number else f"<td>{text}</td>"
 
@@ -54,4 +61,4 @@ def plot(png: bytes, caption: str = "") -> str:
 
 def _figure(kind: str, data: bytes, caption: str) -> str:
     source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    return f'<figure><img src="{source}" alt="{plain(caption)}"><figcaption>{plain(caption)}</figcaption></figure>'

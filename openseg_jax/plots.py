@@ -1,10 +1,16 @@
-"""Figures, as PNG bytes."""
+"""Figures, as PNG bytes. Text from data is shown as text, not as formulas."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+
+from openseg_jax.text import shortened, visible
+
+matplotlib.rcParams["text.parse_math"] = False
 
 
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, *, log: bool = False) -> bytes:
@@ -13,8 +19,8 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, *, lo
     axes = figure.subplots()
     for name, points in lines.items():
         steps, values = zip(*points, strict=True) if points else ((), ())
-        axes.plot(steps, values, label=name, linewidth=1.2, marker="." if len(points) < 30 else None)
-    axes.set(title=title, xlabel="step", yscale="log" if log else "linear")
+        axes.plot(steps, values, label=_shown(name), linewidth=1.2, marker="." if len(points) < 30 else None)
+    axes.set(title=_shown(title), xlabel="step", yscale="log" if log else "linear")
     axes.grid(alpha=0.3)
     if len(lines) > 1:
         axes.legend(fontsize=8)
@@ -30,13 +36,20 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     axes.set(xlabel="prediction", ylabel="ground truth", xticks=range(len(names)), yticks=range(len(names)))
     size = 8 if len(names) <= 40 else 4
-    axes.set_xticklabels(names, rotation=90, fontsize=size)
-    axes.set_yticklabels(names, fontsize=size)
+    shown = list(map(_shown, names))
+    axes.set_xticklabels(shown, rotation=90, fontsize=size)
+    axes.set_yticklabels(shown, fontsize=size)
     figure.colorbar(image, shrink=0.7)
     return _png(figure)
 
 
+def _shown(name: str) -> str:
+    return shortened(visible(name), 24)
+
+
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of a script that the font lacks: it shows boxes
+        figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

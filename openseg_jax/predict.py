@@ -16,11 +16,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import track
 
 from openseg_jax import sharding, visualize
 from openseg_jax.checkpoints import load
 from openseg_jax.config import EvalSettings, typed
+from openseg_jax.console import track
 from openseg_jax.data.images import IMAGE_SUFFIXES, image_files
 from openseg_jax.data.sources import ArraySource, ImageSource
 from openseg_jax.errors import InputError

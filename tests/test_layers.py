@@ -21,8 +21,10 @@ visualize page plots
 config
 labels
 models
+console
 files
 errors
+text
 """
 HEIGHT = {unit: -height for height, line in enumerate(LAYERS.split("\n")) for unit in line.split()}
 

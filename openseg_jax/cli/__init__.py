@@ -9,6 +9,7 @@
 """
 
 import importlib
+import io
 import os
 import shlex
 import sys
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None, command: str = "") -> NoReturn:
     """
     argv = [*command.split(), *map(str, sys.argv[1:] if argv is None else argv)]
     # XLA's and TensorStore's own log lines are for their developers.
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names that are not UTF-8, or that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = make_parser().parse_args(argv)
     arguments.command_line = shlex.join(["openseg", *argv])

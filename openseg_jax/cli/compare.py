@@ -23,9 +23,9 @@ def add(commands) -> None:
 
 def run(arguments) -> None:
     import numpy as np
-    from rich.console import Console
     from rich.table import Table
 
+    from openseg_jax.console import Console
     from openseg_jax.metrics.statistics import compare, ious
 
     (names, a), (others, b) = map(_read, (arguments.first, arguments.second))

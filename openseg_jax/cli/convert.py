@@ -105,8 +105,9 @@ def _read(path: str):
 
 
 def inspect_file(arguments) -> int:
-    from rich.console import Console
     from rich.table import Table
+
+    from openseg_jax.console import Console
 
     state_dict, found = _read(arguments.checkpoint)
     table = Table("", "found", show_header=False)
@@ -241,8 +242,9 @@ def verify_file(arguments) -> int:
 
 
 def _print_report(report: dict, rows: list, tolerance: float) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from openseg_jax.console import Console
 
     console = Console(width=110)
     spec = report["model"]

@@ -40,18 +40,17 @@ def add(commands) -> None:
 
 
 def run(arguments) -> None:
-    from rich.console import Console
+    from openseg_jax.console import Console
 
     show = _backbones(arguments.names) if arguments.backbones else _models(arguments.names, arguments.num_classes)
     Console(width=140).print(show)
 
 
 def _models(names: list[str], num_classes: int):
-    from rich.console import Console
-    from rich.progress import track
     from rich.table import Table
 
     from openseg_jax import models
+    from openseg_jax.console import Console, track
     from openseg_jax.models.counting import multiply_adds, parameters
 
     for name in names:

@@ -225,6 +225,6 @@ def _refuse(missing: Sequence[str], count: int, what: str, end: str = "") -> Non
 
 
 def _track(items: Iterable, what: str, count: int) -> Iterable:
-    from rich.progress import track
+    from openseg_jax.console import track
 
     return track(items, what, count)

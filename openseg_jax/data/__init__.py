@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from rich.progress import track
-
 from openseg_jax.config import DataSettings
+from openseg_jax.console import track
 from openseg_jax.data.cache import CachedSource
 from openseg_jax.data.check import quick_check
 from openseg_jax.data.folder import FolderSource

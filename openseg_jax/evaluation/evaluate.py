@@ -8,12 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
-from rich.progress import track
 
 from openseg_jax import data, models, sharding
 from openseg_jax.checkpoints import Metadata, load
 from openseg_jax.config import Config, DataSettings, EvalSettings, typed
+from openseg_jax.console import Console, track
 from openseg_jax.data.images import image_files
 from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
 from openseg_jax.data.sources import ImageSource
@@ -102,7 +101,7 @@ def evaluate(
 
     failures = getattr(source, "incomplete", {}) | failures
     for name, message in failures.items():
-        console.print(f"[red]left out[/red] {name}: {message}")
+        console.print(f"left out {name}: {message}", style="red")
     result = {}
     if labelled:
         result = _result(scores, split)

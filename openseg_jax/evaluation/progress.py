@@ -8,10 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from openseg_jax import sharding
+from openseg_jax.console import Console, track
 from openseg_jax.errors import InputError
 from openseg_jax.files import replacing
 from openseg_jax.inference import Item, Runner

@@ -4,14 +4,13 @@ import csv
 import dataclasses
 import json
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Column, Table
 
 from openseg_jax import page, plots
+from openseg_jax.console import Console
 from openseg_jax.data.images import read_image
 from openseg_jax.files import replacing, write_text
 from openseg_jax.labels.classes import ClassTable
@@ -95,8 +94,8 @@ class Report:
         numbers = {key: value for key, value in self.scores.items() if np.isscalar(value)}
         for source in OTHER_SCORES:
             numbers |= {f"{key} ({source})": value for key, value in self.scores.get(source, {}).items()}
-        yield f"<h1>{escape(self.classes.title)}, {escape(self.facts['split'])}</h1>"
-        yield f"<p>{escape(self.facts['checkpoint'])}</p>"
+        yield f"<h1>{page.plain(self.classes.title)}, {page.plain(self.facts['split'])}</h1>"
+        yield f"<p>{page.plain(self.facts['checkpoint'])}</p>"
         yield page.table(("score", "%"), ((key.replace("_", " "), percent(value)) for key, value in numbers.items()))
         rows = ((name, percent(iou), percent(recall), pixels) for name, iou, recall, pixels in self._per_class())
         yield "<h2>Classes</h2>" + page.table(("class", "IoU %", "accuracy %", "pixels"), rows)

@@ -1,7 +1,6 @@
 """The page on a refinement: numbers, and images of the boundaries, directions and changes where most changed."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -27,7 +26,7 @@ def write_page(
     classes: Give the colours; without them, the maps' own palettes do.
     """
     parts = [
-        f"<h1>{escape(_TITLE)}</h1>",
+        f"<h1>{_TITLE}</h1>",
         page.table(("", ""), facts.items()),
         "<h2>Where most changed</h2><p>For each map, the window in which most pixels changed: labels before and after "
         "are over the image, and where they differ is pink.</p>",
@@ -84,7 +83,7 @@ def _shown(refined: Refined, image: Path, classes: ClassTable | None) -> str:
     title = f"{refined.key}: {share} % of the pixels changed; from row {top}, column {left}"
     field = page.image(direction_field(part, refined.before.offsets[window]), "boundary, and the direction off it")
     row = page.image(changes(part, old, new, refined.before.source.colors(ids, classes)), "before, after, what changed")
-    return f"<h3>{escape(title)}</h3>{field}{row}"
+    return f"<h3>{page.plain(title)}</h3>{field}{row}"
 
 
 def _tinted(image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], opacity: float) -> np.ndarray:

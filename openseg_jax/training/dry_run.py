@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from openseg_jax import models, plots, sharding, visualize
 from openseg_jax.config import Config, typed
+from openseg_jax.console import Console
 from openseg_jax.data.images import write_image
 from openseg_jax.data.pipeline import train_batches
 from openseg_jax.files import write_bytes, write_text
@@ -30,7 +30,7 @@ def dry_run(config: Config, workdir: str | Path) -> None:
     """
     config, folder, console = typed(config), Path(workdir).expanduser() / "dry_run", Console(soft_wrap=True)
     run = make_run(config)
-    console.print(yaml.safe_dump(json.loads(config.to_json()), sort_keys=False), markup=False, highlight=False)
+    console.print(yaml.safe_dump(json.loads(config.to_json()), sort_keys=False), highlight=False)
     write_text(folder / "config.json", config.to_json() + "\n")
     params = models.shapes(run.model)["params"]
     console.print(_model_table(run, params))

@@ -4,9 +4,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import jax
-from rich.console import Console
 from rich.table import Table
 
+from openseg_jax.console import Console
 from openseg_jax.errors import InputError
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import jax
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
 from openseg_jax import page, plots
 from openseg_jax.config import Config
+from openseg_jax.console import Console
 from openseg_jax.data.images import read_image, write_image
 from openseg_jax.errors import RunError
 from openseg_jax.files import read_json, read_text, replacing, write_text
@@ -171,7 +171,7 @@ def _forget_after(path: Path, step: int) -> None:
 
 def _write_report(workdir: Path, metrics: list[dict]) -> None:
     """Writes report.html from the lines of metrics.jsonl, and from validation.json and overlay/ if they exist."""
-    parts = [f"<h1>{workdir.name}</h1>", _curves("training loss", {"loss": _points(metrics, "loss")})]
+    parts = [f"<h1>{page.plain(workdir.name)}</h1>", _curves("training loss", {"loss": _points(metrics, "loss")})]
     keys = list(dict.fromkeys(key for line in metrics for key in line))
     rates = {key.partition("/")[2]: _points(metrics, key) for key in sorted(keys) if key.startswith("learning_rate/")}
     parts.append(_curves("learning rate", rates))
@@ -188,12 +188,12 @@ def _write_report(workdir: Path, metrics: list[dict]) -> None:
         parts.append("<h2>Predictions, beside the truth</h2>")
         parts += [page.image(read_image(path), path.stem) for path in overlays]
     config = read_text(workdir / "config.json")
-    parts.append(f"<h2>Config</h2><details><summary>config.json</summary><pre>{config}</pre></details>")
+    parts.append(f"<h2>Config</h2><details><summary>config.json</summary><pre>{page.plain(config)}</pre></details>")
     write_text(workdir / "report.html", page.document(workdir.name, parts))
 
 
 def _validation_parts(content: dict) -> list[str]:
-    parts = [f"<h2>Validation after step {content['step']}</h2>"]
+    parts = [f"<h2>Validation after step {page.plain(content['step'])}</h2>"]
     parts.append(page.table(("score", "%"), ((name, percent(value)) for name, value in content["scores"].items())))
     if "classes" in content:
         rows = [(name, percent(iou), percent(accuracy), pixels) for name, iou, accuracy, pixels in content["classes"]]
