@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import os
 import secrets
@@ -11,9 +12,12 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from openseg_jax.errors import InputError, RunError
 
 _MARKER = ".openseg"  # in a folder of results: says which command writes here, and is what processes lock
+_MOST_OF_NPZ = 4 << 30  # bytes; a small file of zeros could stand for any number of them
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -55,6 +59,25 @@ def parse_json(text: str, where: str):
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # a ValueError, too, for whole numbers of thousands of digits
         raise InputError(f"{where} is not valid JSON: {error}") from error
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the arrays of a .npz file, which has checksums; raises InputError if it is none, or is damaged."""
+    try:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as content:
+            if sum(entry.file_size for entry in content.zip.infolist()) > _MOST_OF_NPZ:
+                raise InputError(f"{path} holds more than {_MOST_OF_NPZ >> 30} GiB: it is none of the files we write")
+            return dict(content)
+    except InputError:
+        raise
+    except Exception as error:  # numpy and zipfile raise errors of many types for damaged files
+        raise InputError(f"{path} is not a .npz file of arrays, or it is damaged: {error}") from error
+
+
+def stamp(path: str | os.PathLike) -> list[int]:
+    """Returns the size of a file and when it was modified, which tell whether it has changed."""
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

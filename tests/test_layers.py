@@ -12,7 +12,7 @@ cli
 recipes
 evaluation segfix training export predict
 inference
-converters
+converters agreement
 checkpoints sharding
 metrics
 losses

@@ -51,6 +51,46 @@ def test_predict_command_finds_pictures(setting, tmp_path, capsys):
     assert "cannot read the video" in commands.fails_here(capsys, *arguments, tmp_path / "empty.mp4")
 
 
+def test_one_bad_picture_does_not_cost_the_others_and_a_second_start_goes_on(setting, tmp_path, capsys):
+    checkpoint, folder, out = setting[0] / "checkpoint", tmp_path / "trip", tmp_path / "out"
+    (folder / "day [1]").mkdir(parents=True)
+    for place in ("a.png", "day [1]/a.png"):
+        Image.fromarray(np.full((40, 64, 3), 90, np.uint8)).save(folder / place)
+    (folder / "bad.png").write_bytes(b"\x89PNG nothing")
+    arguments = ["openseg_jax.predict", f"--checkpoint={checkpoint}", f"--out={out}", "--probabilities"]
+    assert commands.call(*arguments, folder) == 1
+    shown = capsys.readouterr()
+    assert str(folder / "bad.png") in shown.out
+    assert "1 of 3 files could not be read" in shown.err
+    results = ["label/a.png", "label/day [1]/a.png", "color/day [1]/a.png", "overlay/a.jpg", "prob/day [1]/a.npy"]
+    before = [(out / result).stat().st_mtime_ns for result in results]
+    (folder / "bad.png").unlink()
+    assert commands.call(*arguments, folder) == 0
+    assert "2 were there already" in capsys.readouterr().out
+    assert [(out / result).stat().st_mtime_ns for result in results] == before
+    assert commands.call(*arguments, folder / "day [1]" / "a.png", "--min_side=30") == 0, "a file is no pattern"
+    assert (out / results[0]).stat().st_mtime_ns > before[0], "of other options"
+
+
+def test_nothing_is_written_over_inputs_or_other_files(setting, tmp_path, capsys):
+    arguments = ["openseg_jax.predict", f"--checkpoint={setting[0] / 'checkpoint'}"]
+    truth = setting[0] / "val" / "label" / "scene0.png"
+    before = truth.read_bytes()
+    images = setting[0] / "val" / "image"
+    assert "did not write it" in commands.fails_here(capsys, *arguments, images, f"--out={setting[0] / 'val'}")
+    assert truth.read_bytes() == before
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    assert "did not write it" in commands.fails_here(capsys, *arguments, tmp_path / "a.mp4", f"--out={tmp_path}")
+    assert (tmp_path / "a.mp4").read_bytes() == b"film"
+    for other in ("x", "y"):
+        (tmp_path / other).mkdir()
+        (tmp_path / other / "b.mp4").touch()
+    films, out = [tmp_path / other / "b.mp4" for other in ("x", "y")], f"--out={tmp_path / 'out'}"
+    assert "both called b" in commands.fails_here(capsys, *arguments, *films, out)
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'list.txt'}\n")
+    assert "names itself" in commands.fails_here(capsys, *arguments, tmp_path / "list.txt", out)
+
+
 def test_predictor_in_python(setting):
     """Mixed sizes in one call are as each alone; probabilities agree with the labels."""
     predictor = Predictor(setting[0] / "checkpoint")

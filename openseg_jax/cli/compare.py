@@ -50,10 +50,12 @@ def run(arguments) -> None:
 
 def _read(folder: Path):
     """Returns the names of the images and their counts."""
-    import numpy as np
+    from openseg_jax.files import read_npz
 
     path = folder / "images.npz"
     if not path.exists():
         raise InputError(f"there is no {path}: give the --out folder of an `openseg eval`")
-    with np.load(path) as content:
-        return list(content["names"]), content["counts"]
+    content = read_npz(path)
+    if {"names", "counts"} - content.keys() or content["counts"].shape[:2] != (len(content["names"]), 3):
+        raise InputError(f"{path} is not what `openseg eval` writes")
+    return list(content["names"]), content["counts"]

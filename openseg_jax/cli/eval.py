@@ -32,9 +32,10 @@ def add(commands) -> None:
 
 
 def run(arguments) -> None:
-    from openseg_jax.config import load
+    from openseg_jax.config import changed_fields, load
     from openseg_jax.evaluation.evaluate import evaluate
 
     options = {name: getattr(arguments, name) for name in ("resume", "probabilities", "boundaries")}
     options |= {"legacy": arguments.legacy_scores, "cityscapes": arguments.cityscapes_scripts}
+    options["given"] = changed_fields(arguments.changes, "eval")
     evaluate(load(arguments.config, arguments.changes), arguments.checkpoint, arguments.split, arguments.out, **options)

@@ -41,6 +41,12 @@ def load(spec: str, changes: Sequence[str] = ()) -> Config:
     return config
 
 
+def changed_fields(changes: Sequence[str], section: str) -> list[str]:
+    """Returns the names of the fields of a section that `changes`, those of a command line, give."""
+    names = [match[1] for change in changes if (match := _CHANGE.match(change))]
+    return [name.removeprefix(f"{section}.") for name in names if name.startswith(f"{section}.")]
+
+
 def recipes() -> list[str]:
     """Returns the names of the recipes."""
     found = pkgutil.iter_modules(importlib.import_module(_RECIPES).__path__)

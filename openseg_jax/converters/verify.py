@@ -1,7 +1,6 @@
 """Proof of an import: the same variables as the file, the same activations as PyTorch, and a report of both."""
 
 import os
-import zipfile
 from typing import NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from openseg_jax import models
 from openseg_jax.converters import rules
 from openseg_jax.errors import InputError
+from openseg_jax.files import read_npz
 from openseg_jax.models.segmentor import Segmentor
 
 SEED, SIZE = 0, (129, 257)  # of the input when no reference brings one: odd, so that rounding of sizes shows
@@ -35,11 +35,7 @@ def fixed_input() -> np.ndarray:
 
 def read_reference(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """A .npz of activations, module name -> (N, C, H, W), and "input", what the net was given, (N, 3, H, W)."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            reference = dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no readable .npz file of arrays") from error
+    reference = read_npz(path)
     image = reference.get("input")
     if image is None or image.ndim != 4 or image.shape[1] != 3:
         raise InputError(f'{path} needs an array "input", the (N, 3, H, W) that the PyTorch net was given')

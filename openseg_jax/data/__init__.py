@@ -43,18 +43,19 @@ def class_table(settings: DataSettings) -> ClassTable:
     return load_classes(str(beside))
 
 
-def make_source(settings: DataSettings, split: str, *, complete: bool = True):
+def make_source(settings: DataSettings, split: str, classes: ClassTable | None = None, *, complete: bool = True):
     """Returns the source of the samples of a split.
 
     Args:
         split: The name of the split, for example "train" or "val".
+        classes: The classes in an order of their own; by default those of `class_table`.
         complete: Whether it is an error if a folder has images without masks, or masks without images.
     """
     if settings.source == "synthetic":
         count = getattr(settings.synthetic, f"{split}_count")
         maps = {"maps": settings.maps, "offset_folder": settings.offset_folder}
         return SyntheticSource(split, count, settings.synthetic.size, **maps)
-    return _open(settings, _root(settings), split, class_table(settings), complete)
+    return _open(settings, _root(settings), split, classes or class_table(settings), complete)
 
 
 def make_train_source(settings: DataSettings):

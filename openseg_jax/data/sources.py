@@ -9,6 +9,7 @@ import numpy as np
 
 from openseg_jax.data.images import read_image, read_size
 from openseg_jax.errors import InputError
+from openseg_jax.files import stamp
 from openseg_jax.labels.classes import IGNORE, ClassTable
 
 
@@ -18,16 +19,20 @@ def unlabelled(image: np.ndarray, name: str) -> dict:
 
 
 class ImageSource:
-    """The images of files. Their names are those of the files, without suffix."""
+    """The images of files. Their names are those of the files, without suffix, if no others are given."""
 
-    def __init__(self, paths: list[Path], classes: ClassTable | None = None):
-        self.paths, self.classes, self.names = paths, classes, [path.stem for path in paths]
+    def __init__(self, paths: list[Path], classes: ClassTable | None = None, names: list[str] | None = None):
+        self.paths, self.classes, self.names = paths, classes, names or [path.stem for path in paths]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def size(self, index: int) -> tuple[int, int]:
         return read_size(self.paths[index])
+
+    def stamps(self) -> list[list[int]]:
+        """Returns the size and the modification time of every file."""
+        return [stamp(path) for path in self.paths]
 
     def __getitem__(self, index: int) -> dict:
         return unlabelled(read_image(self.paths[index]), self.names[index])

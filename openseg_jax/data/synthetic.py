@@ -51,6 +51,10 @@ class SyntheticSource:
     def size(self, index: int) -> tuple[int, int]:
         return self.scene_size
 
+    def stamps(self) -> list[int]:
+        """Returns what the scenes depend on."""
+        return [self.seed, len(self.names), *self.scene_size]
+
     def __getitem__(self, index: int) -> dict:
         rng = np.random.default_rng([self.seed, _SPLITS[self.split], index])
         height, width = self.scene_size

@@ -1,7 +1,8 @@
 """Evaluation: a checkpoint and a data set in, scores and label maps out."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from openseg_jax import data, models, sharding
-from openseg_jax.checkpoints import Metadata, load
+from openseg_jax import __version__, data, models, sharding
+from openseg_jax.agreement import fitting_classes, settings_of_run
+from openseg_jax.checkpoints import Metadata, fingerprint, load
 from openseg_jax.config import Config, DataSettings, EvalSettings, typed
 from openseg_jax.console import Console, track
 from openseg_jax.data.images import image_files
@@ -20,8 +22,8 @@ from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation.others import legacy_scores, official_scores
 from openseg_jax.evaluation.progress import Progress
 from openseg_jax.evaluation.report import Report
-from openseg_jax.files import replacing
-from openseg_jax.inference import ArgMax, ConfusionCounts, Probabilities, Reader, Refined, Runner, writers
+from openseg_jax.files import child, replacing, results, stamp
+from openseg_jax.inference import ArgMax, ConfusionCounts, Item, Probabilities, Reader, Refined, Runner, writers
 from openseg_jax.inference.offsets import WithOffsets, offset_runner
 from openseg_jax.inference.tasks import task_of
 from openseg_jax.labels.classes import ClassTable
@@ -29,6 +31,8 @@ from openseg_jax.metrics.boundaries import Boundaries
 from openseg_jax.metrics.confusion import Confusion
 from openseg_jax.metrics.statistics import interval
 from openseg_jax.page import percent
+
+RESULTS = ("report.json", "report.html", "images.csv", "images.npz", "progress.npz", "label", "color", "overlay")
 
 
 def evaluate(
@@ -42,13 +46,15 @@ def evaluate(
     boundaries: bool = False,
     legacy: bool = False,
     cityscapes: bool = False,
+    given: Collection[str] = (),
 ) -> dict:
     """Prints a table of scores and returns them.
 
     A split without masks gets predictions and no scores. A SegFix net is scored for its boundaries and directions.
 
     Args:
-        config: Which data, and by `eval` how images are tested.
+        config: Which data, and by `eval` how images are tested. Where that is the default, images are tested as in the
+            validations of the run that made the checkpoint.
         checkpoint: A folder of a run or an import.
         split: The config's validation split if not given.
         out: A folder for report.json, report.html, images.csv, images.npz, label/, color/ and overlay/.
@@ -57,6 +63,7 @@ def evaluate(
         boundaries: Whether to score boundaries, too; with eval.segfix that is always done, and before refinement, too.
         legacy: Whether to return what the original's evaluators would have printed.
         cityscapes: Whether to return the scores of cityscapesScripts.
+        given: Fields of `eval` that count even where they have the value of the default.
 
     Raises:
         InputError: If config, checkpoint and data do not fit each other.
@@ -69,70 +76,130 @@ def evaluate(
     console = Console(quiet=jax.process_index() != 0)
     if model.head is not None and not model.head.needs_classes:
         return _evaluate_boundaries(config, model, variables, metadata, split, mesh, console)
-    classes = _classes(config.data, model, checkpoint)
-    source, folder = _source(config.data, split, classes), Path(out) if out else None
-    labelled, refined = not isinstance(source, ImageSource), bool(config.eval.segfix)
+    settings = _settings(config, metadata, given, console)
+    classes = fitting_classes(data.class_table(config.data), metadata, checkpoint)
+    source, folder = _source(config.data, split, classes), Path(out).expanduser() if out else None
+    labelled = not isinstance(source, ImageSource)
     if not labelled and folder is None:
         raise InputError(f"{split} has no masks, so there is nothing to score: give --out for its predictions")
     if cityscapes and not (labelled and folder and hasattr(source, "masks")):
         raise InputError("--cityscapes_scripts reads label PNGs and masks: give --out, and a folder with masks")
-    if refined:
-        source = _with_offsets(config.eval, source, split, folder, console)
-    boundaries = boundaries or refined  # what refinement is for
-    readers, scores = _readers_and_scores(config.eval, len(classes), len(source), boundaries)
-    if probabilities and folder:
-        readers["probabilities"] = Probabilities()
-    runner = Runner(model, source, config.eval, readers, metadata.normalization, mesh)
+    options = _Options(
+        labelled, boundaries or bool(settings.segfix), probabilities and bool(folder), legacy, cityscapes
+    )
+    key = {
+        "version": __version__,
+        "checkpoint": fingerprint(checkpoint),
+        "classes": classes.to_dict(),
+        "split": split,
+        "images": list(map(str, source.names)),
+        "data": source.stamps(),
+        "eval": dataclasses.asdict(settings),
+        "offsets": _origin_of_offsets(settings),
+        "options": dataclasses.asdict(options),
+    }
+    facts = {"checkpoint": str(checkpoint), "step": metadata.step, "split": split, "model": metadata.model,
+             "protocol": key["eval"], "normalization": vars(metadata.normalization)}  # fmt: skip
+    with _kept(folder, source, options, settings):
+        if settings.segfix:
+            source = _with_offsets(settings, source, split, folder, console)
+        readers, scores = _readers_and_scores(settings, len(classes), len(source), options)
+        runner = Runner(model, source, settings, readers, metadata.normalization, mesh)
+        progress = Progress(folder and folder / "progress.npz", key, scores, resume=resume)
+        if progress.batches:
+            console.print(f"going on after {progress.batches} of {runner.batch_count} batches")
+        for item in progress.run(runner, variables, f"evaluating {split}", console):
+            if folder:
+                _write(folder, item, classes, options)
+        return _finish(progress, runner, classes, folder, options, facts, console)
 
-    facts = {"checkpoint": str(checkpoint), "step": metadata.step, "split": split}
-    names, settings = list(map(str, source.names)), dataclasses.asdict(config.eval)
-    key = facts | {"images": names, "eval": settings, "boundaries": boundaries}
-    progress = Progress(folder and folder / "progress.npz", key, scores if labelled else {}, resume=resume)
-    if progress.batches:
-        console.print(f"going on after {progress.batches} of {runner.batch_count} batches")
-    for item in progress.run(runner, variables, f"evaluating {split}", console):
-        if folder:
-            truth = item.sample["label"] if labelled else None
-            writers.write_prediction(folder, item.name, item["labels"], classes, item.sample["image"], truth)
-        if folder and probabilities:
-            with replacing(folder / "prob" / f"{item.name}.npy") as temporary:
-                np.save(temporary, item["probabilities"])
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """What is computed; all but the first as `evaluate` explains."""
+
+    labelled: bool  # whether there are masks, and so scores
+    boundaries: bool
+    probabilities: bool
+    legacy: bool
+    cityscapes: bool
+
+
+def _finish(
+    progress: Progress, runner: Runner, classes: ClassTable, folder: Path | None, options: _Options, facts: dict,
+    console: Console,
+) -> dict:  # fmt: skip
+    """Reports what all processes have found together, and returns it."""
+    source, split, result = runner.source, facts["split"], {}
+    names = list(map(str, source.names))
     scores, failures = progress.merge()  # after which the files of all processes are there, too
-
     failures = getattr(source, "incomplete", {}) | failures
     for name, message in failures.items():
         console.print(f"left out {name}: {message}", style="red")
-    result = {}
-    if labelled:
+    if options.labelled:
         result = _result(scores, split)
-        if legacy:
-            f = scores["boundaries"].f if boundaries else None
+        if options.legacy:
+            f = scores["boundaries"].f if options.boundaries else None
             result["legacy"] = legacy_scores(scores["confusion"].matrix, f, runner.pixels, classes)
-        if cityscapes:
+        if options.cityscapes:
             masks = {name: mask for name, mask in zip(names, source.masks, strict=True) if name not in failures}
-            files = [folder / "label" / f"{name}.png" for name in masks]
+            files = [child(folder / "label", name, ".png") for name in masks]
             result["cityscapes_scripts"] = official_scores(files, [*masks.values()])
-        facts |= {"model": metadata.model, "images": len(source), "protocol": settings, "failures": failures,
-                  "normalization": vars(metadata.normalization)}  # fmt: skip
+        facts = facts | {"images": len(source), "failures": failures}
         report = Report(result, scores["confusion"], classes, names, facts)
         report.print(console)
         if folder and jax.process_index() == 0:
             report.write(folder)
     if folder:
         progress.forget()
-        console.print(f"report.json, report.html, images.csv, label/, color/ and overlay/ are in {folder}")
+        files = "report.json, report.html, images.csv, label/" if options.labelled else "label/"
+        console.print(f"{files}, color/ and overlay/ are in {folder}")
     if failures:
-        rest = sum(name not in failures for name in names)
-        raise RunError(f"{len(failures)} images of {split} could not be read; the scores are of the {rest} others")
+        what, rest = "scores" if options.labelled else "results", sum(name not in failures for name in names)
+        raise RunError(f"{len(failures)} images of {split} could not be read; the {what} are of the {rest} others")
     return result
 
 
-def _classes(settings: DataSettings, model: models.Segmentor, checkpoint: str) -> ClassTable:
-    classes = data.class_table(settings)
-    if (count := model.spec.num_classes) != len(classes):
-        what = f"{checkpoint} holds a net of {count} classes, but {classes.title} has {len(classes)}"
-        raise InputError(f"{what}: take the checkpoint of another data set, or another config")
-    return classes
+def _settings(config: Config, metadata: Metadata, given: Collection[str], console: Console) -> EvalSettings:
+    """Returns how images are tested, and prints in what that is not as the config says."""
+    settings, taken = settings_of_run(config.eval, metadata, given)
+    if taken:
+        found = ", ".join(f"eval.{name}={value}" for name, value in taken.items())
+        console.print(f"tested as in the run of the checkpoint: {found}")
+    if vars(config.normalization) != vars(metadata.normalization):
+        console.print(f"normalised as the checkpoint says, not as the config: {vars(metadata.normalization)}")
+    return settings
+
+
+@contextlib.contextmanager
+def _kept(folder: Path | None, source, options: _Options, settings: EvalSettings) -> Iterator[None]:
+    """Keeps the folder of results for this evaluation; see `files.results`."""
+    with contextlib.ExitStack() as stack:
+        if folder and jax.process_index() == 0:
+            for name in source.names:
+                child(folder, str(name), ".png")  # before hours of work, not after
+            names = [*RESULTS, *["prob"] * options.probabilities, *["offsets"] * bool(settings.segfix)]
+            read = [path for kind in ("paths", "images", "masks") for path in getattr(source, kind, ())]
+            stack.enter_context(results(folder, "eval", names, read))
+        sharding.exchange(b"")  # the other processes write after that
+        yield
+
+
+def _write(folder: Path, item: Item, classes: ClassTable, options: _Options) -> None:
+    truth = item.sample["label"] if options.labelled else None
+    writers.write_prediction(folder, item.name, item["labels"], classes, item.sample["image"], truth)
+    if options.probabilities:
+        with replacing(child(folder / "prob", item.name, ".npy")) as temporary:
+            np.save(temporary, item["probabilities"])
+
+
+def _origin_of_offsets(settings: EvalSettings) -> object:
+    """Returns what is different for different offsets: of the files, or of the checkpoint of their net."""
+    if not settings.segfix:
+        return None
+    given = _offsets_folder(settings)
+    files = [file for file in given.iterdir() if file.suffix in OFFSET_SUFFIXES]
+    return sorted([file.name, *stamp(file)] for file in files) if files else fingerprint(given)
 
 
 def _source(settings: DataSettings, split: str, classes: ClassTable):
@@ -141,14 +208,12 @@ def _source(settings: DataSettings, split: str, classes: ClassTable):
         folder = Path(settings.root).expanduser() / split
         if folder.is_dir() and not (folder / settings.label_folder).is_dir():
             return ImageSource(image_files(folder / settings.image_folder), classes)
-    return data.make_source(settings, split, complete=False)
+    return data.make_source(settings, split, classes, complete=False)
 
 
 def _with_offsets(settings: EvalSettings, source, split: str, folder: Path | None, console: Console) -> WithOffsets:
     """Returns the source with the offsets of files, or with those of a SegFix net, which it writes into OUT/offsets."""
-    given = Path(settings.segfix).expanduser()
-    if not given.is_dir():
-        raise InputError(f"eval.segfix={given} is no folder: give one of offsets, or a checkpoint of a SegFix net")
+    given = _offsets_folder(settings)
     if any(file.suffix in OFFSET_SUFFIXES for file in given.iterdir()):
         return WithOffsets(source, given)
     if folder is None:
@@ -161,8 +226,15 @@ def _with_offsets(settings: EvalSettings, source, split: str, folder: Path | Non
     return WithOffsets(source, folder / "offsets")
 
 
+def _offsets_folder(settings: EvalSettings) -> Path:
+    given = Path(settings.segfix).expanduser()
+    if not given.is_dir():
+        raise InputError(f"eval.segfix={given} is no folder: give one of offsets, or a checkpoint of a SegFix net")
+    return given
+
+
 def _readers_and_scores(
-    settings: EvalSettings, num_classes: int, images: int, boundaries: bool
+    settings: EvalSettings, num_classes: int, images: int, options: _Options
 ) -> tuple[dict[str, Reader], dict[str, Any]]:
     """Returns what is computed, and what adds it up; with refinement, both also "_before" it."""
     readers, scores, whens = {"labels": ArgMax()}, {}, ("",)
@@ -172,9 +244,11 @@ def _readers_and_scores(
     for when in whens:
         readers[f"counts{when}"] = ConfusionCounts(num_classes, f"labels{when}")
         scores[f"confusion{when}"] = Confusion(num_classes, images, f"counts{when}")
-        if boundaries:
+        if options.boundaries:
             scores[f"boundaries{when}"] = Boundaries(num_classes, images, f"labels{when}")
-    return readers, scores
+    if options.probabilities:
+        readers["probabilities"] = Probabilities()
+    return readers, scores if options.labelled else {}
 
 
 def _result(scores: Mapping[str, Any], split: str) -> dict:

@@ -12,7 +12,7 @@ import numpy as np
 from openseg_jax import sharding
 from openseg_jax.console import Console, track
 from openseg_jax.errors import InputError
-from openseg_jax.files import replacing
+from openseg_jax.files import read_npz, replacing
 from openseg_jax.inference import Item, Runner
 from openseg_jax.metrics.accumulator import Accumulator
 
@@ -86,13 +86,15 @@ class Progress:
         self._last = time.monotonic()
 
     def _read(self, path: Path) -> None:
-        with np.load(path) as content:
+        content, other = read_npz(path), "delete it, or give --noresume"
+        try:
             found = json.loads(str(content["key"]))
-            if found != self._key:
-                differing = [name for name in self._key if found.get(name) != self._key[name]]
-                other = f"{path} is of another evaluation (other {', '.join(differing)})"
-                raise InputError(f"{other}: delete it, or give --noresume")
+            differing = [name for name in self._key if found.get(name) != self._key[name]]
+            if differing:
+                raise InputError(f"{path} is of another evaluation (other {', '.join(differing)}): {other}")
             self.batches, self.failures = int(content["batches"]), json.loads(str(content["failures"]))
             if jax.process_index() == 0:  # states add up over processes
                 for name, score in self.scores.items():
                     score.restore({part: content[f"{name}/{part}"] for part in score.sums})
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path} is not what an evaluation writes: {other}") from error

@@ -102,16 +102,16 @@ class Runner:
         rank, count = jax.process_index(), jax.process_count()
         if self.unreadable:
             own = [(index, error) for index, error in self.unreadable.items() if index % count == rank]
-            yield start, [Item(self._source, index, None, error) for index, error in own]
+            yield start, [Item(self.source, index, None, error) for index, error in own]
         options = {"input_size": self._to_input, "net_size": self._to_net, "maps": self._maps, "process": (rank, count)}
         options |= {"batch_size": self._settings.batch_size, "start": start}
-        loaded = eval_batches(self._source, self.buckets, **options)
+        loaded = eval_batches(self.source, self.buckets, **options)
         steps = ((batch, self._step(variables, sharding.put_batch(self._mesh, batch.arrays))) for batch in loaded)
         for done, (step, _) in enumerate(itertools.pairwise(itertools.chain(steps, [None])), start + 1):
             yield done, self._items(*step)
 
     def _take(self, source) -> None:
-        self._source, self.unreadable = source, {}
+        self.source, self.unreadable = source, {}
         self._sizes = sizes = [self._size(index) for index in range(len(source))]
         self.pixels = sum(size[0] * size[1] for size in sizes if size)
         if self._settings.exact_shapes:
@@ -125,7 +125,7 @@ class Runner:
 
     def _size(self, index: int) -> Size | None:
         try:
-            return self._source.size(index)
+            return self.source.size(index)
         except InputError as error:
             self.unreadable[index] = error
             return None
@@ -151,7 +151,7 @@ class Runner:
         for row, index in enumerate(map(int, batch.arrays["index"])):
             if index >= 0:
                 found[index] = functools.partial(take, row, self._sizes[index])
-        return [Item(self._source, index, self._sizes[index], what) for index, what in found.items()]
+        return [Item(self.source, index, self._sizes[index], what) for index, what in found.items()]
 
 
 class Item:

@@ -6,6 +6,7 @@ They are small JSON or YAML files. `tables/` holds those of the benchmarks.
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -116,6 +117,15 @@ class ClassTable:
                 "or to void_colors to ignore them"
             )
         return train_ids[places]
+
+    def reordered(self, order: Sequence[int]) -> "ClassTable":
+        """Returns the same classes in another order: the class at each place is the one that `order` names."""
+        if list(order) == list(range(len(self))):
+            return self
+        names, colors, ids = (tuple(values[i] for i in order) for values in (self.names, self.colors, self.ids))
+        aliases = tuple(self.aliases[i] for i in order) if self.aliases else ()
+        pairs = tuple((order.index(a), order.index(b)) for a, b in self.flip_pairs)
+        return dataclasses.replace(self, names=names, colors=colors, ids=ids, aliases=aliases, flip_pairs=pairs)
 
     def to_dict(self) -> dict:
         """Returns the content of a class table file."""

@@ -43,7 +43,9 @@ def dry_run(config: Config, workdir: str | Path) -> None:
     write_image(folder / "batch.jpg", _examples(run, batch))
     console.print(_memory_table(estimate_memory(run, batch)))
     if config.pretrained.checkpoint:
-        console.print(with_pretrained(models.init(run.model, config.seed), run.model, config.pretrained)[1])
+        console.print(
+            with_pretrained(models.init(run.model, config.seed), run.model, config.pretrained, run.classes)[1]
+        )
     console.print(f"config.json, schedule.png and batch.jpg are in {folder}; nothing was trained")
 
 

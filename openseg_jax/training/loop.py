@@ -13,6 +13,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from openseg_jax import models, sharding
+from openseg_jax.agreement import changes
 from openseg_jax.checkpoints import Checkpoints, Metadata, read_metadata
 from openseg_jax.config import Config, typed
 from openseg_jax.data.pipeline import train_batches
@@ -101,7 +102,9 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict, str]:
     """Returns a new state, or that of the newest checkpoint on today's devices, its metadata, and where it is from."""
     config = run.config
     if checkpoints.latest_step() is None:
-        variables, origin = with_pretrained(models.init(run.model, config.seed), run.model, config.pretrained)
+        variables, origin = with_pretrained(
+            models.init(run.model, config.seed), run.model, config.pretrained, run.classes
+        )
         return sharding.put(run.step.shardings, run.step.init(variables)), {}, origin
     metadata = read_metadata(checkpoints.folder)
     if models.create(**metadata.model).spec != run.model.spec:
@@ -109,8 +112,18 @@ def _start(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict, str]:
             f"{checkpoints.folder} holds a run of {metadata.model}, this config is of {run.model.spec.to_dict()}: "
             "take another --workdir, or delete the folder"
         )
-    variables, training, metadata = checkpoints.restore(*run.step.shapes.to_parts())
-    origin = f"continuing after step {metadata.step}, from {checkpoints.folder}"
+    if metadata.classes and metadata.classes.names != run.classes.names:
+        raise InputError(
+            f"{checkpoints.folder} holds a run for the classes {', '.join(metadata.classes.names)}, this config is for "
+            f"{', '.join(run.classes.names)}: take another --workdir, or the class table of before"
+        )
+    changed = changes(config, metadata)
+    changed = f"; changed are {', '.join(changed)}" if changed else ""
+    try:
+        variables, training, metadata = checkpoints.restore(*run.step.shapes.to_parts())
+    except InputError as error:
+        raise InputError(f"{error}{changed}") from error
+    origin = f"continuing after step {metadata.step}, from {checkpoints.folder}{changed}"
     return TrainState.from_parts(variables, training), metadata.extra, origin
 
 

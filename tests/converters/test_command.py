@@ -205,4 +205,4 @@ def test_verify_finds_another_checkpoint(verified, tmp_path, capsys):
     message = commands.fails_here(
         capsys, "converters", "verify", folder / "net.pth", folder / "dir", "--reference", tmp_path / "taps.npz"
     )
-    assert "is no readable .npz file" in message
+    assert "is not a .npz file of arrays" in message

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from unittest import mock
 
@@ -78,7 +79,8 @@ def evaluated(setting, out, **options):
     root = setting[0]
     config = load("configs/folder.py", places(root))
     settings = dataclasses.replace(config.eval, **{"batch_size": 1} | options.pop("eval", {}))
-    config = dataclasses.replace(config, eval=settings)
+    source = dataclasses.replace(config.data, **options.pop("data", {}))
+    config = dataclasses.replace(config, eval=settings, data=source)
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     with mock.patch.object(sharding, "make_mesh", return_value=mesh):
         return evaluate(config, str(root / "checkpoint"), out=out and str(out), **options)
@@ -130,6 +132,25 @@ def test_killed_and_resumed_it_counts_the_same(setting, whole, tmp_path, monkeyp
     assert (tmp_path / "progress.npz").exists()
     with pytest.raises(InputError, match="is of another evaluation .other eval.: delete it, or give --noresume"):
         evaluated(setting, tmp_path, boundaries=True, eval={"max_buckets": 1})
+    with pytest.raises(InputError, match="other options"):
+        evaluated(setting, tmp_path, boundaries=True, probabilities=True)
+    image = setting[3].images[0]
+    stamp = image.stat()
+    image.touch()
+    with pytest.raises(InputError, match="other data"):
+        evaluated(setting, tmp_path, boundaries=True)
+    os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    kept = (tmp_path / "progress.npz").read_bytes()
+    for damaged in (
+        kept[: len(kept) // 2],
+        kept.replace(b"batches", b"botches"),
+        b"",
+        kept[:3000] + b"x" + kept[3001:],
+    ):
+        (tmp_path / "progress.npz").write_bytes(damaged)
+        with pytest.raises(InputError, match="progress.npz is not"):
+            evaluated(setting, tmp_path, boundaries=True)
+    (tmp_path / "progress.npz").write_bytes(kept)
     resumed = evaluated(setting, tmp_path, boundaries=True)
     for name in ("miou", "interval", "boundary_iou", "boundary_f_score"):
         assert resumed[name] == whole[0][name], name
@@ -137,6 +158,25 @@ def test_killed_and_resumed_it_counts_the_same(setting, whole, tmp_path, monkeyp
         assert (tmp_path / file).read_bytes() == (whole[1] / file).read_bytes()
     counts = [np.load(out / "images.npz")["counts"] for out in (tmp_path, whole[1])]
     np.testing.assert_array_equal(*counts)
+
+
+def test_classes_in_another_order_are_found_by_their_names(setting, whole, tmp_path):
+    table = json.loads((setting[0] / "classes.json").read_text())
+    ids = {row["name"]: row.setdefault("id", place) for place, row in enumerate(table["classes"])}
+    assert len(ids) == 3
+    table["classes"].reverse()
+    (tmp_path / "reversed.json").write_text(json.dumps(table))
+    found = evaluated(setting, tmp_path / "o", data={"classes": str(tmp_path / "reversed.json")})
+    assert found["miou"] == pytest.approx(whole[0]["miou"], abs=1e-6)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "o" / "label" / "scene1.png")),
+        np.asarray(Image.open(whole[1] / "label" / "scene1.png")),
+    )
+
+
+def test_results_do_not_replace_the_masks(setting):
+    with pytest.raises(InputError, match="label exists, and `openseg eval` did not write it"):
+        evaluated(setting, setting[0] / "val")
 
 
 def test_what_cannot_be_read_is_left_out(setting, tmp_path, capsys):

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from openseg_jax import checkpoints, converters, models
 from openseg_jax.config import typed
 from openseg_jax.data.images import write_image, write_mask
+from openseg_jax.data.synthetic import SYNTHETIC_CLASSES
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.training import loop
 from openseg_jax.training.dry_run import dry_run, estimate_memory
@@ -251,17 +252,17 @@ def test_pretrained_weights(uninterrupted, tmp_path):
     config = runs.config(pretrained__checkpoint=str(uninterrupted / "latest"))
     model = make_model(config.model, 6)
     fresh = models.init(model, 1)
-    loaded, what = with_pretrained(fresh, model, config.pretrained)
+    loaded, what = with_pretrained(fresh, model, config.pretrained, SYNTHETIC_CLASSES)
     assert what == f"backbone from {uninterrupted / 'latest'}"
     assert_bitwise_equal(loaded["params"]["backbone"], source["params"]["backbone"])
     assert_bitwise_equal(loaded["params"]["head"], fresh["params"]["head"])
     config.pretrained.parts = "all"
-    assert_bitwise_equal(with_pretrained(fresh, model, config.pretrained)[0], source)
+    assert_bitwise_equal(with_pretrained(fresh, model, config.pretrained, SYNTHETIC_CLASSES)[0], source)
     other = make_model(config.model, 7)
     with pytest.raises(InputError, match="'num_classes': 6.* of which the all does not fit .*'num_classes': 7"):
-        with_pretrained(models.init(other), other, config.pretrained)
+        with_pretrained(models.init(other), other, config.pretrained, SYNTHETIC_CLASSES)
     config.pretrained.parts = "matching"
-    loaded, what = with_pretrained(models.init(other), other, config.pretrained)
+    loaded, what = with_pretrained(models.init(other), other, config.pretrained, SYNTHETIC_CLASSES)
     assert_bitwise_equal(loaded["params"]["backbone"], source["params"]["backbone"])
     assert "; new are params.head.aux.classify.bias" in what
 
@@ -276,11 +277,11 @@ def test_pretrained_weights_of_a_pytorch_file(uninterrupted, tmp_path):
     torch.save(state_dict, tmp_path / "whole.pth")
     torch.save({k: v for k, v in state_dict.items() if k.startswith("backbone.")}, tmp_path / "backbone.pth")
     config.pretrained.checkpoint = str(tmp_path / "backbone.pth")
-    loaded, _ = with_pretrained(models.init(model), model, config.pretrained)
+    loaded, _ = with_pretrained(models.init(model), model, config.pretrained, SYNTHETIC_CLASSES)
     assert_bitwise_equal(loaded["params"]["backbone"], source["params"]["backbone"])
     config.pretrained.update({"checkpoint": str(tmp_path / "none.pth")})
     with pytest.raises(InputError, match="there is no checkpoint folder"):
-        with_pretrained(models.init(model), model, config.pretrained)
+        with_pretrained(models.init(model), model, config.pretrained, SYNTHETIC_CLASSES)
 
 
 def test_a_workdir_of_another_model_is_refused(uninterrupted):
