@@ -13,8 +13,12 @@ from openseg_jax.text import visible
 class InputError(ValueError):
     """Something that the user gave is wrong.
 
-    The message is one sentence: what was found, what was wanted, and what to do.
+    The message is one sentence on one line: what was found, what was wanted, and what to do. What it quotes from data
+    is made visible.
     """
+
+    def __init__(self, message: str):
+        super().__init__(visible(message.replace("\n", " ")))
 
 
 class RunError(RuntimeError):
@@ -36,7 +40,7 @@ def run_command(main: Callable[[], int | None], verbose: bool = False) -> NoRetu
     except (ValueError, RunError) as error:
         if verbose:
             raise
-        print(f"error: {visible(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"error: {' '.join(visible(str(error)).split())}", file=sys.stderr)
         status = 1 if isinstance(error, RunError) else 2
     except KeyboardInterrupt:
         status = 130

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from openseg_jax.converters.pickles import storage_sizes
 from openseg_jax.errors import InputError
 from openseg_jax.files import replacing
 
@@ -26,6 +29,7 @@ _SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float32", "float64")),
 ]
+_MOST_COMPRESSED = 20  # times its size; weights are stored, or compress to a half at best
 
 
 def require_torch():
@@ -42,8 +46,9 @@ def require_torch():
 def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     """Reads the tensors of a PyTorch checkpoint.
 
-    It takes {"state_dict": ...}, {"model": ...} and bare state dicts, in zip files and in those from before torch 1.6.
-    Files are loaded with weights_only=True, so nothing in them can run.
+    It takes bare state dicts and those in an entry, {"state_dict": ...}, {"model": ...} or the only one that there is,
+    in zip files and in those from before torch 1.6. Files are loaded with weights_only=True, so nothing in them can
+    run. Zip files have checksums, which are compared; the older files have none.
 
     Args:
         path: The .pth file.
@@ -57,14 +62,19 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     return read_checkpoint(path)[0]
 
 
-def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict]:
-    """Reads what `read_state_dict` does, and the config that the original stores with it, {} if there is none."""
+def read_checkpoint(path: str | os.PathLike, entry: str | None = None) -> tuple[dict[str, torch.Tensor], dict]:
+    """Reads what `read_state_dict` does, and the config that the original stores with it, {} if there is none.
+
+    entry: The entry of the file that holds the state dict, such as "ema", if there are several.
+    """
     torch, path = require_torch(), Path(path)
     if not path.is_file():
         raise InputError(f"there is no checkpoint file {path}")
     try:
         with torch.serialization.safe_globals(_SAFE):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(_checked(path), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # torch raises errors of many types for malformed files
         code = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if not code:
@@ -73,23 +83,102 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, torch.Tensor], d
             f"{path} was refused: it would run code on loading ({code[1]}); "
             "if you trust it, save its tensors alone with torch.save(model.state_dict(), FILE)"
         ) from error
+    config = content.get("config_dict") if isinstance(content, Mapping) else None
+    state_dict = _state_dict(path, content, entry)
+    for key, value in state_dict.items():
+        if fault := _unusable(value):
+            raise InputError(
+                f"{path} holds {str(key)[:80]}, which {fault}; wanted are dense tensors with their numbers"
+            )
+    return dict(state_dict), dict(config) if isinstance(config, Mapping) else {}
+
+
+def has_checksums(path: str | os.PathLike) -> bool:
+    """Returns whether a file has checksums, as the zip files of torch 1.6 and later do."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _checked(path: Path) -> Path | io.BytesIO:
+    """Returns what PyTorch may read: a file that asks for no more than its own size, or a copy of a zip.
+
+    The copy is of what the checksums have confirmed, with an index of its own. Some damage of an index makes PyTorch
+    take memory that was never written for the content of a tensor.
+    """
+    size = path.stat().st_size
+    if not has_checksums(path):
+        with path.open("rb") as file:
+            for _ in range(5):  # magic number, protocol, system, content, keys; then come the storages
+                storage_sizes(file, size)
+        return path
+    copy = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as confirmed:
+        if sum(member.file_size for member in archive.infolist()) > _MOST_COMPRESSED * size:
+            raise InputError(f"{path} is refused: its {size} bytes claim to hold far more than tensors could")
+        for member in archive.infolist():
+            try:
+                content = archive.read(member)
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise InputError(
+                    f"{path} is damaged: {member.filename} is not what its checksum says; download it again"
+                ) from error
+            if member.filename.endswith("/data.pkl"):
+                storage_sizes(io.BytesIO(content), size)
+            confirmed.writestr(member.filename, content)
+    copy.seek(0)
+    return copy
+
+
+def _state_dict(path: Path, content: Any, entry: str | None) -> Mapping:
+    """Finds the state dict in what a file holds."""
     whole = content if isinstance(content, Mapping) else {}
-    config = whole.get("config_dict")
-    content = next((whole[key] for key in ("state_dict", "model") if isinstance(whole.get(key), Mapping)), content)
+    inside = [str(key) for key, value in whole.items() if _is_state_dict(value)]
+    if entry is not None:
+        if entry not in inside:
+            raise InputError(f"{path} has no state dict {entry!r}; it has {', '.join(inside[:9]) or 'none inside'}")
+        return whole[entry]
+    if usual := [name for name in ("state_dict", "model") if name in inside] or (inside if len(inside) == 1 else []):
+        return whole[usual[0]]
+    if len(inside) > 1:
+        raise InputError(f"{path} holds several state dicts, {', '.join(inside[:9])}: name one with --entry")
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path} holds a {type(content).__name__}, not a state dict")
-    others = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
+    others = [str(key) for key, value in content.items() if not _is_tensor(value)]
     if others:
         raise InputError(
-            f"{path} is not a state dict: {len(others)} of {len(content)} entries are not tensors, such as {others[0]}"
+            f"{path} is not a state dict: {len(others)} of {len(content)} entries are not tensors, such as "
+            f"{others[0][:80]}"
         )
-    return dict(content), dict(config) if isinstance(config, Mapping) else {}
+    return content
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, require_torch().Tensor)
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(map(_is_tensor, value.values()))
+
+
+def _unusable(tensor: torch.Tensor) -> str:
+    """Says what keeps a tensor from being read as an array, "" if nothing does."""
+    torch = require_torch()
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_complex():
+        return "is sparse, nested, quantized or complex"
+    if tensor.is_meta:
+        return "has no numbers"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "repeats its numbers"
+    return ""
 
 
 def write_state_dict(state_dict: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
     """Writes {"state_dict": ...} atomically. state_dict: Tensors by key, as `export_state_dict` returns them."""
     with replacing(path) as temporary:
-        require_torch().save({"state_dict": dict(state_dict)}, temporary)
+        try:
+            require_torch().save({"state_dict": dict(state_dict)}, temporary)
+        except RuntimeError as error:  # its writer's way to say that the disk is full
+            raise OSError(str(error)) from error
 
 
 def _malformed(path: Path) -> str:
@@ -100,6 +189,6 @@ def _malformed(path: Path) -> str:
         return f"{path} is empty"
     if start[:1] == b"<":
         return f"{path} is a web page, not a checkpoint; the download link needs to be opened in a browser"
-    if start[:2] == b"PK" and not zipfile.is_zipfile(path):
-        return f"{path} is cut short at {size} bytes; download it again"
+    if start[:2] == b"PK":
+        return f"{path} is damaged, or cut short at {size} bytes; download it again"
     return f"{path} is not a PyTorch checkpoint, or it is damaged ({size} bytes)"

@@ -13,6 +13,7 @@ from openseg_jax.models.backbones.wide_resnet import WideResNet
 from openseg_jax.models.registry import BACKBONES, MODELS, as_tuples, default_options
 from openseg_jax.models.segmentor import ModelSpec
 
+_MOST_BLOCKS = 200  # of a stage; ResNet-269 has 48
 UNKNOWN_FACTORS = ((0, 0),)  # of ISA: the keys show how many pairs there are, and not their values
 
 
@@ -56,7 +57,8 @@ def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
     shapes = {key: tuple(value.shape) for key, value in state_dict.items() if hasattr(value, "shape")}
     shapes = with_backbone_prefix(shapes)
     stated = (config or {}).get("network")
-    stated = {key: as_tuples(value) for key, value in stated.items()} if isinstance(stated, Mapping) else {}
+    stated = {key: value for key, value in stated.items() if _is_plain(value)} if isinstance(stated, Mapping) else {}
+    stated = {key: as_tuples(value) for key, value in stated.items()}
     family, sizes = _backbone_sizes(shapes)
     kind, num_classes, widths = _head(shapes)
     if family is None:
@@ -72,6 +74,13 @@ def recognise(state_dict: Mapping, config: Mapping | None = None) -> Recognised:
     untold = [option for option, where in shapeless.items() if option in known and where not in stated]
     assumed = {option: found.get(option, known[option]) for option in untold}
     return Recognised(name, backbone, _norms(shapes), num_classes, options, assumed)
+
+
+def _is_plain(value: object, depth: int = 3) -> bool:
+    """Whether a value of a config is text, a number, or a list of such: what an option can be."""
+    if isinstance(value, (list, tuple)):
+        return depth > 0 and len(value) < 100 and all(_is_plain(item, depth - 1) for item in value)
+    return isinstance(value, (str, int, float))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -96,7 +105,10 @@ def _backbone_sizes(shapes: dict) -> tuple[type | None, dict]:
 
 
 def _count(shapes: dict, pattern: str) -> int:
-    return len({match.group(1) for key in shapes if (match := re.match(pattern, key))})
+    count = len({match.group(1) for key in shapes if (match := re.match(pattern, key))})
+    if count > _MOST_BLOCKS:
+        raise ValueError(f"{count} blocks")
+    return count
 
 
 def _counts(shapes: dict, stage: str, numbers: Iterable[int], block: str = "") -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from openseg_jax import converters
-from openseg_jax.errors import InputError
+from openseg_jax.errors import InputError, RunError
 from tests import commands
 
 WEIGHTS = OrderedDict({"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.num_batches_tracked": torch.tensor(3)})
@@ -98,7 +98,7 @@ def test_writing_is_atomic(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RunError, match="No space left"):
         converters.write_state_dict(WEIGHTS, tmp_path / "deep" / "other.pth")
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["net.pth"]
 
