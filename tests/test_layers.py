@@ -21,6 +21,7 @@ visualize page plots
 config
 labels
 models
+trees
 files
 errors
 """

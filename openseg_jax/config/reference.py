@@ -64,6 +64,8 @@ def _section(kind: type, path: str) -> Iterator[str]:
         allowed = "dictionaries" if ExtraData in typing.get_args(hint) else describe(hint, setting)
         if setting.unit:
             allowed += f"; {setting.unit}"
+        if setting.product:
+            allowed += f", {setting.product} pixels at most"
         default = "{}" if field.default is dataclasses.MISSING else repr(field.default)
         yield f"| `{name}` | `{default}` | {allowed} | {setting.help} |"
     for hint, name in sections:
