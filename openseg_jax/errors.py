@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from logging import getLogger
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import logging
 
@@ -17,6 +17,15 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A run failed because of its own numbers, for example a loss that became NaN."""
+
+
+def short(value: Any) -> str:
+    """Returns any value as a sentence shows it: on one line, and cut after 80 characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # whatever an object of a user raises; for numbers of thousands of digits, and deep nesting
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def run_command(main: Callable[[], int | None], verbose: bool = False) -> NoReturn:

@@ -91,7 +91,7 @@ def _finite(text: str) -> float:
 def _yaml(text: str) -> Any:
     """Builds the tree from events: PyYAML's own builder recurses, and follows references and tags."""
     loader, values = yaml.SafeLoader(""), []
-    open_: list[
+    around: list[
         tuple[bool, list]
     ] = []  # the mappings and lists around an event: whether it is a mapping, and its parts
     for event in yaml.parse(text, Loader=_EVENTS):
@@ -100,18 +100,18 @@ def _yaml(text: str) -> Any:
         if isinstance(event, yaml.CollectionStartEvent):
             if event.tag:
                 raise ValueError(f"line {event.start_mark.line + 1} has the tag {event.tag}, of which there are none")
-            open_.append((isinstance(event, yaml.MappingStartEvent), []))
-            if len(open_) > DEEPEST:
+            around.append((isinstance(event, yaml.MappingStartEvent), []))
+            if len(around) > DEEPEST:
                 raise RecursionError
             continue
         if isinstance(event, yaml.ScalarEvent):
             value = _scalar(loader, event)
         elif isinstance(event, yaml.CollectionEndEvent):
-            is_mapping, parts = open_.pop()
+            is_mapping, parts = around.pop()
             value = _mapping(parts, event) if is_mapping else parts
         else:
             continue
-        (open_[-1][1] if open_ else values).append(value)
+        (around[-1][1] if around else values).append(value)
     if len(values) > 1:
         raise ValueError("it holds several documents")
     return values[0] if values else None

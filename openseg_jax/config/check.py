@@ -18,7 +18,7 @@ from openseg_jax import models
 from openseg_jax.config.options import options_of
 from openseg_jax.config.rules import contradictions
 from openseg_jax.config.schema import LARGEST_SIDE, Config, ModelSettings, Setting
-from openseg_jax.errors import InputError
+from openseg_jax.errors import InputError, short
 from openseg_jax.models.registry import as_tuples
 
 _NAME = re.compile(r"[a-z]+(?:\.[a-z_0-9]+)+")
@@ -258,12 +258,3 @@ def unknown(path: str, name: str, known: Iterable[str]) -> str:
     for close in difflib.get_close_matches(name, known, n=1):
         return f"there is no field {path}: did you mean {section}{dot}{close}?"
     return f"there is no field {path}: {section or 'a config'} has {', '.join(known)}"
-
-
-def short(value: Any) -> str:
-    """Returns a value as a sentence shows it, on one line."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # whatever the object of a config file raises; numbers of thousands of digits, deep nesting
-        text = f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -14,9 +14,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from openseg_jax.config.check import describe, examine, short, unknown
+from openseg_jax.config.check import describe, examine, unknown
 from openseg_jax.config.schema import Config
-from openseg_jax.errors import InputError
+from openseg_jax.errors import InputError, short
 
 _RECIPES = "openseg_jax.recipes"
 _CHANGE = re.compile(r"--?(?:no)?config\.([^=]+)")
@@ -63,7 +63,7 @@ def _make(spec: str) -> ConfigDict:
         signature.bind(*arguments)
     except TypeError:
         wanted = "no argument after a colon" if colon else "an argument, as in NAME:ARGUMENT"
-        raise InputError(f"the config {name} takes {wanted}, found {spec}") from None
+        raise InputError(f"the config {name} takes {wanted}, found {short(spec)}") from None
     config = _guarded(name, lambda: get_config(*arguments))
     if not isinstance(config, ConfigDict):
         raise InputError(f"get_config of {name} must return a ConfigDict, found {type(config).__name__}")
@@ -76,7 +76,7 @@ def _function_of_recipe(name: str) -> Callable[..., ConfigDict]:
         hint = f"there are {', '.join(known)}, or give the path of a Python file"
         for close in difflib.get_close_matches(name, known, n=1):
             hint = f"did you mean {close}?"
-        raise InputError(f"unknown recipe {name!r}; {hint}")
+        raise InputError(f"unknown recipe {short(name)}; {hint}")
     return _recipe(name).get_config
 
 
@@ -141,7 +141,7 @@ def _changed(config: ConfigDict, changes: Sequence[str]) -> tuple[ConfigDict, li
         else:
             try:
                 _apply(config, change)
-            except (flags.Error, AttributeError, LookupError, ValueError, TypeError, SyntaxError, MemoryError) as error:
+            except Exception as error:  # absl and ml_collections raise what the value makes them stumble over
                 faults.append(_sentence(name, change, error))
     return config, faults
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from openseg_jax.config.options import outputs_of
 from openseg_jax.config.schema import LOSSES, PROTOCOLS, AugmentSettings, Config
+from openseg_jax.errors import short
 from openseg_jax.labels.classes import CLASS_WEIGHTS, ClassTable, known_tables, load_classes
 
 # The transforms that `data/on_device.py` knows.
@@ -53,7 +54,7 @@ def _loss(config: Config) -> Iterator[str]:
         yield f"{loss.name=!s} needs {missing[0]!r} in data.maps, found {data.maps}"
     weights = loss.class_weights
     if weights and not any(weights):
-        yield f"loss.class_weights must not all be 0, found {weights}"
+        yield f"loss.class_weights must not all be 0, found {short(weights)}"
     if loss.segfix.min_distance > loss.segfix.max_distance:
         yield f"{loss.segfix.min_distance=} must be at most {loss.segfix.max_distance=}"
     if loss.name == "segfix" and not (loss.segfix.mask_weight or loss.segfix.direction_weight):
@@ -85,15 +86,15 @@ def _data(config: Config) -> Iterator[str]:
     if data.weights and len(data.weights) != count:
         yield (
             f"data.weights must have a number for the training split and one for each of data.extra, {count} in all, "
-            f"found {data.weights}"
+            f"found {short(data.weights)}"
         )
     if len(set(data.maps)) != len(data.maps):
-        yield f"data.maps must name each map once, found {data.maps}"
+        yield f"data.maps must name each map once, found {short(data.maps)}"
     if data.source != "synthetic":
         return
     for name, split in (("train_split", data.train_split), ("val_split", data.val_split)):
         if split not in ("train", "val"):
-            yield f'data.{name} must be "train" or "val" where data.source=synthetic, found {split!r}'
+            yield f'data.{name} must be "train" or "val" where data.source=synthetic, found {short(split)}'
     if {*data.maps} - {"offset"} or data.offset_folder:
         yield (
             f"{data.maps=} with {data.offset_folder=} are files, which data.source=synthetic does not have: it takes "
@@ -193,9 +194,9 @@ def _eval(config: Config) -> Iterator[str]:
         yield f"{eval.pad_size=} and {eval.pad_stride=} exclude each other: set one of them"
     weights = eval.scale_weights
     if weights and len(weights) != len(scales):
-        yield f"eval.scale_weights must have a number for each of {len(scales)} eval.scales, found {weights}"
+        yield f"eval.scale_weights must have a number for each of {len(scales)} eval.scales, found {short(weights)}"
     if weights and not any(weights):
-        yield f"eval.scale_weights must not all be 0, found {weights}"
+        yield f"eval.scale_weights must not all be 0, found {short(weights)}"
     for name, value in (("crop", eval.crop), ("crop_stride", eval.crop_stride)):
         if value and not window:
             yield f'eval.{name}={value} is for eval.protocol="crops" or "ms_crops", found {eval.protocol=!s}'

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from openseg_jax.errors import InputError
+from openseg_jax.errors import InputError, short
 
 MOST_CLASSES = 254  # of the 256 values of a byte, one is for void and one for what a mask must not contain
 _LONGEST_NAME = 200  # characters
@@ -37,7 +37,7 @@ def checked(content: Any, where: str) -> dict[str, Any]:
         _known(row, _ROW, where, f"the class {row['name']!r}")
     names = [row["name"] for row in rows]
     if twice := _twice(names):
-        raise InputError(f"{where}: every class needs its own name, found {_short(twice[0])} twice")
+        raise InputError(f"{where}: every class needs its own name, found {short(twice[0])} twice")
     if len(rows) > MOST_CLASSES:
         raise InputError(f"{where}: a table has at most {MOST_CLASSES} classes, found {len(rows)}")
     if "title" in content:
@@ -61,11 +61,11 @@ def _check_ids(content: dict, rows: list[dict], where: str) -> None:
     void = () if void == "others" else void  # all that are free
     for what, ids in (*(("aliases", ids) for ids in lists), ("void", void)):
         if not isinstance(ids, (list, tuple)):
-            raise InputError(f"{where}: {what} must be a list of ids, found {_short(ids)}")
+            raise InputError(f"{where}: {what} must be a list of ids, found {short(ids)}")
     ids = [i for i in own if i is not None] + [i for ids in lists for i in ids]
     for i in (*ids, *void):
         if not _is_byte(i):
-            raise InputError(f"{where}: ids are whole numbers from 0 to 255, found {_short(i)}")
+            raise InputError(f"{where}: ids are whole numbers from 0 to 255, found {short(i)}")
     if not ids:
         raise InputError(f"{where}: none of the classes has an id, found null for each")
     if twice := _twice([*ids, *void]):
@@ -75,25 +75,25 @@ def _check_ids(content: dict, rows: list[dict], where: str) -> None:
 def _check_colors(content: dict, rows: list[dict], where: str) -> None:
     masks, void = content.get("masks", "ids"), content.get("void_colors", ())
     if masks not in ("ids", "colors"):
-        raise InputError(f'{where}: "masks" must be "ids" or "colors", found {_short(masks)}')
+        raise InputError(f'{where}: "masks" must be "ids" or "colors", found {short(masks)}')
     if not isinstance(void, (list, tuple)):
-        raise InputError(f"{where}: void_colors must be a list of colours, found {_short(void)}")
+        raise InputError(f"{where}: void_colors must be a list of colours, found {short(void)}")
     if void and masks == "ids":
         raise InputError(f'{where}: void_colors are for "masks": "colors", found masks of ids')
     for color in (*(row["color"] for row in rows if "color" in row), *void):
         if not isinstance(color, (list, tuple)) or len(color) != 3 or not all(map(_is_byte, color)):
-            raise InputError(f"{where}: a colour is red, green and blue from 0 to 255, found {_short(color)}")
+            raise InputError(f"{where}: a colour is red, green and blue from 0 to 255, found {short(color)}")
 
 
 def _check_pairs(pairs: Any, names: list[str], where: str) -> None:
     wanted = f"{where}: flip_pairs are pairs of class names, each in one pair only"
     if not isinstance(pairs, (list, tuple)):
-        raise InputError(f"{wanted}, found {_short(pairs)}")
+        raise InputError(f"{wanted}, found {short(pairs)}")
     for pair in pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(name in names for name in pair):
-            raise InputError(f"{wanted}, found {_short(pair)}")
+            raise InputError(f"{wanted}, found {short(pair)}")
     if twice := _twice(name for pair in pairs for name in pair):
-        raise InputError(f"{wanted}, found {_short(twice[0])} twice")
+        raise InputError(f"{wanted}, found {short(twice[0])} twice")
 
 
 def _known(found: dict, known: Collection[str], where: str, what: str) -> None:
@@ -101,17 +101,17 @@ def _known(found: dict, known: Collection[str], where: str, what: str) -> None:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
-            raise InputError(f"{where}: {what} has no key {_short(key)}; {hint}")
+            raise InputError(f"{where}: {what} has no key {short(key)}; {hint}")
 
 
 def _name(value: Any, where: str, what: str) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{where}: {what} must be a string, found {_short(value)}: put it in quotes")
+        raise InputError(f"{where}: {what} must be a string, found {short(value)}: put it in quotes")
     is_visible = any(c.isprintable() and not c.isspace() for c in value)
     if not is_visible or value != value.strip() or len(value) > _LONGEST_NAME or not all(map(_shows, value)):
         raise InputError(
             f"{where}: {what} must be a text of 1 to {_LONGEST_NAME} characters on one line, without spaces around it "
-            f"and without control characters, found {_short(value)}"
+            f"and without control characters, found {short(value)}"
         )
 
 
@@ -125,8 +125,3 @@ def _is_byte(value: Any) -> bool:
 
 def _twice(values: Iterable) -> list:
     return [value for value, count in Counter(values).items() if count > 1]
-
-
-def _short(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -218,8 +218,8 @@ class BatchNorm(nnx.Module):
         if train and not self.frozen:
             if math.prod(x.shape[:3]) == 1:
                 raise InputError(
-                    "a batch norm has one value per channel, of which there is no variance: take a larger augment.crop, "
-                    "a larger train.batch_size, a smaller train.accumulate, or model.norm=group_norm"
+                    "a batch norm has one value per channel, of which there is no variance: take a larger "
+                    "augment.crop, a larger train.batch_size, a smaller train.accumulate, or model.norm=group_norm"
                 )
             mean, var, count = moments(values, x.inside, axes=(0, 1, 2))
             unbiased = var * (count / jnp.maximum(count - 1, 1))

@@ -75,11 +75,11 @@ def _samples(config: Config, source):
     samples = TrainSamples.of(config, source)
     if not config.augment.on_device:
         return samples, lambda batch: batch
-    canvas = canvas_for(config.augment)
+    crop, scale, canvas = config.augment.crop, config.augment.scale, canvas_for(config.augment)
     if math.prod(canvas) > LARGEST_AREA:
         raise InputError(
-            f"augment.on_device needs {canvas[0]}x{canvas[1]} pixels of an image, for augment.crop={config.augment.crop} and "
-            f"augment.scale={config.augment.scale}, and there may be {LARGEST_AREA}: leave it off"
+            f"augment.on_device needs {canvas[0]}x{canvas[1]} pixels of an image, for augment.crop={crop} and "
+            f"augment.scale={scale}, and there may be {LARGEST_AREA}: leave it off"
         )
     raw = RawSamples(samples, canvas)
     return raw, functools.partial(augment, size=samples.collate.size, swap=samples.augmentation.swap)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from openseg_jax import files, models
 from openseg_jax.config import typed
-from openseg_jax.config.check import short
-from openseg_jax.errors import InputError
+from openseg_jax.errors import InputError, short
 from openseg_jax.recipes.common import base
 from openseg_jax.recipes.legacy.options import Options, assign, read_options
 
@@ -68,12 +67,12 @@ def import_config(path: str | Path, flags: argparse.Namespace, out: str | Path, 
         config = base(model).to_dict()
         for name, value in fields.items():
             assign(config, name, value)
-    except InputError:
-        raise
+        typed(config)
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         says = f"{type(error).__name__}: {short(str(error))}"
         raise InputError(f"{path} is not as openseg.pytorch has it: {says}") from error
-    typed(config)
     files.write_text(out, source_of(model, fields, [f"{Path(path).name} of openseg.pytorch.", command], remarks))
     return remarks
 

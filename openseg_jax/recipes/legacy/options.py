@@ -4,8 +4,7 @@ import argparse
 import ast
 from pathlib import Path
 
-from openseg_jax.config.check import short
-from openseg_jax.errors import InputError
+from openseg_jax.errors import InputError, short
 from openseg_jax.trees import read_tree
 
 # Flags that replace an option of the file: its name and its type.
