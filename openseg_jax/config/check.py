@@ -8,7 +8,7 @@ import numbers
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from openseg_jax.errors import InputError, short
 from openseg_jax.models.registry import as_tuples
 
 _NAME = re.compile(r"[a-z]+(?:\.[a-z_0-9]+)+")
+_MOST_FAULTS = 20
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 
 
@@ -37,9 +38,15 @@ def typed(config: ConfigDict | Mapping[str, Any] | Config) -> Config:
         InputError: With all that is wrong: the field, the value, and what is allowed.
     """
     result, faults = examine(config)
-    if faults:
-        raise InputError("; ".join(faults))
+    refuse(faults)
     return result
+
+
+def refuse(faults: Sequence[str]) -> None:
+    """Raises InputError with these faults, of very many the first ones, if there are any."""
+    shown = [*faults[:_MOST_FAULTS], *[f"and {len(faults) - _MOST_FAULTS} more"] * (len(faults) > _MOST_FAULTS)]
+    if shown:
+        raise InputError("; ".join(shown))
 
 
 def examine(config: ConfigDict | Mapping[str, Any] | Config) -> tuple[Config, list[str]]:

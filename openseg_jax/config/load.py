@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from openseg_jax.config.check import describe, examine, unknown
+from openseg_jax.config.check import describe, examine, refuse, unknown
 from openseg_jax.config.schema import Config
 from openseg_jax.errors import InputError, short
 
@@ -36,8 +36,7 @@ def load(spec: str, changes: Sequence[str] = ()) -> Config:
     """
     config, faults = _changed(_make(spec), changes)
     config, others = examine(config)
-    if faults or others:
-        raise InputError("; ".join([*faults, *others]))
+    refuse([*faults, *others])
     return config
 
 

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from openseg_jax import data, models, sharding
 from openseg_jax.config import Config, ModelSettings
+from openseg_jax.config.check import refuse
 from openseg_jax.config.rules import class_faults
 from openseg_jax.config.schema import LARGEST_AREA
 from openseg_jax.data.normalize import Normalization
@@ -48,9 +49,7 @@ def make_run(config: Config) -> Run:
     train_source = data.make_train_source(config.data)
     val_source = data.make_source(config.data, config.data.val_split)
     classes = data.class_table(config.data)
-    faults = [*class_faults(config, classes)]
-    if faults:
-        raise InputError("; ".join(faults))
+    refuse([*class_faults(config, classes)])
     data.check_before_training(config.data, classes)
     samples, prepare = _samples(config, train_source)
     normalization = Normalization(**vars(config.normalization))
