@@ -85,7 +85,9 @@ class Parser(argparse.ArgumentParser):
     def _normalised(self, arguments: list[str]) -> tuple[list[str], list[str]]:
         """The arguments in the spelling that argparse knows, without the changes of a config, and these."""
         normal, changes, expects_value = [], [], False
-        for text in arguments:
+        for place, text in enumerate(arguments):
+            if text == "--":  # what follows are no options, whatever they look like
+                return [*normal, *arguments[place:]], changes
             name, equals, value = text.partition("=")
             is_option = name.startswith("--")
             if is_option:
@@ -104,9 +106,9 @@ class Parser(argparse.ArgumentParser):
         return normal, changes
 
     def _refuse(self, unknown: str) -> NoReturn:
-        name = unknown.partition("=")[0]
+        name = unknown.partition("=")[0][:80]
         if not name.startswith("-"):
-            self.error(f"unexpected argument {unknown!r}")
+            self.error(f"unexpected argument {unknown[:80]!r}")
         if name.startswith("--config."):
             self.error(f"{name} changes a config, and `{self.prog}` takes none")
         similar = difflib.get_close_matches(name, self._option_string_actions, 1)

@@ -22,13 +22,14 @@ def contradictions(config: Config) -> Iterator[str]:
     """Yields a sentence on each contradiction between fields."""
     for rule in (_loss, _batches, _data, _normalization, _augment, _optimization, _eval):
         yield from rule(config)
-    if config.data.classes in known_tables():
+    if config.data.source != "synthetic" and config.data.classes in known_tables():
         yield from class_faults(config, load_classes(config.data.classes))
 
 
 def class_faults(config: Config, classes: ClassTable) -> Iterator[str]:
     """Yields a sentence on each contradiction between a config and the classes of its data."""
-    weights, where = config.loss.class_weights, f"data.classes={config.data.classes or classes.title}"
+    weights, data = config.loss.class_weights, config.data
+    where = f"data.classes={data.classes}" if data.classes and data.source != "synthetic" else classes.title
     if weights and len(weights) != len(classes):
         yield f"loss.class_weights has {len(weights)} numbers, but {where} has {len(classes)} classes"
         return
@@ -141,7 +142,7 @@ def _augment(config: Config) -> Iterator[str]:
     others = [name for name in augment.chain if name not in _ON_DEVICE]
     if others:
         yield f"augment.on_device cannot do {' or '.join(others)} of augment.chain: leave one of them out"
-    kinds = ["crop" if name.endswith("crop") else "resize" for name in augment.chain if name[-4:] in ("crop", "size")]
+    kinds = [kind for name in augment.chain if (kind := name.rpartition("_")[2]) in ("resize", "crop")]
     if kinds != sorted(kinds, reverse=True):
         yield f"augment.on_device resizes before it crops, found augment.chain={augment.chain}"
 

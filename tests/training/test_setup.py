@@ -3,12 +3,17 @@
 import dataclasses
 import json
 
+import jax
 import pytest
 
-from openseg_jax.config import load
+from openseg_jax import sharding
+from openseg_jax.config import load, typed
+from openseg_jax.data.normalize import Normalization
 from openseg_jax.errors import InputError
-from openseg_jax.training.setup import make_run
+from openseg_jax.training.setup import make_model, make_run
+from openseg_jax.training.step import TrainStep
 from tests.data import folders
+from tests.training import runs
 
 
 def config_of(root, *changes):
@@ -39,3 +44,13 @@ def test_images_on_the_device_have_a_limit(tmp_path):
     wide = dataclasses.replace(config.augment, scale=(1 / 32, 1.0))
     with pytest.raises(InputError, match="augment.on_device needs .* pixels of an image"):
         make_run(dataclasses.replace(config, augment=wide))
+
+
+def test_a_single_value_per_channel():
+    """A batch of one image is as good as another, unless a layer has only one value to take the variance of."""
+    config = typed(runs.config(train__batch_size=1, augment__crop=(4, 4)))
+    step = TrainStep(config, make_model(config.model, 5), Normalization(), sharding.make_mesh())
+    shapes = {"image": (1, 4, 4, 3), "label": (1, 4, 4), "box": (1, 4)}
+    batch = {name: jax.ShapeDtypeStruct(shape, "uint8") for name, shape in shapes.items()}
+    with pytest.raises(InputError, match="one value per channel"):
+        jax.eval_shape(step.update, step.shapes, batch)

@@ -29,7 +29,7 @@ LOSSES = {
     "ce2p_auxce_loss": "ce2p",
 }
 POLICIES = ("lambda_poly", "lambda_cosine", "step", "multistep", "plateau", "swa_lambda_poly", "swa_lambda_cosine")
-DOCSTRING = '"""A config of openseg.pytorch, as `openseg convert config` wrote it."""'
+_DOCSTRING = '"""A config of openseg.pytorch, as `openseg convert config` wrote it."""'
 # Options of the JSON files that have no effect in the original either, or that the class table has here.
 DEAD = (
     "dataset", "method", "test", "logging", "checkpoints", "details", "phase", "use_ground_truth", "data.image_tool",
@@ -87,7 +87,7 @@ def source_of(model: str, fields: dict, lines: list[str], remarks: list[str]) ->
         lines = [*lines, "Not the same, or not taken over:", *(f"* {remark}" for remark in remarks)]
     comments = "\n".join("# " + "".join(c if c.isprintable() else " " for c in line) for line in lines)
     body = "\n".join(f"    config.{name} = {value!r}" for name, value in fields.items())
-    return f"""{DOCSTRING}
+    return f"""{_DOCSTRING}
 {comments}
 
 from openseg_jax.recipes.common import base
