@@ -145,6 +145,6 @@ def add_subcommands(parser: Parser):
 def size(text: str) -> tuple[int, int]:
     """Reads (height, width) of "512x512", as the `type` of an option."""
     parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"is HEIGHTxWIDTH, such as 512x512, found {text!r}")
+    if len(parts) != 2 or not all(part.isdecimal() and 0 < len(part) <= 5 and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"is HEIGHTxWIDTH, such as 512x512, found {text[:80]!r}")
     return int(parts[0]), int(parts[1])
