@@ -50,10 +50,10 @@ def read_text(path: str | os.PathLike) -> str:
 
 def read_json(path: str | os.PathLike):
     """Reads a JSON file; raises InputError if it cannot be read or is not JSON."""
-    return parse_json(read_text(path), str(path))
+    return _parse_json(read_text(path), str(path))
 
 
-def parse_json(text: str, where: str):
+def _parse_json(text: str, where: str):
     """Parses JSON; raises InputError, which calls the text `where`, if it is not JSON or nested too deeply."""
     try:
         return json.loads(text)
@@ -230,7 +230,7 @@ def _refuse_others(folder: Path, command: str, names: set[str], earlier: list[st
 def _written(marker: Path) -> dict[str, list[str]]:
     """Returns the names that each command wrote."""
     text = read_text(marker)
-    written = parse_json(text, str(marker)) if text else {}
+    written = _parse_json(text, str(marker)) if text else {}
     if not isinstance(written, dict) or not all(isinstance(names, list) for names in written.values()):
         raise InputError(f"{marker} is damaged: choose another folder for the results")
     return written

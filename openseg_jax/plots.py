@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from openseg_jax.text import shortened, visible
+from openseg_jax.text import visible, without_middle
 
 matplotlib.rcParams["text.parse_math"] = False
 
@@ -44,7 +44,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
 
 
 def _shown(name: str) -> str:
-    return shortened(visible(name), 24)
+    return without_middle(visible(name), 24)
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,6 +1,7 @@
 """Text from data, such as names of classes and files, made safe to show."""
 
 import re
+from typing import Any
 
 # Control characters, which could command a terminal; marks of direction, which reorder a line; lone surrogates, by
 # which Python spells file names that are not UTF-8.
@@ -12,7 +13,16 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
-def shortened(text: str, most: int = 60) -> str:
+def without_middle(text: str, most: int = 60) -> str:
     """Returns text of at most `most` characters, without its middle if it is longer."""
     half = most // 2
     return text if len(text) <= most else f"{text[: most - half - 1]}…{text[-half:]}"
+
+
+def short(value: Any) -> str:
+    """Returns any value as a sentence shows it: on one line, and cut after 80 characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # whatever an object of a user raises; for numbers of thousands of digits, and deep nesting
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= 80 else f"{text[:77]}..."

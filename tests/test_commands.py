@@ -81,6 +81,7 @@ def test_one_convention_for_options():
     given = parse("predict", "--out=x", "a.jpg", "--checkpoint", "y", "b.jpg", "--batch-size=3", "c-d.jpg")
     assert (given.images, given.batch_size) == (["a.jpg", "b.jpg", "c-d.jpg"], 3)
     assert parse("export", "x", "--out=y", "--size=3x4").size == (3, 4)
+    assert parse("predict", "--checkpoint=x", "--out=y", "a", "--", "--b-c.jpg").images == ["a", "--b-c.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,8 @@ def test_one_convention_for_options():
         (["models", "--config.seed=3"], "--config.seed changes a config, and `openseg models` takes none"),
         (["models", "--num_classes=many"], "invalid int value: 'many' (see `openseg models --help`)"),
         (["export", "x", "--out=y", "--size=3"], "--size is HEIGHTxWIDTH, such as 512x512, found '3'"),
+        (["export", "x", "--out=y", "--size=²x3"], "--size is HEIGHTxWIDTH, such as 512x512, found"),
+        (["export", "x", "--out=y", f"--size={'9' * 5000}x3"], "--size is HEIGHTxWIDTH, such as 512x512, found"),
         (["data", "replay", "--step=1", "--out=x"], "--config is missing, such as --config=camvid"),
     ],
 )

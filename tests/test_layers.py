@@ -21,7 +21,7 @@ visualize page plots
 config
 labels
 models
-console
+console trees
 files
 errors
 text

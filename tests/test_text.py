@@ -8,7 +8,7 @@ from rich.table import Table
 
 from openseg_jax import page, plots
 from openseg_jax.console import Console, track
-from openseg_jax.text import shortened, visible
+from openseg_jax.text import visible, without_middle
 
 HOSTILE = ["[/]", "[bold]x", ":smile:", "$x_{$", "<b>&", "a\x1b[31mb", "\u202egnp.exe", "x\udcff", "ש" * 300, "_", "\\"]
 
@@ -34,5 +34,5 @@ def test_names_are_shown_as_they_are(name):
 
 def test_characters_that_act_become_visible():
     assert visible("é\x1b\u202e\udcff\n") == "é\\x1b\\u202e\\udcff\n"
-    assert shortened("abcdefghij", 5) == "ab…ij"
-    assert shortened("abc") == "abc"
+    assert without_middle("abcdefghij", 5) == "ab…ij"
+    assert without_middle("abc") == "abc"

@@ -85,7 +85,9 @@ class Parser(argparse.ArgumentParser):
     def _normalised(self, arguments: list[str]) -> tuple[list[str], list[str]]:
         """The arguments in the spelling that argparse knows, without the changes of a config, and these."""
         normal, changes, expects_value = [], [], False
-        for text in arguments:
+        for place, text in enumerate(arguments):
+            if text == "--":  # what follows are no options, whatever they look like
+                return [*normal, *arguments[place:]], changes
             name, equals, value = text.partition("=")
             is_option = name.startswith("--")
             if is_option:
@@ -104,9 +106,9 @@ class Parser(argparse.ArgumentParser):
         return normal, changes
 
     def _refuse(self, unknown: str) -> NoReturn:
-        name = unknown.partition("=")[0]
+        name = unknown.partition("=")[0][:80]
         if not name.startswith("-"):
-            self.error(f"unexpected argument {unknown!r}")
+            self.error(f"unexpected argument {unknown[:80]!r}")
         if name.startswith("--config."):
             self.error(f"{name} changes a config, and `{self.prog}` takes none")
         similar = difflib.get_close_matches(name, self._option_string_actions, 1)
@@ -143,6 +145,6 @@ def add_subcommands(parser: Parser):
 def size(text: str) -> tuple[int, int]:
     """Reads (height, width) of "512x512", as the `type` of an option."""
     parts = text.split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"is HEIGHTxWIDTH, such as 512x512, found {text!r}")
+    if len(parts) != 2 or not all(part.isdecimal() and 0 < len(part) <= 5 and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"is HEIGHTxWIDTH, such as 512x512, found {text[:80]!r}")
     return int(parts[0]), int(parts[1])

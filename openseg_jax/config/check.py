@@ -8,7 +8,7 @@ import numbers
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from ml_collections import ConfigDict
 from openseg_jax import models
 from openseg_jax.config.options import options_of
 from openseg_jax.config.rules import contradictions
-from openseg_jax.config.schema import Config, ModelSettings, Setting
+from openseg_jax.config.schema import LARGEST_SIDE, Config, ModelSettings, Setting
 from openseg_jax.errors import InputError
 from openseg_jax.models.registry import as_tuples
+from openseg_jax.text import short
 
 _NAME = re.compile(r"[a-z]+(?:\.[a-z_0-9]+)+")
+_MOST_FAULTS = 20
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 
 
@@ -37,17 +39,26 @@ def typed(config: ConfigDict | Mapping[str, Any] | Config) -> Config:
         InputError: With all that is wrong: the field, the value, and what is allowed.
     """
     result, faults = examine(config)
-    if faults:
-        raise InputError("; ".join(faults))
+    refuse(faults)
     return result
+
+
+def refuse(faults: Sequence[str]) -> None:
+    """Raises InputError with these faults, of very many the first ones, if there are any."""
+    shown = [*faults[:_MOST_FAULTS], *[f"and {len(faults) - _MOST_FAULTS} more"] * (len(faults) > _MOST_FAULTS)]
+    if shown:
+        raise InputError("; ".join(shown))
 
 
 def examine(config: ConfigDict | Mapping[str, Any] | Config) -> tuple[Config, list[str]]:
     """Returns the config, with defaults in place of what is wrong, and a sentence on each fault."""
     if isinstance(config, (ConfigDict, Config)):
-        config = config.to_dict()
+        try:
+            config = config.to_dict()
+        except (RecursionError, ValueError) as error:  # a section that holds itself, a placeholder without a value
+            return Config(), [f"a config is nested dictionaries, found {type(error).__name__}: {short(str(error))}"]
     if not isinstance(config, Mapping):
-        return Config(), [f"a config is a ConfigDict or nested dictionaries, found {_short(config)}"]
+        return Config(), [f"a config is a ConfigDict or nested dictionaries, found {short(config)}"]
     wrong: dict[str, str] = {}
     result = _section(config, Config, "", wrong)
     if not _is_wrong("model.name", wrong) and not _is_wrong("model.backbone", wrong):
@@ -69,7 +80,8 @@ def _section(values: Mapping[str, Any], kind: type, prefix: str, wrong: dict[str
     hints = hints_of(kind)
     for name in values:
         if name not in hints:
-            wrong[f"{prefix}{name}"] = unknown(f"{prefix}{name}", str(name), hints)
+            path = f"{prefix}{_as_word(name)}"
+            wrong[path] = unknown(path, str(name), hints)
     found = {}
     for field in dataclasses.fields(kind):
         if field.name not in values:
@@ -85,7 +97,7 @@ def _section(values: Mapping[str, Any], kind: type, prefix: str, wrong: dict[str
             else:
                 found[field.name] = convert(value, hint, setting)
         except ValueError:
-            wrong[path] = f"{path} must be {describe(hint, setting)}, found {_short(value)}{_meant(value, setting)}"
+            wrong[path] = f"{path} must be {describe(hint, setting)}, found {short(value)}{_meant(value, setting)}"
     return kind(**found)
 
 
@@ -94,7 +106,7 @@ def _options(model: ModelSettings, wrong: dict[str, str]) -> dict[str, Any]:
     taken, defaults = options_of(model.name, model.backbone), models.default_options(model.name)
     found = {}
     for name, value in model.options.items():
-        path, option = f"model.options.{name}", taken.get(name)
+        path, option = f"model.options.{_as_word(name)}", taken.get(name)
         if name in defaults and repr(as_tuples(value)) == repr(defaults[name]):
             found[name] = defaults[name]
         elif name in defaults and option is None:
@@ -105,13 +117,17 @@ def _options(model: ModelSettings, wrong: dict[str, str]) -> dict[str, Any]:
             try:
                 found[name] = _wanted(convert(value, *option), value not in ((), []))
             except ValueError:
-                wrong[path] = f"{path} must be {describe(*option)}, found {_short(value)}"
+                wrong[path] = f"{path} must be {describe(*option)}, found {short(value)}"
     return found
 
 
 def hints_of(kind: type) -> dict[str, Any]:
     """Returns the type of each field of a dataclass."""
     return {field.name: field.type for field in dataclasses.fields(kind)}
+
+
+def _as_word(name: Any) -> str:
+    return name if isinstance(name, str) and name.isidentifier() else short(name)
 
 
 def _element(hint) -> Any:
@@ -136,13 +152,29 @@ def convert(value: Any, hint: Any, setting: Setting) -> Any:
     if hint is bool:
         return bool(_wanted(value, is_bool))
     if hint is str:
-        allowed = value in setting.choices if setting.choices else value or not setting.filled
-        return str(_wanted(value, isinstance(value, str) and allowed))
-    number = hint(_wanted(value, isinstance(value, numbers.Integral if hint is int else numbers.Real) and not is_bool))
-    s = setting
+        _wanted(value, isinstance(value, str) and "\0" not in value)
+        return str(_wanted(value, value in setting.choices if setting.choices else value or not setting.filled))
+    _wanted(value, isinstance(value, numbers.Integral if hint is int else numbers.Real) and not is_bool)
+    try:
+        number = hint(value)
+    except OverflowError:  # of a whole number as a float
+        raise ValueError from None
+    return _wanted(number, _is_within(number, setting) and _is_within(_on_device(number, setting), setting))
+
+
+def _is_within(number: float, s: Setting) -> bool:
     is_high = (s.above is None or number > s.above) and (s.least is None or number >= s.least)
     is_low = (s.below is None or number < s.below) and (s.most is None or number <= s.most)
-    return _wanted(number, math.isfinite(number) and is_high and is_low)
+    return is_high and is_low and (isinstance(number, int) or math.isfinite(number))
+
+
+def _on_device(number: float, setting: Setting) -> float:
+    """Returns what becomes of a number there: 1e-60 is 0, 1e60 and 2**40 are infinite, and 0.999999999 is 1."""
+    if isinstance(number, int):
+        return number if setting.most is not None or abs(number) < 2**31 else math.inf
+    with np.errstate(over="ignore"):
+        rounded = np.float32(number)
+    return float(rounded) if abs(rounded) >= np.finfo(np.float32).tiny else 0.0
 
 
 def _tuple(value: Any, arguments: tuple, setting: Setting) -> tuple:
@@ -151,6 +183,7 @@ def _tuple(value: Any, arguments: tuple, setting: Setting) -> tuple:
         arguments = (arguments[0],) * len(value)
     _wanted(value, len(value) == len(arguments))
     found = tuple(convert(x, hint, setting) for x, hint in zip(value, arguments, strict=True))
+    _wanted(value, setting.product is None or arguments[:1] != (int,) or math.prod(found) <= setting.product)
     _wanted(value, setting.ordered != "range" or [*found] == sorted(found))
     _wanted(value, setting.ordered != "rising" or [*found] == sorted({*found}))
     return found
@@ -215,6 +248,15 @@ def _meant(value: Any, setting: Setting) -> str:
         close = difflib.get_close_matches(name, setting.choices) if isinstance(name, str) else []
         if close and name not in setting.choices:
             return f" (did you mean {' or '.join(close)}?)"
+        if isinstance(name, (int, float)) and _is_within(name, setting):
+            found = _on_device(name, setting)
+            if not _is_within(found, setting):
+                return " (too large for int32)" if isinstance(name, int) else f" ({found} in float32)"
+        if isinstance(name, str) and "\0" in name:
+            return " (with a NUL character)"
+    is_size = isinstance(value, (tuple, list)) and all(isinstance(x, int) and 0 < x <= LARGEST_SIDE for x in value)
+    if setting.product and is_size and math.prod(value) > setting.product:
+        return f" ({math.prod(value)} pixels, of which there may be {setting.product})"
     return ""
 
 
@@ -224,8 +266,3 @@ def unknown(path: str, name: str, known: Iterable[str]) -> str:
     for close in difflib.get_close_matches(name, known, n=1):
         return f"there is no field {path}: did you mean {section}{dot}{close}?"
     return f"there is no field {path}: {section or 'a config'} has {', '.join(known)}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -14,9 +14,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from openseg_jax.config.check import describe, examine, unknown
+from openseg_jax.config.check import describe, examine, refuse, unknown
 from openseg_jax.config.schema import Config
 from openseg_jax.errors import InputError
+from openseg_jax.text import short
 
 _RECIPES = "openseg_jax.recipes"
 _CHANGE = re.compile(r"--?(?:no)?config\.([^=]+)")
@@ -36,8 +37,7 @@ def load(spec: str, changes: Sequence[str] = ()) -> Config:
     """
     config, faults = _changed(_make(spec), changes)
     config, others = examine(config)
-    if faults or others:
-        raise InputError("; ".join([*faults, *others]))
+    refuse([*faults, *others])
     return config
 
 
@@ -58,19 +58,22 @@ def _recipe(name: str):
 
 
 def _make(spec: str) -> ConfigDict:
+    if not spec.isprintable():
+        raise InputError(f"a config is NAME[:ARGUMENT] or PATH.py[:ARGUMENT] on one line, found {short(spec)}")
     name, colon, argument = spec.partition(":")
     is_file = name.endswith(".py") or "/" in name or Path(name).name != name
     get_config = _function_of_file(name) if is_file else _function_of_recipe(name)
     arguments = [argument] if colon else []
+    signature = _guarded(name, lambda: inspect.signature(get_config))
     try:
-        inspect.signature(get_config).bind(*arguments)
+        signature.bind(*arguments)
     except TypeError:
         wanted = "no argument after a colon" if colon else "an argument, as in NAME:ARGUMENT"
-        raise InputError(f"the config {name} takes {wanted}, found {spec}") from None
+        raise InputError(f"the config {name} takes {wanted}, found {short(spec)}") from None
     config = _guarded(name, lambda: get_config(*arguments))
     if not isinstance(config, ConfigDict):
         raise InputError(f"get_config of {name} must return a ConfigDict, found {type(config).__name__}")
-    return config.lock()
+    return _guarded(name, config.lock)
 
 
 def _function_of_recipe(name: str) -> Callable[..., ConfigDict]:
@@ -79,14 +82,18 @@ def _function_of_recipe(name: str) -> Callable[..., ConfigDict]:
         hint = f"there are {', '.join(known)}, or give the path of a Python file"
         for close in difflib.get_close_matches(name, known, n=1):
             hint = f"did you mean {close}?"
-        raise InputError(f"unknown recipe {name!r}; {hint}")
+        raise InputError(f"unknown recipe {short(name)}; {hint}")
     return _recipe(name).get_config
 
 
 def _function_of_file(name: str) -> Callable[..., ConfigDict]:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        hint = f"; did you mean {name}.py?" if path.with_name(f"{path.name}.py").is_file() else ""
+    try:
+        path = Path(name).expanduser()
+        is_file, is_without_ending = path.is_file(), Path(f"{path}.py").is_file()
+    except (OSError, RuntimeError) as error:  # what the system takes for no path at all
+        raise InputError(f"there is no config file {short(name)}: {short(str(error))}") from error
+    if not is_file:
+        hint = f"; did you mean {name}.py?" if is_without_ending else "; it is a folder" if path.is_dir() else ""
         raise InputError(f"there is no config file {name}{hint}")
     spec = importlib.util.spec_from_file_location("openseg_config_file", path)
     if spec is None or spec.loader is None:
@@ -106,37 +113,42 @@ def _guarded(name: str, make: Callable):
     except InputError:
         raise
     except SyntaxError as error:
-        raise InputError(f"the config {name} cannot be read: line {error.lineno}: {error.msg}") from error
-    except Exception as error:
+        where = f"line {error.lineno}: " if error.lineno else ""
+        raise InputError(f"the config {name} cannot be read: {where}{error.msg}") from error
+    except (Exception, SystemExit) as error:  # its code may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(name).name]
         where = f" in line {lines[-1]}" if lines else ""
-        raise InputError(f"the config {name} fails{where}: {type(error).__name__}: {error}") from error
+        says = " ".join(traceback.format_exception_only(error)[0].split())
+        raise InputError(f"the config {name} fails{where}: {says[:300]}") from error
 
 
 def _changed(config: ConfigDict, changes: Sequence[str]) -> tuple[ConfigDict, list[str]]:
-    """Returns the config with the changes that can be made, and a sentence on each of the others."""
+    """Returns the config with the changes that can be made, and a sentence on each of the others.
+
+    A change is the words of one `--config.FIELD=VALUE` or `--config.FIELD VALUE`. They are made one after the other:
+    ml_collections would join the values of a tuple that is given twice.
+    """
     faults: list[str] = []
-    groups: dict[str, list[str]] = {}  # by field, in the order in which fields come first
-    for change in changes:
-        if match := _CHANGE.match(change):
-            name = match[1]
-            groups.setdefault(name, []).append(change)
-        elif groups:
-            groups[name].append(change)  # the value of `--config.FIELD VALUE`
+    words: list[tuple[str, list[str]]] = []
+    for word in changes:
+        if match := _CHANGE.match(word):
+            words.append((match[1], [word]))
+        elif words:
+            words[-1][1].append(word)
         else:
-            faults.append(f"a change of the config is --config.FIELD=VALUE, found {change!r}")
-    for place, (name, group) in enumerate(groups.items()):
-        inside = [other for other in [*groups][:place] if other.startswith(f"{name}.")]
+            faults.append(f"a change of the config is --config.FIELD=VALUE, found {short(word)}")
+    for place, (name, change) in enumerate(words):
+        inside = [other for other, _ in words[:place] if other.startswith(f"{name}.")]
         if inside:
             faults.append(f"--config.{name} would undo --config.{inside[0]}: give it first")
         elif missing := _missing(config, name):
             faults.append(missing)
         else:
             try:
-                _apply(config, group)
-            except (flags.Error, AttributeError, LookupError, ValueError, TypeError, SyntaxError) as error:
-                faults.append(_sentence(name, group, error))
+                _apply(config, change)
+            except Exception as error:  # absl and ml_collections raise what the value makes them stumble over
+                faults.append(_sentence(name, change, error))
     return config, faults
 
 
@@ -162,13 +174,13 @@ def _missing(config: ConfigDict, name: str) -> str:
     return ""
 
 
-def _sentence(name: str, group: Sequence[str], error: Exception) -> str:
+def _sentence(name: str, change: Sequence[str], error: Exception) -> str:
     kind, field = Config, None
     for part in name.split("."):
         fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
         field = next((field for field in fields if field.name == part), None)
         kind = field.type if field else None
-    if field and "setting" in field.metadata and len(group) == 1 and "=" in group[0]:
-        return f"{name} must be {describe(kind, field.metadata['setting'])}, found {group[0].partition('=')[2]!r}"
+    if field and "setting" in field.metadata and len(change) == 1 and "=" in change[0]:
+        return f"{name} must be {describe(kind, field.metadata['setting'])}, found {short(change[0].partition('=')[2])}"
     lines = str(error).splitlines()
-    return f"--config.{name} is wrong: {lines[0] if lines else type(error).__name__}"
+    return f"--config.{name} is wrong: {lines[0][:300] if lines else type(error).__name__}"

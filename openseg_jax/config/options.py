@@ -7,6 +7,8 @@ from typing import Any
 from openseg_jax import models
 from openseg_jax.config.schema import LOSSES, Setting
 
+_DEPTHS = ("blocks", "layer1_blocks", "modules")  # a net of some hundred layers takes minutes to build
+
 
 @functools.cache
 def options_of(name: str, backbone: str = "") -> dict[str, tuple[Any, Setting]]:
@@ -23,7 +25,8 @@ def _allowed(parameter: inspect.Parameter) -> Setting:
     """Floats are probabilities of dropout; numbers count something, and 0 is for what is left out by default."""
     if parameter.annotation is float:
         return Setting("", least=0, below=1)
-    return Setting("", least=0 if parameter.default == 0 and parameter.default is not False else 1)
+    least = 0 if parameter.default == 0 and parameter.default is not False else 1
+    return Setting("", least=least, most=64 if parameter.name in _DEPTHS else 8192)
 
 
 @functools.cache

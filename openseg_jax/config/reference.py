@@ -27,9 +27,10 @@ def get_config():
     return config
 ```
 
-`--config.FIELD=VALUE` changes any field, as in `--config.train.steps=2000` or `--config.augment.crop="(512, 512)"`. All
-that is wrong with a config is reported at once, before anything is read or written. In Python,
-`openseg_jax.config.load` loads and checks a config.
+`--config.FIELD=VALUE` changes any field, as in `--config.train.steps=2000` or `--config.augment.crop="(512, 512)"`; the
+last of several values of a field counts. All that is wrong with a config is reported at once, before anything is read
+or written. Numbers are checked as the device takes them, in float32 and int32. In Python, `openseg_jax.config.load`
+loads and checks a config.
 """
 
 
@@ -64,6 +65,8 @@ def _section(kind: type, path: str) -> Iterator[str]:
         allowed = "dictionaries" if ExtraData in typing.get_args(hint) else describe(hint, setting)
         if setting.unit:
             allowed += f"; {setting.unit}"
+        if setting.product:
+            allowed += f", {setting.product} pixels at most"
         default = "{}" if field.default is dataclasses.MISSING else repr(field.default)
         yield f"| `{name}` | `{default}` | {allowed} | {setting.help} |"
     for hint, name in sections:

@@ -37,7 +37,10 @@ __all__ = [
 
 
 class Setting(NamedTuple):
-    """What is allowed for a field. Limits and choices hold for each element of a tuple."""
+    """What is allowed for a field. Limits and choices hold for each element of a tuple.
+
+    Beyond that, whole numbers fit into int32, unless `most` is larger, and numbers are within their limits in float32.
+    """
 
     help: str  # one line of explanation
     unit: str = ""  # what numbers count, such as "pixels"
@@ -45,6 +48,7 @@ class Setting(NamedTuple):
     least: float | None = None  # numbers must be at least this
     below: float | None = None  # numbers must be smaller than this
     most: float | None = None  # numbers must be at most this
+    product: int | None = None  # the product of the whole numbers of a tuple must be at most this
     choices: tuple[str, ...] = ()  # the strings that are allowed; any, if empty
     filled: bool = False  # whether a string may not be empty
     ordered: str = ""  # "range" where numbers may not fall, "rising" where each must be larger than the one before
@@ -60,9 +64,12 @@ Range = tuple[float, float]
 Size = tuple[int, int]  # height and width
 SizeOrNone = Size | tuple[()]
 LARGEST_SIDE = 32_768  # of an image in pixels: OpenCV's resampling takes no more
-_SIDES = {"unit": "pixels, height and width", "least": 1, "most": LARGEST_SIDE}
+LARGEST_AREA = 2**26  # of what a net sees at once: the stem of an HRNet makes 4 GB of it
+_SIDES = {"unit": "pixels, height and width", "least": 1, "most": LARGEST_SIDE, "product": LARGEST_AREA}
 _SIDE_OR_NONE = {"unit": "pixels", "least": 0, "most": LARGEST_SIDE}
-_FACTORS = {"above": 0, "most": 32, "ordered": "range"}
+_FACTORS = {"least": 1 / 32, "most": 32, "ordered": "range"}
+_COLOUR_FACTORS = {"least": 0, "most": 100, "ordered": "range"}
+_WEIGHT = {"least": 0, "most": 1_000_000}
 
 _GEOMETRY = ("resize", "random_resize", "random_crop", "center_crop", "random_flip", "random_rotate")
 _COLOURS = ("random_brightness", "random_contrast", "random_saturation", "random_hue", "random_permute", "random_blur")
@@ -103,8 +110,8 @@ class SyntheticSettings:
     """The synthetic textures, with data.source=synthetic."""
 
     size: Size = setting((128, 160), "the size of the scenes", **_SIDES)
-    train_count: int = setting(2000, "the number of training scenes", least=1)
-    val_count: int = setting(64, "the number of validation scenes", least=1)
+    train_count: int = setting(2000, "the number of training scenes", least=1, most=10_000_000)
+    val_count: int = setting(64, "the number of validation scenes", least=1, most=10_000_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +148,7 @@ class DataSettings:
         (),
         "how often the training split and each of data.extra are sampled; if empty, every sample counts alike",
         above=0,
+        most=1_000_000,
     )
     cache: str = setting("", "a folder for decoded pixels, 4 bytes each")
     check: bool = setting(True, "whether the data is checked before the first step")
@@ -153,9 +161,11 @@ class NormalizationSettings:
     """What the net reads: (pixel / divisor - mean) / std. The defaults are those of the original's HRNets."""
 
     channels: str = setting("bgr", "the order of the channels, of mean and of std", choices=("rgb", "bgr"))
-    divisor: float = setting(255.0, "pixels are divided by it", above=0)
-    mean: tuple[float, float, float] = setting((0.485, 0.456, 0.406), "the mean of each channel")
-    std: tuple[float, float, float] = setting((0.229, 0.224, 0.225), "the standard deviation of each channel", above=0)
+    divisor: float = setting(255.0, "pixels are divided by it", least=1, most=65_535)
+    mean: tuple[float, float, float] = setting((0.485, 0.456, 0.406), "the mean of each channel", least=0, most=255)
+    std: tuple[float, float, float] = setting(
+        (0.229, 0.224, 0.225), "the standard deviation of each channel", least=1e-4, most=255
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,8 +207,8 @@ class AugmentSettings:
         False, "whether random_flip leaves directions of exactly 0 and 180 degrees, as the original does"
     )
     brightness: int = setting(10, "the largest shift of random_brightness", least=0, most=255)
-    contrast: Range = setting((0.5, 1.5), "the range of random_contrast", least=0, ordered="range")
-    saturation: Range = setting((0.5, 1.5), "the range of random_saturation", least=0, ordered="range")
+    contrast: Range = setting((0.5, 1.5), "the range of random_contrast", **_COLOUR_FACTORS)
+    saturation: Range = setting((0.5, 1.5), "the range of random_saturation", **_COLOUR_FACTORS)
     hue: float = setting(18.0, "the largest turn of random_hue", unit="degrees", least=0, most=180)
     blur: Range = setting(
         (0.1, 2.0), "the range of the sigma of random_blur", unit="pixels", above=0, most=100, ordered="range"
@@ -215,9 +225,9 @@ class RmiSettings:
     radius: int = setting(3, "the side of the regions", unit="pixels", least=1, most=64)
     pool: str = setting("max", "how maps are made smaller first", choices=("max", "average", "resize"))
     pool_size: int = setting(3, "by which factor they are made smaller", least=1, most=64)
-    balance: float = setting(0.5, "the share of the binary cross-entropy, or the weight of the RMI", least=0)
+    balance: float = setting(0.5, "the share of the binary cross-entropy, or the weight of the RMI", **_WEIGHT)
     complementary: bool = setting(True, "whether the RMI has the rest of the share")
-    weight: float = setting(1.0, "the weight of the whole", above=0)
+    weight: float = setting(1.0, "the weight of the whole", above=0, most=1_000_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,8 +239,8 @@ class SegFixSettings:
     mask_threshold: float = setting(
         0.5, "directions are learnt where the probability of a boundary is above this", least=0, below=1
     )
-    mask_weight: float = setting(1.0, "the weight of the boundary mask", least=0)
-    direction_weight: float = setting(1.0, "the weight of the directions", least=0)
+    mask_weight: float = setting(1.0, "the weight of the boundary mask", **_WEIGHT)
+    direction_weight: float = setting(1.0, "the weight of the directions", **_WEIGHT)
     align_axis: bool = setting(False, "whether four directions are centred on the axes, as eight are")
 
 
@@ -238,8 +248,8 @@ class SegFixSettings:
 class Ce2pSettings:
     """The loss ce2p."""
 
-    edge_weight: float = setting(1.0, "the weight of the edges", least=0)
-    parsing_weight: float = setting(1.0, "the weight of the parsing before the fusion", least=0)
+    edge_weight: float = setting(1.0, "the weight of the edges", **_WEIGHT)
+    parsing_weight: float = setting(1.0, "the weight of the parsing before the fusion", **_WEIGHT)
 
 
 class LossFacts(NamedTuple):
@@ -268,9 +278,9 @@ class LossSettings:
     """The loss."""
 
     name: str = setting("aux_ce", "the loss; aux_ adds the cross-entropy of the auxiliary output", choices=LOSSES)
-    class_weights: tuple[float, ...] = setting((), "the weight of each class; if empty, all count alike", least=0)
-    aux_weight: float = setting(0.4, "the weight of the auxiliary output", least=0)
-    out_weight: float = setting(1.0, "the weight of the main output", least=0)
+    class_weights: tuple[float, ...] = setting((), "the weight of each class; if empty, all count alike", **_WEIGHT)
+    aux_weight: float = setting(0.4, "the weight of the auxiliary output", **_WEIGHT)
+    out_weight: float = setting(1.0, "the weight of the main output", **_WEIGHT)
     ohem_threshold: float = setting(0.9, "OHEM keeps pixels whose class has a lower probability", above=0, most=1)
     ohem_min_kept: int = setting(100_000, "OHEM keeps at least as many", unit="pixels", least=0)
     rmi: RmiSettings = RmiSettings()
@@ -293,10 +303,10 @@ class OptimizerSettings:
     momentum: float = setting(0.9, "the momentum of sgd", least=0, below=1)
     nesterov: bool = setting(False, "whether the momentum is Nesterov's")
     betas: Range = setting((0.9, 0.999), "the betas of adam and adamw", least=0, below=1)
-    epsilon: float = setting(1e-8, "the epsilon of adam and adamw", above=0)
-    weight_decay: float = setting(5e-4, "the weight decay", least=0)
+    epsilon: float = setting(1e-8, "the epsilon of adam and adamw", above=0, most=1)
+    weight_decay: float = setting(5e-4, "the weight decay", least=0, most=1000)
     decay_norms_and_biases: bool = setting(True, "whether norms and biases decay, too")
-    head_multiplier: float = setting(1.0, "the factor of the learning rate for all but the backbone", least=0)
+    head_multiplier: float = setting(1.0, "the factor of the learning rate for all but the backbone", **_WEIGHT)
     freeze: Names = setting((), "prefixes of parameter names that are not trained, such as backbone.conv1", filled=True)
     clip_norm: float = setting(0.0, "the largest norm of all gradients together; 0 for any", least=0)
 
@@ -307,7 +317,7 @@ class PlateauSettings:
 
     factor: float = setting(0.1, "the factor by which the learning rate falls", above=0, below=1)
     patience: int = setting(10, "the number of validations without a better score that are waited for", least=0)
-    threshold: float = setting(1e-4, "the share of the best score by which another must be better", least=0)
+    threshold: float = setting(1e-4, "the share of the best score by which another must be better", least=0, most=1)
     cooldown: int = setting(0, "the number of validations after a fall that do not count", least=0)
     min_factor: float = setting(0.0, "the smallest factor", least=0, most=1)
 
@@ -317,7 +327,7 @@ class WarmupSettings:
     """The warm-up: ((k + 1) / steps)^power, a factor of the learning rate."""
 
     steps: int = setting(0, "the number of steps; 0 for none", least=0)
-    power: float = setting(1.0, "the power", above=0)
+    power: float = setting(1.0, "the power", above=0, most=100)
     freeze: bool = setting(False, "whether the factor is 0 instead")
     of: str = setting("all", "the parameters that warm up", choices=("all", "backbone", "kernels"))
 
@@ -327,8 +337,8 @@ class ScheduleSettings:
     """The schedule of the learning rate."""
 
     name: str = setting("poly", "the schedule", choices=_SCHEDULES)
-    power: float = setting(0.9, "the power of poly", above=0)
-    gamma: float = setting(0.1, "the factor of step and multistep", above=0)
+    power: float = setting(0.9, "the power of poly", above=0, most=100)
+    gamma: float = setting(0.1, "the factor of step and multistep", above=0, most=1)
     step_size: int = setting(30_000, "the number of steps between two falls of step", least=1)
     milestones: tuple[int, ...] = setting((), "the steps at which multistep falls", least=1, ordered="rising")
     plateau: PlateauSettings = PlateauSettings()
@@ -378,8 +388,8 @@ class EvalSettings:
     pad_size: SizeOrNone = setting((), "the original's padding, to this size", **_SIDES)
     pad_stride: int = setting(1, "the original's padding, to a multiple of this", unit="pixels", least=1, most=1024)
     protocol: str = setting("single", "the testing protocol (docs/protocols.md)", choices=PROTOCOLS)
-    scales: tuple[float, ...] = setting((), "scales in place of those of the protocol", above=0, most=32)
-    scale_weights: tuple[float, ...] = setting((), "the weight of each scale; if empty, all count alike", least=0)
+    scales: tuple[float, ...] = setting((), "scales in place of those of the protocol", least=1 / 32, most=32)
+    scale_weights: tuple[float, ...] = setting((), "the weight of each scale; if empty, all count alike", **_WEIGHT)
     swap: bool = setting(
         True, "whether left and right classes exchange names in mirrored images; the original's tester does not do that"
     )

@@ -12,8 +12,10 @@ import math
 import numpy as np
 
 from openseg_jax.config import AugmentSettings
+from openseg_jax.config.schema import LARGEST_SIDE
 from openseg_jax.data import transforms
 from openseg_jax.data.transforms import Size, Step
+from openseg_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Augmentation(AugmentSettings):
             if step is not None:
                 steps.append(step)
                 size = step.size_after(size)
+                if max(size) > LARGEST_SIDE:
+                    raise InputError(
+                        f"{name} of augment.chain makes an image of {size[0]}x{size[1]} (height x width), and the "
+                        f"largest side may have {LARGEST_SIDE}: crop first, or bound the size"
+                    )
         return steps
 
 
@@ -39,7 +46,7 @@ def resize(settings: Augmentation, size: Size, rng: np.random.Generator) -> Step
     height, width = wanted.size or transforms.min_side_size(*size, wanted.min_side)
     if wanted.bound and max(height, width) > wanted.bound:
         height, width = transforms.max_side_size(height, width, wanted.bound)
-    return Step(transforms.resize, height=height, width=width)
+    return Step(transforms.resize, height=max(height, 1), width=max(width, 1))
 
 
 def random_resize(settings: Augmentation, size: Size, rng: np.random.Generator) -> Step:
@@ -47,7 +54,7 @@ def random_resize(settings: Augmentation, size: Size, rng: np.random.Generator) 
     factor, aspect = rng.uniform(*settings.scale), rng.uniform(*settings.aspect)
     rng.random()
     height, width = size[0] * (math.sqrt(1 / aspect) * factor), size[1] * (math.sqrt(aspect) * factor)
-    return Step(transforms.resize, height=int(height), width=int(width))
+    return Step(transforms.resize, height=max(int(height), 1), width=max(int(width), 1))
 
 
 def random_crop(settings: Augmentation, size: Size, rng: np.random.Generator) -> Step:

@@ -28,7 +28,7 @@ class Collate(CollateSettings):
             ratios = [wanted / found for wanted, found in zip(target, size, strict=True)]
             if self.align == "scale_and_pad":
                 ratios = [min(ratios)] * 2
-            size = tuple(round(side * ratio) for side, ratio in zip(size, ratios, strict=True))
+            size = tuple(max(round(side * ratio), 1) for side, ratio in zip(size, ratios, strict=True))
             steps.append(Step(transforms.scale, height=size[0], width=size[1]))
         free = target[0] - size[0], target[1] - size[1]
         if min(free) < 0:

@@ -13,15 +13,22 @@ from pathlib import Path
 import cv2
 import jax.numpy as jnp
 import numpy as np
-import yaml
 
 from openseg_jax.errors import InputError
-from openseg_jax.files import read_text
+from openseg_jax.labels.content import checked, clean
+from openseg_jax.trees import read_tree
 
 IGNORE = 255  # the train id of pixels that do not count
 _ILLEGAL = 254  # marks values in lookup tables that a mask must not contain
 _TABLES = resources.files(__package__).joinpath("tables")
 SUFFIXES = (".json", ".yaml", ".yml")
+# The weights of classes that published recipes train with, by class table.
+CLASS_WEIGHTS = {
+    "cityscapes": (
+        0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
+        0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
+    ),
+}  # fmt: skip
 COLOR_PLACES = np.array([1 << 16, 1 << 8, 1], np.uint32)  # pixels @ COLOR_PLACES gives each colour one number
 
 
@@ -145,42 +152,20 @@ class ClassTable:
     @classmethod
     def from_dict(cls, content: dict, where: str) -> "ClassTable":
         """Builds a table from the content of a file; raises InputError, which names it `where`, on contradictions."""
-        rows = content.get("classes") if isinstance(content, dict) else None
-        rows = [{"name": row} if isinstance(row, str) else row for row in rows or ()]
-        if not rows or not all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows):
-            raise InputError(f'{where} needs a list "classes" of names, or of objects with a "name" each')
-        names = tuple(row["name"] for row in rows)
-        if len(set(names)) != len(names):
-            raise InputError(f"{where}: every class needs its own name, found {list(names)}")
+        content = checked(content, where)
+        rows, void, masks = content["classes"], content.get("void", [IGNORE]), content.get("masks", "ids")
+        names = [row["name"] for row in rows]
         ids = tuple(row.get("id", position) for position, row in enumerate(rows))
         aliases = tuple(tuple(row.get("aliases", ())) for row in rows)
-        labelled = [i for i in (*ids, *sum(aliases, ())) if i is not None]
-        void = content.get("void", [IGNORE])
         if void == "others":
-            void = [i for i in range(256) if i not in labelled]
-        every = [*labelled, *void]
-        if not all(isinstance(i, int) and 0 <= i <= 255 for i in every):
-            raise InputError(f"{where}: ids are whole numbers from 0 to 255, found {every}")
-        if len(set(every)) != len(every) or len(rows) > _ILLEGAL:
-            raise InputError(f"{where}: every id may stand for only one class or for void, found {every}")
+            void = [i for i in range(256) if i not in (*ids, *sum(aliases, ()))]
         colors = tuple(tuple(row.get("color", bit_color(position + 1))) for position, row in enumerate(rows))
         void_colors = tuple(map(tuple, content.get("void_colors", ())))
-        masks = content.get("masks", "ids")
-        for color in (*colors, *void_colors):
-            if len(color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in color):
-                raise InputError(f"{where}: a colour is red, green and blue from 0 to 255, found {list(color)}")
-        if masks not in ("ids", "colors"):
-            raise InputError(f'{where}: "masks" must be "ids" or "colors", found {masks!r}')
         if masks == "colors" and len({*colors, *void_colors}) != len(colors) + len(void_colors):
             raise InputError(f"{where}: masks of colours need a distinct colour for every class")
-        pairs = content.get("flip_pairs", ())
-        unknown = {name for pair in pairs for name in pair} - set(names)
-        if unknown or any(len(pair) != 2 for pair in pairs):
-            raise InputError(f"{where}: flip_pairs are pairs of class names, found {pairs}")
-        aliases = aliases if any(aliases) else ()
-        flip_pairs = tuple((names.index(a), names.index(b)) for a, b in pairs)
-        title = content.get("title", where)
-        return cls(title, names, colors, ids, tuple(void), aliases, flip_pairs, masks, void_colors)
+        pairs = tuple((names.index(a), names.index(b)) for a, b in content.get("flip_pairs", ()))
+        title, aliases = content.get("title", clean(where)), aliases if any(aliases) else ()
+        return cls(title, tuple(names), colors, ids, tuple(void), aliases, pairs, masks, void_colors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,20 +222,18 @@ def classes_beside(root: Path) -> Path | None:
 
 
 def _read(name_or_path: str) -> dict:
-    path = Path(name_or_path).expanduser()
     if name_or_path in known_tables():
-        text = _TABLES.joinpath(f"{name_or_path}.json").read_text(encoding="utf-8")
-    elif path.is_file() and path.suffix in SUFFIXES:
-        text = read_text(path)
-    else:
+        return json.loads(_TABLES.joinpath(f"{name_or_path}.json").read_text(encoding="utf-8"))
+    try:
+        path = Path(name_or_path).expanduser()
+        is_table = path.suffix in SUFFIXES and path.is_file()
+    except (OSError, RuntimeError, ValueError):  # what the system takes for no path at all
+        is_table = False
+    if not is_table:
         raise InputError(
             f"there is no class table {name_or_path!r}: give a JSON or YAML file, or one of {', '.join(known_tables())}"
         )
-    kind = "YAML" if path.suffix in (".yaml", ".yml") else "JSON"
-    try:
-        return yaml.safe_load(text) if kind == "YAML" else json.loads(text)
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise InputError(f"{name_or_path} is not valid {kind}: {error}") from error
+    return read_tree(path)
 
 
 def bit_color(index: int) -> tuple[int, int, int]:

@@ -30,10 +30,7 @@ def cross_entropy(
     Raises:
         InputError: If the number of class weights is not that of the classes.
     """
-    if class_weights is not None and len(class_weights) != logits.shape[-1]:
-        raise InputError(
-            f"{len(class_weights)} class weights do not fit {logits.shape[-1]} classes: see loss.class_weights"
-        )
+    check_weights(class_weights, logits.shape[-1])
     labels = resize_labels(labels, logits.shape[1:3])
     weights = pixel_weights(labels, ignore, class_weights, logits.dtype)
     losses = weights * negative_log_likelihood(logits, jnp.where(labels == ignore, 0, labels))
@@ -41,6 +38,12 @@ def cross_entropy(
         return losses
     total = jnp.sum(losses)
     return total if reduction == "sum" else _ratio(total, jnp.sum(weights))
+
+
+def check_weights(class_weights: Weights, num_classes: int) -> None:
+    """Raises InputError if the number of class weights is not that of the classes: an index beyond would be clamped."""
+    if class_weights is not None and len(class_weights) != num_classes:
+        raise InputError(f"{len(class_weights)} class weights do not fit {num_classes} classes: see loss.class_weights")
 
 
 def negative_log_likelihood(logits: Logits, labels: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from openseg_jax.losses.cross_entropy import Weights, negative_log_likelihood, pixel_weights
+from openseg_jax.losses.cross_entropy import Weights, check_weights, negative_log_likelihood, pixel_weights
 from openseg_jax.losses.upsampled import Logits
 
 
@@ -34,8 +34,10 @@ def ohem(
         first_pixel: Whether the very first pixel counts even if it is ignored, as in the original; it adds 0.
 
     Raises:
+        InputError: If the number of class weights is not that of the classes.
         ValueError: If the grids differ.
     """
+    check_weights(class_weights, logits.shape[-1])
     if logits.shape[:3] != labels.shape:
         raise ValueError(f"OHEM wants labels on the grid of the logits, found {labels.shape} and {logits.shape[:3]}")
     valid = labels != ignore

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from openseg_jax.errors import InputError
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Feature maps and their true sizes
 
@@ -214,6 +216,11 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
         values = x.wide
         if train and not self.frozen:
+            if math.prod(x.shape[:3]) == 1:
+                raise InputError(
+                    "a batch norm has one value per channel, of which there is no variance: take a larger "
+                    "augment.crop, a larger train.batch_size, a smaller train.accumulate, or model.norm=group_norm"
+                )
             mean, var, count = moments(values, x.inside, axes=(0, 1, 2))
             unbiased = var * (count / jnp.maximum(count - 1, 1))
             for stat, new in ((self.mean, mean), (self.var, unbiased)):

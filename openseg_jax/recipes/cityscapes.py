@@ -11,12 +11,9 @@ Published, on val: hrnet_w48_ocr 81.09, spatial_ocrnet 79.63, isanet 79.55, base
 hrnet_w48_ocr,v17 81.53; hrnet_w48_ocr,rmi,v17 82.57, the last two from other ImageNet weights (docs/recipes.md).
 """
 
+from openseg_jax.labels.classes import CLASS_WEIGHTS
 from openseg_jax.recipes.common import Takes, of_original, parse_argument
 
-CLASS_WEIGHTS = (
-    0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
-    0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
-)  # fmt: skip
 STAGES = {  # learning rate, batch, steps
     "from_mapillary": (1e-3, 8, 120_000),
     "coarse": (1e-4, 16, 50_000),
@@ -30,7 +27,7 @@ def get_config(argument: str = ""):
     config = of_original(options.name, options)
     model, v17 = config.model.name, "v17" in options
     config.data.update(classes="cityscapes", workers=8)
-    config.loss.class_weights = () if "rmi" in options else CLASS_WEIGHTS
+    config.loss.class_weights = () if "rmi" in options else CLASS_WEIGHTS["cityscapes"]
     config.train.update(batch_size=16 if v17 else 8, steps=80_000 if model.startswith("hrnet") else 40_000)
     if v17 and model == "hrnet_w48_ocr":  # eight GPUs
         config.optimizer.learning_rate, config.train.steps, config.loss.replicas = 0.02, 40_000, 8

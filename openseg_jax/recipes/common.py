@@ -11,6 +11,7 @@ from openseg_jax.config import Config
 from openseg_jax.config.options import options_of, outputs_of
 from openseg_jax.config.schema import LOSSES
 from openseg_jax.errors import InputError
+from openseg_jax.text import short
 
 # The options that recipes may take, beside the names of backbones.
 OPTIONS = {
@@ -60,7 +61,7 @@ def parse_argument(text: str, takes: Takes) -> Argument:
     options = frozenset(words) - {*backbones}
     faults = [] if name in takes.names else [_unknown(takes.what, name, takes.names)]
     shown, known = (*takes.options, "the names of backbones"), (*takes.options, *models.BACKBONES)
-    faults += [_unknown("option", word, shown, models.BACKBONES) for word in words if word not in known]
+    faults += [_unknown("option", word, shown, models.BACKBONES) for word in dict.fromkeys(words) if word not in known]
     exclusive = [backbones, *([option for option in group if option in options] for group in _EXCLUSIVE)]
     faults += [f"the options {' and '.join(group)} exclude each other" for group in exclusive if len(group) > 1]
     if faults:
@@ -71,7 +72,7 @@ def parse_argument(text: str, takes: Takes) -> Argument:
 def _unknown(what: str, name: str, known: Iterable[str], others: Iterable[str] = ()) -> str:
     close = difflib.get_close_matches(name, (*known, *others), n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"unknown {what} {name!r}; there are {', '.join(known)}{hint}"
+    return f"unknown {what} {short(name)}; there are {', '.join(known)}{hint}"
 
 
 def loss_for(model: str, option: str = "") -> str:

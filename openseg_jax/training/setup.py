@@ -2,15 +2,20 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 from jax.sharding import Mesh
 
 from openseg_jax import data, models, sharding
 from openseg_jax.config import Config, ModelSettings
+from openseg_jax.config.check import refuse
+from openseg_jax.config.rules import class_faults
+from openseg_jax.config.schema import LARGEST_AREA
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.data.on_device import RawSamples, augment, canvas_for
 from openseg_jax.data.pipeline import TrainSamples
+from openseg_jax.errors import InputError
 from openseg_jax.training.step import TrainStep
 from openseg_jax.training.validation import Validation
 
@@ -44,6 +49,7 @@ def make_run(config: Config) -> Run:
     train_source = data.make_train_source(config.data)
     val_source = data.make_source(config.data, config.data.val_split)
     classes = data.class_table(config.data)
+    refuse([*class_faults(config, classes)])
     data.check_before_training(config.data, classes)
     samples, prepare = _samples(config, train_source)
     normalization = Normalization(**vars(config.normalization))
@@ -68,5 +74,11 @@ def _samples(config: Config, source):
     samples = TrainSamples.of(config, source)
     if not config.augment.on_device:
         return samples, lambda batch: batch
-    raw = RawSamples(samples, canvas_for(config.augment))
+    crop, scale, canvas = config.augment.crop, config.augment.scale, canvas_for(config.augment)
+    if math.prod(canvas) > LARGEST_AREA:
+        raise InputError(
+            f"augment.on_device needs {canvas[0]}x{canvas[1]} pixels of an image, for augment.crop={crop} and "
+            f"augment.scale={scale}, and there may be {LARGEST_AREA}: leave it off"
+        )
+    raw = RawSamples(samples, canvas)
     return raw, functools.partial(augment, size=samples.collate.size, swap=samples.augmentation.swap)

@@ -71,6 +71,26 @@ def test_changes():
     assert found.data.train_split == "b"
 
 
+@pytest.mark.parametrize(
+    ("changes", "name", "value"),
+    [
+        (["--config.eval.scales=(1,)", "--config.eval.scales=(2,)"], "eval.scales", (2.0,)),
+        (["--config.eval.scales", "(1,)", "--config.eval.scales", "(2, 3)"], "eval.scales", (2.0, 3.0)),
+        (["--config.augment.crop=(32, 32)", "--config.augment.crop=(64, 64)"], "augment.crop", (64, 64)),
+        (
+            ["--config.augment.chain=random_crop", "--config.augment.chain=random_flip"],
+            "augment.chain",
+            ("random_flip",),
+        ),
+        (["--noconfig.data.check", "--config.data.check"], "data.check", True),
+        (["--config.train.steps=3", "--config.seed=1", "--config.train.steps=4"], "train.steps", 4),
+    ],
+)
+def test_the_last_of_several_values_counts(changes, name, value):
+    section, field = name.split(".")
+    assert getattr(getattr(config.load("folder", changes), section), field) == value
+
+
 def test_fields_that_are_left_out_get_their_defaults():
     assert config.typed({}) == config.Config()
     found = config.typed(ConfigDict({"train": {"steps": 3}, "augment": {"crop": [32, 48]}}))

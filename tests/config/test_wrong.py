@@ -119,6 +119,7 @@ CONTRADICTIONS = [
     ("segfix:folder", {"data.maps": ()}, "loss.name=segfix needs 'offset' in data.maps"),
     ("lip:ce2p_ocrnet", {"loss.name": "ce"}, "model.name=ce2p_ocrnet has edge_out"),
     ("cityscapes", {"data.classes": "camvid"}, "loss.class_weights has 19 numbers, but data.classes=camvid has 11"),
+    ("cityscapes", {"data.classes": "celeba"}, "are those of the classes of cityscapes, but data.classes=celeba has"),
     ("camvid", {"loss.class_weights": (1, 2, 3)}, "loss.class_weights has 3 numbers"),
     ("folder", {"loss.class_weights": (0, 0)}, "loss.class_weights must not all be 0"),
     ("folder", {"loss.aux_weight": 0, "loss.out_weight": 0}, "loss.out_weight and loss.aux_weight must not both be 0"),
@@ -147,6 +148,28 @@ CONTRADICTIONS = [
         {"augment.on_device": True, "augment.chain": ("random_crop", "random_blur")},
         "augment.on_device cannot do random_blur of augment.chain",
     ),
+    (
+        "folder",
+        {"augment.collate.mode": "multi_size", "augment.collate.sizes": ((256, 256), (512, 512))},
+        "augment.crop=(512, 512) does not fit into augment.collate.size=(256, 256)",
+    ),
+    (
+        "folder",
+        {"augment.chain": ("random_crop", "random_resize")},
+        "augment.chain makes samples of up to 1080x1074 pixels, which do not fit into batches of (512, 512)",
+    ),
+    ("folder", {"augment.chain": ("center_crop", "random_rotate")}, "samples of up to 725x725 pixels"),
+    (
+        "folder",
+        {"augment.on_device": True, "augment.chain": ("random_crop", "random_resize"),
+         "augment.scale": (0.5, 1), "augment.aspect": (1, 1)},
+        "augment.on_device resizes before it crops",
+    ),
+    ("folder", {"train.batch_size": 65_536}, "train.batch_size=65536 images of 262144 pixels are more than the"),
+    ("folder", {"normalization.mean": (102.9, 115.9, 122.7)}, "is brighter than white, which normalization.divisor"),
+    ("folder", {"normalization.std": (57, 57, 57)}, "normalization.std=(57.0, 57.0, 57.0) is more than white"),
+    ("folder", {"schedule.name": "multistep", "schedule.milestones": (5000, 10_000)}, "must lie before the end, train"),
+    ("folder", {"schedule.name": "step"}, "schedule.step_size=30000 must be less than train.steps=10000"),
     ("folder", {"schedule.name": "multistep"}, "schedule.name=multistep needs schedule.milestones"),
     ("folder", {"schedule.warmup.steps": 10_001}, "schedule.warmup.steps=10001 must be at most train.steps=10000"),
     ("folder", {"optimizer.nesterov": True, "optimizer.momentum": 0}, "optimizer.nesterov needs"),
@@ -169,6 +192,28 @@ def test_contradictions(start, changes, message):
     assert ";" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("train.ema", 1 - 1e-12, "(1.0 in float32)"),
+        ("optimizer.epsilon", 1e-60, "(0.0 in float32)"),
+        ("optimizer.learning_rate", 1e39, "(inf in float32)"),
+        ("optimizer.learning_rate", 10**400, "found 1000"),
+        ("train.steps", 2**31, "(too large for int32)"),
+        ("train.eval_every", -1, ""),
+        ("augment.crop", (32_768, 32_768), "(1073741824 pixels, of which there may be 67108864)"),
+        ("augment.crop", (10**5000, 1), "found a tuple that cannot be shown"),
+        ("data.root", "a\0b", "(with a NUL character)"),
+        ("normalization.mean", (0.5,), "three numbers"),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_a_value_is_said(name, value, hint):
+    with pytest.raises(InputError) as error:
+        config.typed(changed({name: value}))
+    assert str(error.value).startswith(f"{name} must be ")
+    assert hint in str(error.value)
+
+
 OPTIONS = [
     ("hrnet_w18_ocr", "width", 0), ("hrnet_w18_ocr", "width", "18"), ("hrnet_w18_ocr", "width", 18.0),
     ("hrnet_w18_ocr", "blocks", True), ("hrnet_w18_ocr", "modules", (1, 4)), ("hrnet_w18_ocr", "modules", (1, 0, 3)),
@@ -176,7 +221,7 @@ OPTIONS = [
     ("hrnet_w18_ocr", "scales", ()), ("hrnet_w18_ocr", "scales", (0,)), ("hrnet_w18_ocr", "drop_stage4", 1),
     ("hrnet_w18_ocr", "channels", None), ("hrnet_w18_ocr", "key_chanels", 3), ("hrnet_w18_ocr", "factors", ((8, 8),)),
     ("isanet", "factors", ((8,),)), ("isanet", "factors", (8, 8)), ("isanet", "multi_grid", 4),
-    ("isanet", "width", -64),
+    ("isanet", "width", -64), ("isanet", "width", 8193), ("hrnet_w18_ocr", "blocks", 65),
     ("spatial_asp_ocrnet", "dilations", (12, "24", 36)), ("segfix_hrnet", "num_directions", -8),
     ("ce2p_asp_ocrnet", "object_context", 3),
 ]  # fmt: skip
@@ -316,6 +361,11 @@ def test_changes(changes, message):
         config.load("folder", changes)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_many_faults_are_cut():
+    with pytest.raises(InputError, match="and 280 more$"):
+        config.typed({"data": {"extra": [{"root": 3}] * 300}})
 
 
 def test_a_command_ends_with_2_and_writes_nothing(tmp_path):

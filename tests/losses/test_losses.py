@@ -403,3 +403,13 @@ def test_kth_smallest_equals_sorting():
     for k in (0, 1, 17, 200, len(ordered) - 1, len(ordered), 10_000):
         expected = ordered[min(k, len(ordered) - 1)]
         assert kth_smallest(jnp.asarray(values), jnp.asarray(mask), k) == expected
+
+
+@pytest.mark.parametrize("name", ["ce", "aux_ce", "ohem", "aux_ohem"])
+@pytest.mark.parametrize("weights", [(1.0,), (1.0,) * 4])
+def test_class_weights_of_another_length(name, weights):
+    outputs = {"out": jnp.zeros((1, 4, 4, 3)), "aux": jnp.zeros((1, 4, 4, 3))}
+    outputs = outputs if name.startswith("aux") else {"out": outputs["out"]}
+    loss = losses.build(LossSettings(name=name, class_weights=weights))
+    with pytest.raises(InputError, match=f"{len(weights)} class weights do not fit 3 classes"):
+        loss(outputs, {"label": jnp.zeros((1, 4, 4), jnp.int32)})

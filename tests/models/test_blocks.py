@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from openseg_jax import models
 from openseg_jax.converters import backbones, heads
 from openseg_jax.models.backbones import hrnet, resnest, resnet, wide_resnet
 from openseg_jax.models.backbones.blocks import Bottleneck, place_blocks
@@ -211,3 +212,11 @@ def test_strides_become_dilations(stage, output_stride, multi_grid, expected):
 def test_a_multi_grid_that_is_too_long_is_refused():
     with pytest.raises(ValueError, match=r"multi_grid \[1, 1, 1\] has more entries than the last stage blocks, 2"):
         place_blocks(4, 2, 8, (1, 1, 1))
+    with pytest.raises(ValueError, match="output_stride must be 8, 16 or 32, found 4"):
+        place_blocks(4, 2, 4, None)
+
+
+@pytest.mark.parametrize("options", [{"bottleneck": False}, {"width": 8, "group_width": 4}])
+def test_groups_need_channels(options):
+    with pytest.raises(ValueError, match="groups are those of bottlenecks"):
+        models.create("resnext101_32x8d_dilated8", **options)

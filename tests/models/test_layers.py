@@ -9,6 +9,7 @@ import pytest
 import torch
 from flax import nnx
 
+from openseg_jax.errors import InputError
 from openseg_jax.models import layers, pooling
 from openseg_jax.models.layers import FeatureMap
 from tests import recipe, tiny
@@ -83,6 +84,17 @@ def test_running_variance_is_the_unbiased_one():
     values = {"scale": np.ones(3), "bias": np.zeros(3), "mean": np.zeros(3), "var": np.zeros(3)}
     _, after = tiny.run_module(layers.BatchNorm(3), values, tiny.feature_map(x), train=True)
     np.testing.assert_allclose(after["var"], 0.1 * x.var(axis=(0, 1, 2), ddof=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", [layers.BatchNorm, layers.InplaceABN])
+def test_one_value_per_channel_has_no_variance(norm):
+    """As in torch; with two positions, or in evaluation, it is computed."""
+    values = norm_values(norm, 4)
+    run = lambda width, train: tiny.run_module(norm(4), values, FeatureMap(jnp.ones((1, 1, width, 4))), train=train)  # noqa: E731
+    with pytest.raises(InputError, match="one value per channel"):
+        run(1, train=True)
+    run(2, train=True)
+    run(1, train=False)
 
 
 def test_batch_norm_survives_a_large_mean():

@@ -100,8 +100,10 @@ def place_blocks(stage: int, count: int, output_stride: int, multi_grid: tuple[i
     A stage that gives up its stride of 2 has dilation D = 2, or 4 if an earlier stage has given up its own too (Yu,
     Koltun 2016). The convolution that had the stride gets D / 2: it still reads what the stage before it has written.
     multi_grid multiplies D block by block, in stage 4 only (Chen et al. 2017); blocks it does not reach stay at
-    dilation 1, as in the original. Raises ValueError if it is longer than the stage.
+    dilation 1, as in the original. Raises ValueError if it is longer than the stage, and for other output strides.
     """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, found {output_stride}")
     first_dilated = {32: 5, 16: 4, 8: 3}[output_stride]
     dilations = [2 ** max(stage - first_dilated + 1, 0)] * count
     if multi_grid and stage == 4 and output_stride < 32:

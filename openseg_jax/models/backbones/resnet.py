@@ -57,6 +57,11 @@ class ResNet(nnx.Module):
             stem = [(3, stem_width, 7, 2)]
         self.stem = nnx.List(ConvNorm(c_in, c_out, size, norm, stride=s) for c_in, c_out, size, s in stem)
 
+        if groups > 1 and (not bottleneck or width * group_width < 64):
+            raise ValueError(
+                f"groups are those of bottlenecks, with width * group_width of at least 64: found {bottleneck=}, "
+                f"{width=}, {group_width=}"
+            )
         block = self.block if bottleneck else BasicBlock
         channels = stem[-1][1]
         maps = [Tap(channels, 2), Tap(channels, 4)]

@@ -11,6 +11,7 @@ from openseg_jax.config import typed
 from openseg_jax.errors import InputError
 from openseg_jax.recipes.common import base
 from openseg_jax.recipes.legacy.options import Options, assign, read_options
+from openseg_jax.text import short
 
 DATASETS = ("ade20k", "celeba", "cityscapes", "coco_stuff", "lip", "mapillary", "pascal_context", "pascal_voc")
 NORMS = {
@@ -29,6 +30,7 @@ LOSSES = {
     "ce2p_auxce_loss": "ce2p",
 }
 POLICIES = ("lambda_poly", "lambda_cosine", "step", "multistep", "plateau", "swa_lambda_poly", "swa_lambda_cosine")
+_DOCSTRING = '"""A config of openseg.pytorch, as `openseg convert config` wrote it."""'
 # Options of the JSON files that have no effect in the original either, or that the class table has here.
 DEAD = (
     "dataset", "method", "test", "logging", "checkpoints", "details", "phase", "use_ground_truth", "data.image_tool",
@@ -66,22 +68,28 @@ def import_config(path: str | Path, flags: argparse.Namespace, out: str | Path, 
         config = base(model).to_dict()
         for name, value in fields.items():
             assign(config, name, value)
-    except InputError:
-        raise
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not as openseg.pytorch has it: {type(error).__name__}: {error}") from error
-    typed(config)
-    files.write_text(out, _source(model, fields, [f"{Path(path).name} of openseg.pytorch.", command], remarks))
+        typed(config)
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        says = f"{type(error).__name__}: {short(str(error))}"
+        raise InputError(f"{path} is not as openseg.pytorch has it: {says}") from error
+    files.write_text(out, source_of(model, fields, [f"{Path(path).name} of openseg.pytorch.", command], remarks))
     return remarks
 
 
-def _source(model: str, fields: dict, lines: list[str], remarks: list[str]) -> str:
-    """The text of a config file. What comes from outside is in literals, or in comments of one line each."""
+def source_of(model: str, fields: dict, lines: list[str], remarks: list[str]) -> str:
+    """Returns the text of a config file, whatever the strings in it are.
+
+    What comes from outside is in literals, or in comments of one line each. They stand below a docstring, where Python
+    no longer looks for a comment that names the encoding of the file.
+    """
     if remarks:
         lines = [*lines, "Not the same, or not taken over:", *(f"* {remark}" for remark in remarks)]
     comments = "\n".join("# " + "".join(c if c.isprintable() else " " for c in line) for line in lines)
     body = "\n".join(f"    config.{name} = {value!r}" for name, value in fields.items())
-    return f"""{comments}
+    return f"""{_DOCSTRING}
+{comments}
 
 from openseg_jax.recipes.common import base
 
@@ -240,10 +248,10 @@ def _loss(options: Options, environment) -> dict:
     if "rmi_radius" in params:
         fields |= {
             "loss.rmi.radius": params["rmi_radius"],
-            "loss.rmi.pool": ("max", "average", "resize", "max")[params["rmi_pool_way"]],
+            "loss.rmi.pool": {0: "max", 1: "average", 2: "resize", 3: "max"}[params["rmi_pool_way"]],
             "loss.rmi.pool_size": params["rmi_pool_size"],
             "loss.rmi.balance": params["loss_weight_lambda"],
-            "loss.rmi.complementary": bool(params["lambda_way"]),
+            "loss.rmi.complementary": _switch(params["lambda_way"], "lambda_way"),
             "loss.rmi.weight": float(params["loss_weight"]),
         }
     for name in ("mask_threshold", "mask_weight", "direction_weight"):
@@ -285,7 +293,7 @@ def _optimization(options: Options, environment) -> dict:
     }
     if method == "sgd":
         fields["optimizer.momentum"] = float(of_method.get("momentum", 0.9))
-        fields["optimizer.nesterov"] = bool(of_method.get("nesterov", False))
+        fields["optimizer.nesterov"] = _switch(of_method.get("nesterov", False), "nesterov")
     else:
         fields |= {"optimizer.betas": tuple(of_method["betas"]), "optimizer.epsilon": float(of_method["eps"])}
     if policy == "lambda_poly":
@@ -305,15 +313,21 @@ def _optimization(options: Options, environment) -> dict:
         fields |= {
             "schedule.warmup.steps": warm["warm_iters"],
             "schedule.warmup.power": 4.0,
-            "schedule.warmup.freeze": bool(warm.get("freeze_backbone", False)),
+            "schedule.warmup.freeze": _switch(warm.get("freeze_backbone", False), "freeze_backbone"),
             "schedule.warmup.of": "kernels" if by_decay else "backbone",
         }
     return fields
 
 
 def _known(name, known: Collection[str], what: str) -> str:
-    if name in known:
+    if isinstance(name, str) and name in known:
         return name
     close = difflib.get_close_matches(str(name), known)
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
-    raise InputError(f"unknown {what} {name!r}; {hint}")
+    raise InputError(f"unknown {what} {short(name)}; {hint}")
+
+
+def _switch(value, what: str) -> bool:
+    if value in (0, 1):  # and false and true
+        return bool(value)
+    raise InputError(f"{what} must be true or false, found {short(value)}")

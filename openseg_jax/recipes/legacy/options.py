@@ -2,10 +2,11 @@
 
 import argparse
 import ast
-import json
 from pathlib import Path
 
 from openseg_jax.errors import InputError
+from openseg_jax.text import short
+from openseg_jax.trees import read_tree
 
 # Flags that replace an option of the file: its name and its type.
 _FLAGS: dict[str, tuple[str, type]] = {
@@ -62,7 +63,7 @@ class Options:
 
     def unread(self) -> list[str]:
         """Returns the names of the options that `get` was not asked for."""
-        return [name for name in _names(self._tree) if not any(f"{name}.".startswith(f"{x}.") for x in self._read)]
+        return [name for name in _names(self._tree) if self._read.isdisjoint(_sections(name))]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -91,9 +92,11 @@ def read_options(path: Path, flags: argparse.Namespace) -> Options:
         InputError: If the file cannot be read, or an override makes no sense.
     """
     try:
-        tree = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the options of openseg.pytorch from {path}: {error}") from error
+        tree = read_tree(path)
+    except InputError as error:
+        raise InputError(f"cannot read the options of openseg.pytorch: {error}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{path} is not as openseg.pytorch has it: it must hold an object, found {short(tree)}")
     names = {flag: name for flag, (name, _) in (_FLAGS | _SWITCHES).items()} | _OTHERS
     for flag, name in names.items():
         if getattr(flags, flag) is not None:
@@ -108,13 +111,13 @@ def read_options(path: Path, flags: argparse.Namespace) -> Options:
 def _override(tree: dict, name: str, text: str) -> None:
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):  # of which the original crashes on the second
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the original crashes on all but one
         value = text
     target = name.removesuffix("+")
     if target != name:
         found = Options(tree).get(target)
         if not isinstance(found, list):
-            raise InputError(f"{name} appends to a list, but {target} is {found!r}")
+            raise InputError(f"{name} appends to a list, but {target} is {short(found)}")
         value = [*found, value]
     assign(tree, target, value)
 
@@ -135,6 +138,11 @@ def _word(text: str) -> bool:
     if text.lower() in ("no", "false", "f", "n", "0"):
         return False
     raise argparse.ArgumentTypeError(f"yes or no, found {text!r}")
+
+
+def _sections(name: str):
+    parts = name.split(".")
+    return (".".join(parts[: i + 1]) for i in range(len(parts)))
 
 
 def _names(tree: dict, prefix: str = ""):
