@@ -1,10 +1,12 @@
 """Reading and writing images and masks: every file is whole and means what it is taken for, or is refused."""
 
+import functools
 import io
 import mmap
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -12,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from openseg_jax.data.containers import Damage, Header, bare, read_header
+from openseg_jax.data.containers import Header, ImageError, bare, read_header
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_bytes, replacing
 
@@ -69,14 +71,14 @@ def decode_image(encoded: bytes, where: str) -> np.ndarray:
     if picture.deep:
         low, high = picture.deep
         warn_once(
-            "deep",
+            "deep_image",
             f"{where} has 16 bits per band, of which the upper 8 are used: its values, {low} to {high}, become "
             f"{low >> 8} to {high >> 8}; if these are too few, scale all images to 8 bits by one factor",
         )
     if picture.dropped:
         low, high = picture.dropped
         warn_once(
-            "dropped",
+            "dropped_band",
             f"{where} has {picture.header.bands} bands, of which the last, with values from {low} to {high}, is not "
             "used",
         )
@@ -88,7 +90,7 @@ def decode_picture(encoded: bytes, where: str) -> Picture:
     header = _checked(encoded, where, "image")
     try:
         pixels = _decoded(encoded, header)
-    except Damage as error:
+    except ImageError as error:
         raise _unreadable(where, "image", error) from error
     except _UNREADABLE as error:
         raise _unreadable(where, "image", "has pixels that are damaged, or of a kind that is not read") from error
@@ -108,7 +110,7 @@ def decode_picture(encoded: bytes, where: str) -> Picture:
 def _decoded(encoded: bytes, header: Header) -> np.ndarray:
     """Returns the pixels as they are stored, with alpha if there is any, uint8 or uint16, (H, W) or (H, W, bands)."""
     if not header.unsigned or header.bits > 16:
-        raise Damage("has values that are negative, have fractions or more than 16 bits: save it with 8 or 16 bits")
+        raise ImageError("has values that are negative, have fractions or more than 16 bits: save it with 8 or 16 bits")
     pixels, alpha = bare(encoded, header), header.bands in (2, 4) and header.format in ("PNG", "TIFF") and header.colors
     if alpha and header.format == "TIFF" and header.bits == 8:  # OpenCV would multiply the colours by alpha
         with Image.open(io.BytesIO(pixels)) as image:
@@ -121,7 +123,7 @@ def _decoded(encoded: bytes, header: Header) -> np.ndarray:
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         found = cv2.imdecode(np.frombuffer(pixels, np.uint8), flags)
     if found is None or found.shape[:2] != (header.height, header.width) or found.dtype not in (np.uint8, np.uint16):
-        raise Damage("has pixels that are damaged, or of a kind that is not read")
+        raise ImageError("has pixels that are damaged, or of a kind that is not read")
     return found
 
 
@@ -157,7 +159,7 @@ def _checked(data, where: str, what: str, whole: bool = True) -> Header:
     """Returns the header of a file with one image; raises InputError if it is damaged."""
     try:
         header = read_header(data, whole)
-    except Damage as error:
+    except ImageError as error:
         raise _unreadable(where, what, error) from error
     if header.frames > 1:
         raise InputError(f"{where} holds {header.frames} images: save the one that is meant as a separate file")
@@ -185,7 +187,6 @@ class Stored:
     Attributes:
         header: What the file says about itself.
         mode: Pillow's name of the kind of pixels; "RGB;16" and the like for PNGs that Pillow would reduce.
-        palette: The colours of a palette, one number after the other, or None.
         info: What else Pillow needs to write it again, and more: transparency, and the compression of a TIFF.
         size: The (height, width) of the pixels, turned only if they are a TIFF's.
 
@@ -200,10 +201,14 @@ class Stored:
     """
 
     def __init__(self, encoded, where: str, what: str = "mask", whole: bool = True):
-        self.header, self._encoded, self._where, self._what = _checked(encoded, where, what, whole), encoded, where, what
-        self.mode, self.palette, self.info, self._image = self.header.mode, None, {}, None
+        self.header, self._encoded, self._where, self._what = (
+            _checked(encoded, where, what, whole),
+            encoded,
+            where,
+            what,
+        )
+        self.mode, self.info, self._image = self.header.mode, {}, None
         if self.header.format == "PNG":
-            self.palette = list(self.header.palette) if self.mode == "P" else None
             self.info = _transparency(self.header)
         elif self.header.format in ("TIFF", "BMP"):
             try:
@@ -211,7 +216,6 @@ class Stored:
             except _UNREADABLE as error:
                 raise _unreadable(where, what, "has a kind of pixels that is not read") from error
             self.mode, self.info = self._image.mode, self._image.info
-            self.palette = self._image.getpalette() if self.mode == "P" else None
         else:
             self.mode = _JPEG_MODES.get(self.header.bands, "") if self.is_jpeg else "P"
 
@@ -225,33 +229,42 @@ class Stored:
         """Whether it is a JPEG, or a TIFF that holds one."""
         return self.header.format == "JPEG" or "jpeg" in str(self.info.get("compression"))
 
+    @functools.cached_property
+    def palette(self) -> list[int] | None:
+        """The colours of a palette, one number after the other, or None."""
+        if self.mode != "P":
+            return None
+        return list(self.header.palette) if self._image is None else self._read(self._image.getpalette)
+
     def pixels(self) -> np.ndarray:
         """Returns the values, (H, W) or (H, W, bands), bool for one bit; the alpha of an RGBA is left out."""
-        try:
-            found = np.asarray(self._image) if self._image else self._png()
-        except _UNREADABLE as error:
-            raise _unreadable(self._where, self._what, "has pixels that are damaged, or of a kind that is not read") from error
+        found = self._read(self._png if self._image is None else lambda: np.asarray(self._image))
         if found is None or found.shape[:2] != (self.header.height, self.header.width):
             raise _unreadable(self._where, self._what, "has pixels that are damaged, or fewer than its header says")
-        found = found[..., :3] if self.mode == "RGBA" else found
+        found = np.ascontiguousarray(found[..., :3]) if self.mode == "RGBA" else found
         return _upright(found, self.header.orientation) if self.header.format == "TIFF" else found
 
+    def _read(self, read: Callable):
+        try:
+            return read()
+        except _UNREADABLE as error:
+            why = "has pixels that are damaged, or of a kind that is not read"
+            raise _unreadable(self._where, self._what, why) from error
+
     def _png(self) -> np.ndarray | None:
-        flags = {"1": cv2.IMREAD_GRAYSCALE, "L": cv2.IMREAD_GRAYSCALE, "P": cv2.IMREAD_GRAYSCALE,
-                 "RGB": cv2.IMREAD_COLOR_RGB, "RGBA": cv2.IMREAD_COLOR_RGB}  # fmt: skip
-        flag = flags.get(self.mode, cv2.IMREAD_UNCHANGED) | cv2.IMREAD_IGNORE_ORIENTATION
-        if self.mode not in flags:
-            flag = cv2.IMREAD_UNCHANGED
+        flag = cv2.IMREAD_GRAYSCALE if self.mode in ("1", "L", "P") else cv2.IMREAD_UNCHANGED
+        if self.mode in ("RGB", "RGBA"):
+            flag = cv2.IMREAD_COLOR_RGB
         found = cv2.imdecode(np.frombuffer(bare(self._encoded, self.header, self.mode == "P"), np.uint8), flag)
         if found is None or self.mode not in ("1", "P"):
             return found
         if self.header.bits < 8:
-            found >>= 8 - self.header.bits
+            found = np.right_shift(found, 8 - self.header.bits)
         return found.astype(bool) if self.mode == "1" else found
 
 
 def _transparency(header: Header) -> dict:
-    """Returns Pillow's form of what a PNG says to be transparent: an alpha for each index, a grey value, or a colour."""
+    """Returns Pillow's form of what is transparent in a PNG: an alpha for each index, a grey value, or a colour."""
     content = header.transparency
     if not content or header.mode == "P":
         return {"transparency": content} if content else {}

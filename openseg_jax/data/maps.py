@@ -7,6 +7,7 @@ import numpy as np
 import scipy.io
 
 from openseg_jax.data.images import Stored, read_mask
+from openseg_jax.data.matlab import MatlabError, read_matlab
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_bytes, replacing
 from openseg_jax.labels.classes import ClassTable
@@ -90,13 +91,15 @@ def depth_of(disparity: np.ndarray) -> np.ndarray:
 def read_offset(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Reads {"distance": int32 (H, W) pixels, "angle": float64 (H, W) degrees} from a .mat file."""
     try:
-        content = scipy.io.loadmat(path, variable_names=("depth", "dir_deg", "deg_reduce"))
-        maps = {
-            "distance": content["depth"].astype(np.int32),
-            "angle": float(content["deg_reduce"].item()) * content["dir_deg"] - 180,
-        }
-    except (OSError, ValueError, KeyError, scipy.io.matlab.MatReadError) as error:
-        raise InputError(f"cannot read depth, dir_deg and deg_reduce from {path}: {error}") from error
+        content = read_matlab(read_bytes(path), ("depth", "dir_deg", "deg_reduce"))
+    except MatlabError as error:
+        raise InputError(f"cannot read depth, dir_deg and deg_reduce from {path}: it {error}") from error
+    if content["deg_reduce"].size != 1:
+        raise InputError(f"{path} holds {content['deg_reduce'].size} numbers as deg_reduce, and one is wanted")
+    maps = {
+        "distance": content["depth"].astype(np.int32),
+        "angle": float(content["deg_reduce"].item()) * content["dir_deg"] - 180,
+    }
     _check_sizes(path, maps["distance"].shape, size)
     _check_sizes(path, maps["angle"].shape, size)
     return maps

@@ -7,9 +7,9 @@ checked here first, and a decoder gets a file that is whole: of PNGs and TIFFs, 
 import struct
 
 from openseg_jax.data.containers import jpeg, others, png, tiff
-from openseg_jax.data.containers.header import Damage, Header, max_pixels
+from openseg_jax.data.containers.header import Header, ImageError, max_pixels
 
-__all__ = ["Damage", "Header", "bare", "max_pixels", "read_header"]
+__all__ = ["Header", "ImageError", "bare", "max_pixels", "read_header"]
 
 _READERS = (
     (png.SIGNATURE, png.read_png),
@@ -41,10 +41,10 @@ def read_header(data, whole: bool = True) -> Header:
     whole: Whether the pixels' checksums are compared and all parts looked at; otherwise only as far as the size needs.
 
     Raises:
-        Damage: The file is empty, of another kind, cut off, damaged or too large.
+        ImageError: The file is empty, of another kind, cut off, damaged or too large.
     """
     if not len(data):
-        raise Damage("is empty")
+        raise ImageError("is empty")
     try:
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return others.read_webp(data, whole)
@@ -52,15 +52,15 @@ def read_header(data, whole: bool = True) -> Header:
             if data[: len(signature)] == signature:
                 return read(data, whole)
     except (struct.error, IndexError) as error:
-        raise Damage("is cut off: its header is not whole") from error
+        raise ImageError("is cut off: its header is not whole") from error
     for at, begin, what in _NAMED:
         if data[at : at + len(begin)] == begin:
-            raise Damage(what)
-    raise Damage("does not begin like a PNG, JPEG, TIFF or BMP, so it is damaged or of another kind")
+            raise ImageError(what)
+    raise ImageError("does not begin like a PNG, JPEG, TIFF or BMP, so it is damaged or of another kind")
 
 
 def bare(encoded: bytes, header: Header, grey: bool = False) -> bytes:
     """Returns what a decoder needs of a checked file; `grey` makes the indices of a PNG with a palette grey values."""
     if header.format == "PNG":
         return png.bare(encoded, header, grey)
-    return tiff.bare(encoded) if header.format == "TIFF" else encoded
+    return tiff.bare(encoded, header) if header.format == "TIFF" else encoded

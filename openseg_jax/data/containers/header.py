@@ -6,11 +6,11 @@ import os
 from openseg_jax.errors import InputError
 
 LIMIT = "OPENSEG_MAX_PIXELS"
-# As RGB this takes 0.4 GB, so that an image and what is made of it stay below 1 GB: 16384 x 8192, for example.
-DEFAULT_LIMIT = 2**27
+# 8192 x 8192, for example. Whatever the format, that many are decoded within 5 s on one core, in less than 1 GB.
+DEFAULT_LIMIT = 2**26
 
 
-class Damage(Exception):
+class ImageError(Exception):
     """Why a file is no image that can be read, as what follows the name of the file: "is cut off"."""
 
 
@@ -28,7 +28,7 @@ class Header:
         frames: The number of images.
         mode: Pillow's name of the kind of pixels, of PNGs only.
         unsigned: Whether the values of a TIFF are whole numbers from 0 on.
-        colors: Whether the bands of a TIFF are red, green and blue.
+        colors: Whether the bands of a TIFF are grey or red, green and blue, and not CMYK or the like.
         palette: The colours of a PNG's palette, one byte after the other.
         transparency: What a PNG says to be transparent.
         stored: Where the chunks of a PNG's pixels begin and end.
@@ -54,20 +54,20 @@ class Header:
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
     def check(self, available: int, per_byte: int) -> None:
-        """Raises Damage if there are no pixels, or more than allowed, or than `available` bytes can hold.
+        """Raises ImageError if there are no pixels, or more than allowed, or than `available` bytes can hold.
 
         per_byte: How many bytes the format can make of one byte; 0 if there is no bound.
         """
         shape = f"has {self.width} x {self.height} pixels by its header"
         if self.width < 1 or self.height < 1:
-            raise Damage(shape)
+            raise ImageError(shape)
         pixels = self.width * self.height
         if per_byte and pixels * self.bands * self.bits > 8 * per_byte * available:
-            raise Damage(f"{shape}, which is far too large for its {available} bytes")
+            raise ImageError(f"{shape}, which is far too large for its {available} bytes")
         limit = max_pixels()
         if pixels * max(1, self.bands * self.bits // 32) > limit:
             more = f" with {self.bands} x {self.bits} bits" if pixels <= limit else ""
-            raise Damage(
+            raise ImageError(
                 f"{shape}{more}, which is far too large (more than {limit} pixels of 32 bits): if that is right, set "
                 f"the environment variable {LIMIT} to a larger number"
             )

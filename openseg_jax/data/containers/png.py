@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from openseg_jax.data.containers.header import Damage, Header
+from openseg_jax.data.containers.header import Header, ImageError
 from openseg_jax.data.containers.tiff import exif_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -15,6 +15,7 @@ _MODES = {
 }  # fmt: skip
 _BANDS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ONCE = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_HEAD = 33  # bytes of signature and header
 _INFLATION = 1032  # bytes that deflate can make of one
 
 
@@ -25,17 +26,17 @@ def read_png(data, whole: bool = True) -> Header:
     Bytes behind the end of the image are ignored.
 
     Raises:
-        Damage: Something is missing or has changed.
+        ImageError: Something is missing or has changed.
     """
     chunks, stored = _chunks(data, whole)
     if b"IHDR" not in chunks:
-        raise Damage("is damaged or cut off: it has no header")
+        raise ImageError("is damaged or cut off: it has no header")
     width, height, bits, kind, compression, filters, interlace = struct.unpack(">IIBBBBB", data[chunks[b"IHDR"]])
     if (kind, bits) not in _MODES or compression or filters or interlace > 1:
-        raise Damage("is damaged: the header says kinds of pixels that a PNG cannot have")
+        raise ImageError("is damaged: the header says kinds of pixels that a PNG cannot have")
     palette = bytes(data[chunks[b"PLTE"]]) if b"PLTE" in chunks else b""
     if len(palette) % 3 or len(palette) > 768 or (kind == 3 and not palette):
-        raise Damage("is damaged: its palette is missing or no palette")
+        raise ImageError("is damaged: its palette is missing or no palette")
     orientation = exif_orientation(bytes(data[chunks[b"eXIf"]])) if b"eXIf" in chunks else 1
     frames = int.from_bytes(data[chunks[b"acTL"]][:4]) if b"acTL" in chunks else 1
     transparency = bytes(data[chunks[b"tRNS"]]) if b"tRNS" in chunks else b""
@@ -68,23 +69,23 @@ def _chunks(data, whole: bool) -> tuple[dict[bytes, slice], tuple[int, int]]:
         if end > len(data) and kind in (b"IDAT", b"") and not whole:
             break
         if not kind:
-            raise Damage("is cut off: the chunk IEND, with which a PNG ends, is missing")
+            raise ImageError("is cut off: the chunk IEND, with which a PNG ends, is missing")
         if end > len(data):
-            raise Damage(f"is damaged or cut off: {length} bytes should follow, and {len(data) - at - 12} do")
+            raise ImageError(f"is damaged or cut off: {length} bytes should follow, and {len(data) - at - 12} do")
         if (whole or kind != b"IDAT") and zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
-            raise Damage("is damaged: a checksum in it is wrong, so some of its bytes have changed")
+            raise ImageError("is damaged: a checksum in it is wrong, so some of its bytes have changed")
         if not chunks and (kind, length) != (b"IHDR", 13):
-            raise Damage("is damaged: a PNG begins with its header")
+            raise ImageError("is damaged: a PNG begins with its header")
         if kind == b"IDAT" and stored[1] in (0, at):
             stored = stored[0] or at, end
         elif kind in _ONCE and (kind in chunks or (kind == b"PLTE" and stored[1])):
-            raise Damage(f"is damaged: its chunk {kind.decode()} is in the wrong place")
+            raise ImageError(f"is damaged: its chunk {kind.decode()} is in the wrong place")
         elif not kind[0] & 32 and kind not in _ONCE:  # a capital: what cannot show the image without it must refuse it
-            raise Damage("is damaged: it has chunks that no PNG has")
+            raise ImageError("is damaged: it has chunks that no PNG has")
         chunks.setdefault(kind, slice(at + 8, end - 4))
         at = end
     if whole and not stored[1]:
-        raise Damage("is damaged: it has no pixels")
+        raise ImageError("is damaged: it has no pixels")
     return chunks, stored
 
 
@@ -93,13 +94,15 @@ def bare(encoded: bytes, header: Header, grey: bool) -> bytes:
 
     Indices of fewer than 8 bits are then spread: the upper bits of a value are the index.
     """
-    start = bytearray(encoded[: 8 + 25])
-    if not grey:
-        palette = _chunk(b"PLTE", header.palette) if header.palette else b""
-        return b"".join([start, palette, memoryview(encoded)[slice(*header.stored)], _END])
-    start[25] = 0
-    start[29:33] = zlib.crc32(start[12:29]).to_bytes(4)
-    return b"".join([start, memoryview(encoded)[slice(*header.stored)], _END])
+    start, end = header.stored
+    head = bytearray(encoded[:_HEAD])
+    palette = _chunk(b"PLTE", header.palette) if header.palette and not grey else b""
+    if not grey and len(encoded) == _HEAD + len(palette) + end - start + len(_END):  # it is so already
+        return encoded
+    if grey:
+        head[25] = 0
+        head[29:] = zlib.crc32(head[12:29]).to_bytes(4)
+    return b"".join([head, palette, memoryview(encoded)[start:end], _END])
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

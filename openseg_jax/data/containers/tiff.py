@@ -9,19 +9,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-from openseg_jax.data.containers.header import Damage, Header
+from openseg_jax.data.containers.header import Header, ImageError
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _STRIPS, _ORIENTATION, _BANDS, _ROWS, _STRIP_BYTES, _PLANES = (
     256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284
 )  # fmt: skip
-_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _NUMBERS = 322, 323, 324, 325, 339
-# What makes pixels: besides those above order of bits, options of fax, predictor, palette, alpha, tables of JPEGs, and
-# how much smaller the bands of colour are.
-_KEPT = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MEANING, _STRIPS, _BANDS, _ROWS, _STRIP_BYTES, _PLANES, _TILE_WIDTH,
-         _TILE_HEIGHT, _TILES, _TILE_BYTES, _NUMBERS, 266, 292, 293, 317, 320, 338, 347, 530}  # fmt: skip
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _EXTRA, _NUMBERS = 322, 323, 324, 325, 338, 339
+# What makes pixels: besides those above the order of bits, options of fax, and the predictor; and, of several values,
+# the palette, tables of JPEGs, and how much smaller the bands of colour are.
+_SINGLE = {
+    _WIDTH,
+    _HEIGHT,
+    _COMPRESSION,
+    _MEANING,
+    _BANDS,
+    _ROWS,
+    _PLANES,
+    _TILE_WIDTH,
+    _TILE_HEIGHT,
+    266,
+    292,
+    293,
+    317,
+}
+_KEPT = {*_SINGLE, _BITS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _EXTRA, _NUMBERS, 320, 347, 530}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}  # the kinds of whole numbers, as struct names them
-_STORED, _DEFLATE, _YCBCR = 1, (8, 32946), 6
+_STORED, _DEFLATE, _RGB, _YCBCR = 1, (8, 32946), 2, 6
 _INFLATIONS = {_STORED: 1, 5: 4096, 8: 1032, 32946: 1032, 32773: 64}  # bytes that a compression can make of one
 _MOST_IMAGES, _MOST_ENTRIES = 1000, 1000
 _OUTSIDE = "is damaged or cut off: it says that parts of it are behind its end"
@@ -70,18 +84,26 @@ class _Tiff:
             at += size + self.inside
 
     def numbers(self, entry: _Entry) -> np.ndarray:
-        """Returns the numbers of an entry, int64 (N,); raises Damage if they are not in the file."""
+        """Returns the numbers of an entry, int64 (N,); raises ImageError if they are not in the file."""
         form = _INTEGERS.get(entry.kind)
         size = entry.count * struct.calcsize(f"={form}") if form else 0
         start = entry.start if size <= self.inside else self.unpack(self.place, entry.start)[0]
         if not size or start + size > len(self.data):
-            raise Damage(_OUTSIDE)
+            raise ImageError(_OUTSIDE)
         found = np.frombuffer(self.data[start : start + size], self.order + form)
         return found.astype(np.int64)
 
-    def only(self, at: int) -> bytes:
-        """Returns the file with a single directory of what makes pixels."""
-        kept = [entry.raw for tag, entry in self.entries(at) if tag in _KEPT]
+    def only(self, at: int, colors: bool) -> bytes:
+        """Returns the file with a single directory of what makes pixels; with `colors`, three bands are RGB."""
+        kept = []
+        for tag, entry in self.entries(at):
+            # Pillow keeps a fourth band only if nothing or alpha is said about it.
+            unknown = tag == _EXTRA and (entry.count > 1 or (colors and not any(entry.raw[-self.inside :])))
+            if tag == _MEANING and colors:
+                rgb = struct.pack(f"{self.order}H", _RGB).ljust(self.inside, b"\0")
+                kept.append(entry.raw[: -self.inside] + rgb)
+            elif tag in _KEPT and not unknown:
+                kept.append(entry.raw)
         count = struct.pack(self.order + ("Q" if self.big else "H"), len(kept))
         place = struct.pack(self.order + self.place, len(self.data) + len(self.data) % 2)
         padding = b"\0" * (len(self.data) % 2)
@@ -107,18 +129,20 @@ def read_tiff(data, whole: bool = True) -> Header:
     """Reads the header of a TIFF; with `whole`, the checksums of deflated pixels, too. No others have any.
 
     Raises:
-        Damage: Something is missing or is not where it must be.
+        ImageError: Something is missing or is not where it must be.
     """
     tiff = _Tiff(data)
     try:
         places = tiff.directories()
         if not places:
-            raise Damage("is damaged: it holds no image")
+            raise ImageError("is damaged: it holds no image")
         found = {tag: tiff.numbers(entry) for tag, entry in tiff.entries(places[0]) if tag in {*_KEPT, _ORIENTATION}}
     except (struct.error, OverflowError) as error:
-        raise Damage(_OUTSIDE) from error
-    if not {_WIDTH, _HEIGHT} <= found.keys() or len(set(found.get(_BITS, [1]))) > 1:
-        raise Damage("is damaged: it says no size, or bands of different depths")
+        raise ImageError(_OUTSIDE) from error
+    if not {_WIDTH, _HEIGHT} <= found.keys() or any(len(found[tag]) > 1 for tag in found.keys() & _SINGLE):
+        raise ImageError("is damaged: it says no size, or several")
+    if len({*found.get(_BITS, [1])}) > 1:
+        raise ImageError("has bands of different depths, which are not read")
     one = {tag: int(numbers[0]) for tag, numbers in found.items()}
     header = Header(
         "TIFF",
@@ -129,10 +153,10 @@ def read_tiff(data, whole: bool = True) -> Header:
         one[_ORIENTATION] if 1 <= one.get(_ORIENTATION, 0) <= 8 else 1,
         len(places),
         unsigned=one.get(_NUMBERS, 1) == 1,
-        colors=one.get(_MEANING) == 2,
+        colors=one.get(_MEANING) in (0, 1, _RGB),
     )
     if header.bands > 4:
-        raise Damage(f"has {header.bands} bands, and at most 4 are read: save the red, green and blue ones alone")
+        raise ImageError(f"has {header.bands} bands, and at most 4 are read: save the red, green and blue ones alone")
     header.check(len(data), _INFLATIONS.get(one.get(_COMPRESSION, 1), 0))
     _check_pixels(data, header, found, one, whole)
     return header
@@ -150,18 +174,18 @@ def _check_pixels(data, header: Header, found: dict[int, np.ndarray], one: dict[
     else:
         width, height = header.width, min(one.get(_ROWS, header.height), header.height)
         if height < 1:
-            raise Damage("is damaged: its strips have no rows")
+            raise ImageError("is damaged: its strips have no rows")
         heights = [min(height, header.height - top) for top in range(0, header.height, height)] * planes
         places, sizes = found.get(_STRIPS), found.get(_STRIP_BYTES)
     if places is None or sizes is None or not len(heights) == len(places) == len(sizes):
-        raise Damage("is damaged: the number of its strips or tiles is not that of an image of its size")
+        raise ImageError("is damaged: the number of its strips or tiles is not that of an image of its size")
     if (places < 8).any() or (sizes < 1).any() or (places + sizes > len(data)).any():
-        raise Damage(_OUTSIDE)
+        raise ImageError(_OUTSIDE)
     row = math.ceil(width * bands * header.bits / 8)
     if one.get(_MEANING) == _YCBCR:  # bands of colour may be smaller
         return
     if compression == _STORED and (sizes < np.multiply(heights, row)).any():
-        raise Damage("is damaged or cut off: it has fewer pixels than its header says")
+        raise ImageError("is damaged or cut off: it has fewer pixels than its header says")
     if compression in _DEFLATE and whole:
         for start, size, rows in zip(places.tolist(), sizes.tolist(), heights, strict=True):
             _check_deflated(bytes(data[start : start + size]), rows * row, height * row)
@@ -176,10 +200,10 @@ def _check_deflated(stored: bytes, least: int, most: int) -> None:
     except zlib.error:
         whole = False
     if not whole or length < least:
-        raise Damage("is damaged: a checksum in it is wrong, or pixels are missing")
+        raise ImageError("is damaged: a checksum in it is wrong, or pixels are missing")
 
 
-def bare(encoded: bytes) -> bytes:
+def bare(encoded: bytes, header: Header) -> bytes:
     """Returns a TIFF of nothing but the first image, as it is stored."""
     tiff = _Tiff(encoded)
-    return tiff.only(tiff.directories()[0])
+    return tiff.only(tiff.directories()[0], header.colors and header.bands >= 3)
