@@ -216,6 +216,14 @@ def infrared(data):
     data.images()[2].unlink()
 
 
+@plant("deep_mask")
+def infinite_mask(data):
+    mask = np.asarray(load(data.masks()[2])).astype(np.float32)
+    mask[0, 0] = np.inf
+    Image.fromarray(mask).save(data.masks()[2].with_suffix(".tif"))
+    data.masks()[2].unlink()
+
+
 @plant("size_differs")
 def smaller_mask(data):
     mask = load(data.masks()[3])

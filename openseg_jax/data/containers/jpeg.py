@@ -11,6 +11,7 @@ _START, _END, _SCAN, _EXIF = 0xD8, 0xD9, 0xDA, 0xE1
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the kinds of headers
 _SEQUENTIAL, _PROGRESSIVE, _LOSSLESS = (0xC0, 0xC1), 0xC2, 0xC3
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # between pixels: neither a byte 255 nor a restart
+_FILL = re.compile(rb"\xff+(?=\xff)")
 _MOST_SCANS = 100  # libjpeg goes over the image for each; encoders write 10 or so
 _CUT_OFF = "is cut off: the marker with which a JPEG ends is missing"
 
@@ -34,7 +35,7 @@ def read_jpeg(data, whole: bool = True) -> Header:
             if header:
                 raise ImageError("is damaged: it has two headers")
             header, bands = _header(content, marker, len(data)), content[6::3]
-        elif marker == _EXIF and not orientation and content.startswith(b"Exif\0\0"):
+        elif marker == _EXIF and not orientation and not scans and content.startswith(b"Exif\0\0"):
             orientation = exif_orientation(content[6:])
         elif marker == _SCAN:
             if not header or len(content) < 4 or not {*content[1:-3:2]} <= {*bands}:
@@ -56,8 +57,8 @@ def read_jpeg(data, whole: bool = True) -> Header:
 
 def _segment(data, at: int) -> tuple[int, int, int]:
     """Returns the marker at a place, and where its content starts and ends."""
-    while data[at : at + 2] == b"\xff\xff":
-        at += 1
+    if fill := _FILL.match(data, at):
+        at = fill.end()
     head = data[at : at + 4]
     if len(head) < 2:
         raise ImageError(_CUT_OFF)

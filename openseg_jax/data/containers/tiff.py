@@ -34,6 +34,7 @@ _SINGLE = {
     317,
 }
 _KEPT = {*_SINGLE, _BITS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _EXTRA, _NUMBERS, 320, 347, 530}
+_READ = _KEPT | {_ORIENTATION}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}  # the kinds of whole numbers, as struct names them
 _STORED, _DEFLATE, _RGB, _YCBCR = 1, (8, 32946), 2, 6
 _INFLATIONS = {_STORED: 1, 5: 4096, 8: 1032, 32946: 1032, 32773: 64}  # bytes that a compression can make of one
@@ -136,7 +137,7 @@ def read_tiff(data, whole: bool = True) -> Header:
         places = tiff.directories()
         if not places:
             raise ImageError("is damaged: it holds no image")
-        found = {tag: tiff.numbers(entry) for tag, entry in tiff.entries(places[0]) if tag in {*_KEPT, _ORIENTATION}}
+        found = {tag: tiff.numbers(entry) for tag, entry in tiff.entries(places[0]) if tag in _READ}
     except (struct.error, OverflowError) as error:
         raise ImageError(_OUTSIDE) from error
     if not {_WIDTH, _HEIGHT} <= found.keys() or any(len(found[tag]) > 1 for tag in found.keys() & _SINGLE):
@@ -169,16 +170,15 @@ def _check_pixels(data, header: Header, found: dict[int, np.ndarray], one: dict[
     if _TILES in found:
         width, height = one.get(_TILE_WIDTH, 0), one.get(_TILE_HEIGHT, 0)
         Header("TIFF", width, height, header.bits, header.bands).check(len(data), _INFLATIONS.get(compression, 0))
-        heights = [height] * (math.ceil(header.height / height) * math.ceil(header.width / width) * planes)
-        places, sizes = found.get(_TILES), found.get(_TILE_BYTES)
+        count = math.ceil(header.height / height) * math.ceil(header.width / width)
+        places, sizes, last = found[_TILES], found.get(_TILE_BYTES, ()), height
     else:
         width, height = header.width, min(one.get(_ROWS, header.height), header.height)
-        if height < 1:
-            raise ImageError("is damaged: its strips have no rows")
-        heights = [min(height, header.height - top) for top in range(0, header.height, height)] * planes
-        places, sizes = found.get(_STRIPS), found.get(_STRIP_BYTES)
-    if places is None or sizes is None or not len(heights) == len(places) == len(sizes):
+        count = math.ceil(header.height / max(1, height))
+        places, sizes, last = found.get(_STRIPS, ()), found.get(_STRIP_BYTES, ()), header.height - (count - 1) * height
+    if height < 1 or not count * planes == len(places) == len(sizes):
         raise ImageError("is damaged: the number of its strips or tiles is not that of an image of its size")
+    heights = ([height] * (count - 1) + [last]) * planes
     if (places < 8).any() or (sizes < 1).any() or (places + sizes > len(data)).any():
         raise ImageError(_OUTSIDE)
     row = math.ceil(width * bands * header.bits / 8)
