@@ -118,8 +118,11 @@ def write_offset(path: Path, distance: np.ndarray, angle: np.ndarray) -> None:
 
 def read_instances(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Reads uint16 (H, W) instance ids from a PNG of 16 bits, as Cityscapes' instanceIds; `size` is (H, W)."""
-    file = Stored(read_bytes(path), str(path))
-    ids = file.pixels() if file.mode in ("I;16", "I", "L") else None
+    try:
+        file = Stored(read_bytes(path), str(path))
+        ids = file.pixels() if file.mode in ("I;16", "I", "L") else None
+    except InputError as error:
+        raise InputError(f"cannot read a map of instance ids from {path}: {error}") from error
     if ids is None or ids.min() < 0 or ids.max() > np.iinfo(np.uint16).max:
         raise InputError(
             f"{path} is an image of mode {file.mode}, not a map of instance ids: these have one channel of 16 bits"

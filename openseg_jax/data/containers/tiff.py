@@ -167,15 +167,20 @@ def _check_pixels(data, header: Header, found: dict[int, np.ndarray], one: dict[
     """Checks that the parts that make the image, strips or tiles, are in the file and have enough bytes."""
     compression = one.get(_COMPRESSION, _STORED)
     planes, bands = (header.bands, 1) if one.get(_PLANES, 1) == 2 else (1, header.bands)
+    none = np.zeros(0, np.int64)
     if _TILES in found:
         width, height = one.get(_TILE_WIDTH, 0), one.get(_TILE_HEIGHT, 0)
         Header("TIFF", width, height, header.bits, header.bands).check(len(data), _INFLATIONS.get(compression, 0))
         count = math.ceil(header.height / height) * math.ceil(header.width / width)
-        places, sizes, last = found[_TILES], found.get(_TILE_BYTES, ()), height
+        places, sizes, last = found[_TILES], found.get(_TILE_BYTES, none), height
     else:
         width, height = header.width, min(one.get(_ROWS, header.height), header.height)
         count = math.ceil(header.height / max(1, height))
-        places, sizes, last = found.get(_STRIPS, ()), found.get(_STRIP_BYTES, ()), header.height - (count - 1) * height
+        places, sizes, last = (
+            found.get(_STRIPS, none),
+            found.get(_STRIP_BYTES, none),
+            header.height - (count - 1) * height,
+        )
     if height < 1 or not count * planes == len(places) == len(sizes):
         raise ImageError("is damaged: the number of its strips or tiles is not that of an image of its size")
     heights = ([height] * (count - 1) + [last]) * planes
