@@ -58,9 +58,11 @@ def _from_zip(encoded: bytes) -> np.ndarray:
     """Reads the array "offsets" of an .npz file; a file that would become too large raises ValueError."""
     with zipfile.ZipFile(io.BytesIO(encoded)) as archive:
         name = "offsets.npy"
-        if archive.getinfo(name).file_size > _BYTES_PER_PIXEL * max_pixels():
+        size = archive.getinfo(name).file_size
+        if size > _BYTES_PER_PIXEL * max_pixels():
             raise ValueError("too large")
-        content = archive.read(name)  # at most as much as it says, with the right checksum
+        with archive.open(name) as stream:
+            content = stream.read(size)  # what is more is not even decompressed; the checksum is compared
     file = io.BytesIO(content)
     with _HEADERS:
         if np.lib.format.read_magic(file) != (1, 0):
