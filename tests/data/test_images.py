@@ -308,6 +308,14 @@ def test_compressed_tiff_masks(ids, options):
     np.testing.assert_array_equal(decode_mask(encode(Image.fromarray(ids), "TIFF", **options), "FILE"), ids)
 
 
+def test_big_tiff_masks():
+    """Of zeros, because Pillow writes the last pointer of the directory too short, into the pixels."""
+    encoded = encode(Image.new("L", (13, 9)), "TIFF", big_tiff=True)
+    assert encoded.startswith(b"II+\0")
+    np.testing.assert_array_equal(decode_mask(encoded, "FILE"), np.zeros((9, 13)))
+    np.testing.assert_array_equal(decode_image(encoded, "FILE"), np.zeros((9, 13, 3)))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
 def test_palette_masks_are_indices_or_their_colors(ids, kind):
     palette = np.random.default_rng(2).integers(0, 256, (256, 3)).astype(np.uint8)

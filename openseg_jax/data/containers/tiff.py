@@ -176,15 +176,12 @@ def _check_pixels(data, header: Header, found: dict[int, np.ndarray], one: dict[
     else:
         width, height = header.width, min(one.get(_ROWS, header.height), header.height)
         count = math.ceil(header.height / max(1, height))
-        places, sizes, last = (
-            found.get(_STRIPS, none),
-            found.get(_STRIP_BYTES, none),
-            header.height - (count - 1) * height,
-        )
+        places, sizes = found.get(_STRIPS, none), found.get(_STRIP_BYTES, none)
+        last = header.height - (count - 1) * height
     if height < 1 or not count * planes == len(places) == len(sizes):
         raise ImageError("is damaged: the number of its strips or tiles is not that of an image of its size")
     heights = ([height] * (count - 1) + [last]) * planes
-    if (places < 8).any() or (sizes < 1).any() or (places + sizes > len(data)).any():
+    if (places < 8).any() or (sizes < 1).any() or (places > len(data) - sizes).any():
         raise ImageError(_OUTSIDE)
     row = math.ceil(width * bands * header.bits / 8)
     if one.get(_MEANING) == _YCBCR:  # bands of colour may be smaller
