@@ -1,16 +1,16 @@
 """The benchmarks: a function each, which finds the images and labels of its splits in the archives that it needs."""
 
 import functools
-import io
 from collections.abc import Callable
 
 import numpy as np
-import scipy.io
 
 from openseg_jax.data.building.archives import Member
 from openseg_jax.data.building.builder import Part, SegmentationBuilder, Split
 from openseg_jax.data.building.pickled_masks import read_masks
 from openseg_jax.data.images import decode_image, decode_mask
+from openseg_jax.data.matlab import MatlabError, read_matlab
+from openseg_jax.errors import InputError
 
 BUILDERS: dict[str, type[SegmentationBuilder]] = {}
 
@@ -148,7 +148,10 @@ def _context_labels(member: Member) -> np.ndarray:
 
 
 def _read_mat(member: Member, field: str) -> np.ndarray:
-    return scipy.io.loadmat(io.BytesIO(member.read()))[field]
+    try:
+        return read_matlab(member.read(), (field,))[field]
+    except MatlabError as error:
+        raise InputError(f"{member} {error}") from error
 
 
 @benchmark(all=Part(("cocostuff-10k-v1.1.zip",), ("annotations", "images", "imageLists")))
