@@ -4,11 +4,13 @@ import codecs
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -179,8 +181,12 @@ def locked(path: str | os.PathLike, busy: str | None = None) -> Iterator[int]:
 
 @contextlib.contextmanager
 def results(
-    folder: str | os.PathLike, command: str, names: Iterable[str], inputs: Iterable[str | os.PathLike] = ()
-) -> Iterator[None]:
+    folder: str | os.PathLike,
+    command: str,
+    names: Iterable[str],
+    inputs: Iterable[str | os.PathLike] = (),
+    key: object = None,
+) -> Iterator[int]:
     """Keeps a folder for the results of this process, and the process away from all that is not an earlier result.
 
     FOLDER/.openseg says what the command wrote there, so that only that is ever replaced.
@@ -190,6 +196,10 @@ def results(
         command: The command that writes, for example "predict".
         names: The files and folders in it that will be written.
         inputs: The files that are read, of which none may be among the results.
+        key: What results depend on besides their inputs, as JSON can hold it.
+
+    Yields:
+        Since when, in ns, the command has written with this key; older results are those of another one.
 
     Raises:
         InputError: Something else has one of the names, or another process is writing to the folder.
@@ -197,20 +207,38 @@ def results(
     folder, names = Path(folder).expanduser(), set(names)
     busy = f"another process is writing to {folder}: wait until it has ended, or choose another folder"
     with locked(folder / _MARKER, busy) as marker:
-        written = _written(folder / _MARKER)
-        earlier = written.get(command, [])
+        text, written = _written(folder / _MARKER)
+        earlier = written.get(command, {"names": [], "key": "", "since": 0})
         try:
-            _refuse_others(folder, command, names, earlier, map(Path, inputs))
+            _refuse_others(folder, command, names, earlier["names"], map(Path, inputs))
         except InputError:
             if not written:
                 (folder / _MARKER).unlink()
             raise
-        # It only grows, so that one call replaces it: a process that is killed leaves the text before or after.
-        os.pwrite(marker, json.dumps(written | {command: sorted(names.union(earlier))}).encode(), 0)
+        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+        since = earlier["since"] if earlier["key"] == digest else time.time_ns()
+        written[command] = {"names": sorted(names.union(earlier["names"])), "key": digest, "since": since}
+        # It never gets shorter, so that one call replaces it: a process that is killed leaves the text before or after.
+        os.pwrite(marker, json.dumps(written).ljust(len(text)).encode(), 0)
         for place in (folder, *(folder / name for name in names)):
             for unfinished in place.glob(f".{'?' * 16}.tmp*"):  # of a process that was killed
                 unfinished.unlink()
-        yield
+        yield since
+
+
+def is_done(results: Iterable[Path], inputs: Iterable[Path], since: int) -> bool:
+    """Returns whether results exist and are newer than `since`, in ns, and than the files that they were made from."""
+    try:
+        oldest = min(path.stat().st_mtime_ns for path in results)
+        return oldest >= max([since, *(path.stat().st_mtime_ns for path in inputs)])
+    except OSError:
+        return False
+
+
+def refuse_existing(path: str | os.PathLike) -> None:
+    """Raises InputError if there is anything at the path of a result."""
+    if os.path.lexists(path):
+        raise InputError(f"{path} exists: give another file to --out, because nothing is written over it")
 
 
 def _refuse_others(folder: Path, command: str, names: set[str], earlier: list[str], inputs: Iterable[Path]) -> None:
@@ -227,10 +255,13 @@ def _refuse_others(folder: Path, command: str, names: set[str], earlier: list[st
             raise InputError(f"the results would be written over {path}, which is read: choose another folder")
 
 
-def _written(marker: Path) -> dict[str, list[str]]:
-    """Returns the names that each command wrote."""
+def _written(marker: Path) -> tuple[str, dict[str, dict]]:
+    """Returns the text of a marker, and what each command wrote: "names", with which "key", "since" when."""
     text = read_text(marker)
     written = _parse_json(text, str(marker)) if text else {}
-    if not isinstance(written, dict) or not all(isinstance(names, list) for names in written.values()):
-        raise InputError(f"{marker} is damaged: choose another folder for the results")
-    return written
+    kinds = {"names": list, "key": str, "since": int}
+    entries = written.values() if isinstance(written, dict) else [None]
+    for entry in entries:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), kind) for name, kind in kinds.items()):
+            raise InputError(f"{marker} is damaged: choose another folder for the results")
+    return text, written

@@ -82,7 +82,7 @@ def test_onnx_example_of_the_page(checkpoint, labels, tmp_path, capsys):
 
 def test_logits_of_a_fixed_batch(checkpoint, tmp_path, capsys):
     """From both formats the same."""
-    files = [tmp_path / "net", tmp_path / "net.onnx"]
+    files = [tmp_path / "net.stablehlo", tmp_path / "net.onnx"]
     for file in files:
         assert commands.call(MODULE, checkpoint, "--out", file, "--size", "32x48", "--batch", "2", "--logits") == 0
     program = load(files[0])
@@ -189,4 +189,4 @@ def test_wrong_input(checkpoint, tmp_path, capsys):
     attention = save(tmp_path / "isanet", "isanet")
     assert "isanet needs a number of images" in fails("--out", file, *size, "--batch", "any", of=attention)
     file.touch()
-    assert "exists; give another file" in fails("--out", file, *size)
+    assert "exists: give another file" in fails("--out", file, *size)

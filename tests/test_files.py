@@ -80,9 +80,27 @@ def test_only_earlier_results_are_replaced(tmp_path):
         pass
     with files.results(other, "predict", ["label"]):
         assert not list((other / "label").iterdir())
-    (other / ".openseg").write_text("[]")
-    with pytest.raises(InputError, match="damaged"), files.results(other, "predict", ["label"]):
-        pass
+    for damaged in ("[]", "{", '{"predict": {"names": 3}}'):
+        (other / ".openseg").write_text(damaged)
+        with pytest.raises(InputError, match=".openseg is"), files.results(other, "predict", ["label"]):
+            pass
+
+
+def test_results_count_as_long_as_key_and_inputs_are_the_same(tmp_path):
+    image, label = tmp_path / "image", tmp_path / "out" / "label"
+    image.touch()
+    with files.results(tmp_path / "out", "predict", ["label"], key={"long": "x" * 1000}) as first:
+        label.touch()
+    with files.results(tmp_path / "out", "predict", ["label"], key={"long": "x" * 1000}) as again:
+        assert again == first
+        assert files.is_done([label], [image], again)
+        assert not files.is_done([label, tmp_path / "none"], [image], again)
+    with files.results(tmp_path / "out", "predict", ["label"], key=None) as other:
+        assert not files.is_done([label], [image], other)
+        label.touch()
+        assert files.is_done([label], [image], other)
+    os.utime(image, ns=(2**62, 2**62))
+    assert not files.is_done([label], [image], other)
 
 
 def test_one_process_at_a_time_writes_to_a_folder(tmp_path):

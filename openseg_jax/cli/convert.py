@@ -272,7 +272,9 @@ def _print_report(report: dict, rows: list, tolerance: float) -> None:
 def export_file(arguments) -> None:
     from openseg_jax.checkpoints import load
     from openseg_jax.converters import export_state_dict, write_state_dict
+    from openseg_jax.files import refuse_existing
 
+    refuse_existing(arguments.out)
     model, variables, _ = load(arguments.checkpoint)
     write_state_dict(export_state_dict(variables, model), arguments.out)
     print(f"exported {model.spec.name} from {arguments.checkpoint} to {arguments.out}")
@@ -284,8 +286,10 @@ def _source(path: str) -> dict[str, str]:
 
 
 def write_config(arguments) -> None:
+    from openseg_jax.files import refuse_existing
     from openseg_jax.recipes.legacy.convert import import_config
 
+    refuse_existing(arguments.out)
     for remark in import_config(arguments.config, arguments, arguments.out, arguments.command_line):
         print(f"note: {remark}")
     print(f"openseg train --config={arguments.out} --workdir=DIR --dry_run shows what it is")

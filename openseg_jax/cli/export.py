@@ -14,6 +14,7 @@ from pathlib import Path
 
 from openseg_jax.cli.arguments import CHECKPOINT, add_command, size
 from openseg_jax.errors import InputError, RunError
+from openseg_jax.files import refuse_existing
 
 TOLERANCE = 1e-3  # of each error of the file against the net
 
@@ -21,7 +22,7 @@ TOLERANCE = 1e-3  # of each error of the file against the net
 def add(commands) -> None:
     command = add_command(commands, "export", __doc__, run)
     command.add_argument("checkpoint", **CHECKPOINT)
-    command.add_argument("--out", required=True, type=Path, metavar="FILE", help="a new file, ONNX if it ends in .onnx")
+    command.add_argument("--out", required=True, type=Path, metavar="FILE", help="a new file, .onnx or .stablehlo")
     command.add_argument(
         "--size", required=True, type=size, metavar="HEIGHTxWIDTH", help="size of the images, or the largest one"
     )
@@ -34,9 +35,10 @@ def run(arguments) -> None:
     out, size, batch = arguments.out, arguments.size, arguments.batch
     if batch != "any" and not (batch.isdigit() and int(batch)):
         raise InputError(f"--batch is a number or any, found {batch!r}")
-    if out.exists():
-        raise InputError(f"{out} exists; give another file to --out")
-    is_onnx = out.suffix == ".onnx"
+    refuse_existing(out)
+    is_onnx = out.suffix.lower() == ".onnx"
+    if not is_onnx and out.suffix.lower() != ".stablehlo":
+        raise InputError(f"--out ends in .onnx or .stablehlo, which says what is written, found {out.name!r}")
     if is_onnx and arguments.platforms:
         raise InputError("--platforms is for StableHLO: an ONNX file is for every platform of its runtime")
 

@@ -40,7 +40,7 @@ def add(commands) -> None:
     command.add_argument("--images", required=True, nargs="+", type=Path, metavar="PATH", help="folders or files")
     command.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for NAME.npz or NAME.mat")
     command.add_argument("--format", choices=("npz", "mat"), default="npz", help="mat is the original's (%(default)s)")
-    command.add_argument("--overwrite", action="store_true", help="also predict offsets that exist already")
+    command.add_argument("--overwrite", action="store_true", help="also predict offsets that are there already")
     _add_windows(command)
 
     command = add_command(commands, "refine", _REFINE, refine)
@@ -87,25 +87,37 @@ def _void(text: str) -> int | str:
 
 
 def predict(arguments) -> None:
+    from openseg_jax import __version__
+    from openseg_jax.checkpoints import fingerprint
     from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
     from openseg_jax.data.workers import in_threads
+    from openseg_jax.files import child, is_done, results
     from openseg_jax.segfix.label_files import by_name, find_images
     from openseg_jax.segfix.offsets import ImageOffsets
 
     out, suffix = arguments.out, f".{arguments.format}"
     files = (find_images(path).values() if path.is_dir() else [path] for path in arguments.images)
     images = by_name(itertools.chain.from_iterable(files))
-    existing = set() if arguments.overwrite else {path.stem for path in out.glob("*") if path.suffix in OFFSET_SUFFIXES}
-    wanted = [name for name in images if name not in existing]
 
     def write(found: ImageOffsets) -> None:
-        write_offsets(out / f"{found.name}{suffix}", found.offsets)
+        write_offsets(child(out, found.name, suffix), found.offsets)
         for other in {*OFFSET_SUFFIXES} - {suffix}:  # an earlier run's: only one may exist
-            (out / f"{found.name}{other}").unlink(missing_ok=True)
+            child(out, found.name, other).unlink(missing_ok=True)
 
-    if wanted:
-        for _ in _track(in_threads(write, _offsets(arguments, wanted, images)), "predicting offsets", len(wanted)):
-            pass
+    windows = {name: getattr(arguments, name) for name in ("window", "stride")}
+    key = {"version": __version__, "checkpoint": fingerprint(arguments.checkpoint), **windows}
+    names = [f"{name}{other}" for name in images for other in OFFSET_SUFFIXES]
+    with results(out, "segfix predict", names, images.values(), key) as since:
+        wanted = [
+            name
+            for name, image in images.items()
+            if arguments.overwrite
+            or not any(is_done([child(out, name, other)], [image], since) for other in OFFSET_SUFFIXES)
+        ]
+        if wanted:
+            found = in_threads(write, _offsets(arguments, wanted, images))
+            for _ in _track(found, "predicting offsets", len(wanted)):
+                pass
     there = len(images) - len(wanted)
     left_out = f"; {there} were there already: --overwrite predicts them again" if there else ""
     print(f"offsets of {len(wanted)} images were written into {out}{left_out}")
@@ -133,6 +145,7 @@ def refine(arguments) -> None:
 def _refine_labels(arguments):
     import numpy as np
 
+    from openseg_jax.files import results
     from openseg_jax.labels.classes import load_classes
     from openseg_jax.segfix import label_files, offsets, refinement, report
 
@@ -146,22 +159,25 @@ def _refine_labels(arguments):
     moved = _offsets(arguments, [name for name in labels if name not in missing], images)
     unmoved = (offsets.ImageOffsets(name, np.zeros((*sizes[name], 2), np.int8), labels[name]) for name in missing)
     options = {"scale": arguments.scale, "iterations": arguments.iterations, "void": void}
-    found = refinement.refine_labels(labels, itertools.chain(moved, unmoved), arguments.out, classes, **options)
+    names, read = [*(file.name for file in labels.values()), "report.html"], [*labels.values(), *images.values()]
     tally = refinement.Tally(shown=images.keys())
-    for refined in _track(found, "refining", len(labels)):
-        tally.update(refined)
-    if missing:
-        print(f"{len(missing)} maps have no offsets and were copied")
-    if images:
-        facts = {"maps": tally.maps, "pixels": tally.pixels, "changed pixels": tally.changed}
-        facts |= {"share of changed pixels": tally.share, "maps without offsets": len(missing)} | options
-        facts |= {"void": "moves, if there is any" if void is None else void}
-        facts |= {"offsets": arguments.offsets} if arguments.offsets else {"checkpoint": arguments.checkpoint}
-        report.write_page(arguments.out, facts, tally.most, images, classes)
+    with results(arguments.out, "segfix refine", names, read):
+        found = refinement.refine_labels(labels, itertools.chain(moved, unmoved), arguments.out, classes, **options)
+        for refined in _track(found, "refining", len(labels)):
+            tally.update(refined)
+        if missing:
+            print(f"{len(missing)} maps have no offsets and were copied")
+        if images:
+            facts = {"maps": tally.maps, "pixels": tally.pixels, "changed pixels": tally.changed}
+            facts |= {"share of changed pixels": tally.share, "maps without offsets": len(missing)} | options
+            facts |= {"void": "moves, if there is any" if void is None else void}
+            facts |= {"offsets": arguments.offsets} if arguments.offsets else {"checkpoint": arguments.checkpoint}
+            report.write_page(arguments.out, facts, tally.most, images, classes)
     return tally
 
 
 def _refine_instances(arguments):
+    from openseg_jax.files import results
     from openseg_jax.segfix import instances, label_files, refinement
 
     if arguments.coco:
@@ -173,23 +189,27 @@ def _refine_instances(arguments):
         _refuse(missing, len(given.images), f"images with instances have no image in {arguments.images}")
     offsets, tally = _offsets(arguments, list(given.images), images), refinement.Tally()
     options = {"scale": arguments.scale, "iterations": arguments.iterations}
-    for refined in _track(refinement.refine_instances(given, offsets, out, **options), "refining", len(given.sizes)):
-        tally.update(refined)
+    with results(arguments.out, "segfix refine", given.results, [given.path]):
+        found = refinement.refine_instances(given, offsets, out, **options)
+        for refined in _track(found, "refining", len(given.sizes)):
+            tally.update(refined)
     return tally
 
 
 def truth(arguments) -> None:
+    from openseg_jax.files import child, is_done, results
     from openseg_jax.labels.classes import load_classes
     from openseg_jax.segfix.ground_truth_files import FOLDER, INSTANCE_FOLDER, write_ground_truth
     from openseg_jax.segfix.label_files import find_images
 
     split, classes = arguments.root / arguments.split, load_classes(arguments.classes)
     out = split / (INSTANCE_FOLDER if arguments.instances else FOLDER)
-    labels = {out / f"{name}.mat": label for name, label in find_images(split / "label").items()}
-    wanted = {file: label for file, label in labels.items() if arguments.overwrite or not file.exists()}
+    labels = {child(out, name, ".mat"): label for name, label in find_images(split / "label").items()}
     options = {"instances": arguments.instances, "workers": arguments.workers}
-    for _ in _track(write_ground_truth(wanted, split, classes, **options), "computing", len(wanted)):
-        pass
+    with results(out, "segfix truth", [file.name for file in labels], labels.values(), classes.to_dict()) as since:
+        wanted = {f: label for f, label in labels.items() if arguments.overwrite or not is_done([f], [label], since)}
+        for _ in _track(write_ground_truth(wanted, split, classes, **options), "computing", len(wanted)):
+            pass
     there = len(labels) - len(wanted)
     left_out = f"; {there} were there already: --overwrite writes them again" if there else ""
     print(f"{len(wanted)} maps were written into {out}{left_out}")

@@ -1,7 +1,6 @@
 """Segments files and writes the results; what was interrupted goes on."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +11,11 @@ from openseg_jax.checkpoints import fingerprint
 from openseg_jax.console import track
 from openseg_jax.data.sources import ImageSource
 from openseg_jax.errors import InputError, RunError
-from openseg_jax.files import child, read_json, replacing, results, write_text
+from openseg_jax.files import child, is_done, replacing, results
 from openseg_jax.inference.writers import prediction_files, write_prediction
 from openseg_jax.predict.films import write_film
 from openseg_jax.predict.inputs import Input, find_inputs
 from openseg_jax.predict.predictor import Predictor
-
-_KEY = "predict.json"
 
 
 def predict_images(
@@ -51,24 +48,22 @@ def predict_images(
     """
     images, films = find_inputs(inputs)
     predictor = Predictor(checkpoint, batch_size, **options)
-    names = [_KEY, *["prob"] * (probabilities and bool(images)), *(f"{film.name}.mp4" for film in films)]
+    names = [*["prob"] * (probabilities and bool(images)), *(f"{film.name}.mp4" for film in films)]
     names += ["label", "color", "overlay"] if images else ["label"] if frames else []
     for one in images:
         child(out, one.name, ".png")
-    with results(out, "predict", names, [one.path for one in (*images, *films)]):
-        key = {
-            "version": __version__,
-            "checkpoint": fingerprint(checkpoint),
-            "eval": dataclasses.asdict(predictor.settings) | {"batch_size": 0},
-            "classes": predictor.classes.to_dict(),
-            "probabilities": probabilities,
-            "frames": frames,
-        }
-        began = _began(out / _KEY, key)
-        failures = _predict_images(predictor, images, out, began, probabilities=probabilities)
+    key = {
+        "version": __version__,
+        "checkpoint": fingerprint(checkpoint),
+        "eval": dataclasses.asdict(predictor.settings) | {"batch_size": 0},
+        "classes": predictor.classes.to_dict(),
+        "frames": frames,
+    }
+    with results(out, "predict", names, [one.path for one in (*images, *films)], key) as since:
+        failures = _predict_images(predictor, images, out, since, probabilities=probabilities)
         for film in films:
             target = child(out, film.name, ".mp4")
-            if _is_done([target], film, began):
+            if is_done([target], [film.path], since):
                 print(f"{target} was there already")
                 continue
             try:
@@ -79,23 +74,8 @@ def predict_images(
     _raise(failures, len(images) + len(films))
 
 
-def _began(path: Path, key: dict) -> float:
-    """Returns when a run with this key began, in ns since 1970; results that are older are of another one."""
-    key = json.loads(json.dumps(key))
-    if not path.exists() or read_json(path) != key:
-        write_text(path, json.dumps(key, indent=2) + "\n")
-    return path.stat().st_mtime_ns
-
-
-def _is_done(files: Sequence[Path], one: Input, began: float) -> bool:
-    """Whether all results are there, and newer than their input and the begin of the run."""
-    if not one.path.exists() or not all(file.exists() for file in files):
-        return False
-    return min(file.stat().st_mtime_ns for file in files) >= max(began, one.path.stat().st_mtime_ns)
-
-
 def _predict_images(
-    predictor: Predictor, images: list[Input], out: Path, began: float, *, probabilities: bool
+    predictor: Predictor, images: list[Input], out: Path, since: int, *, probabilities: bool
 ) -> dict[str, str]:
     """Writes the results of images, and returns why files could not be read."""
     results, failures = ["labels", *["probabilities"] * probabilities], {}
@@ -103,7 +83,7 @@ def _predict_images(
     def files(name: str) -> list[Path]:
         return [*prediction_files(out, name), *[child(out / "prob", name, ".npy")] * probabilities]
 
-    left = [one for one in images if not _is_done(files(one.name), one, began)]
+    left = [one for one in images if not is_done(files(one.name), [one.path], since)]
     source = ImageSource([one.path for one in left], predictor.classes, [one.name for one in left])
     for item in track(predictor.run(source, *results), "segmenting", len(left)) if left else ():
         if item.error:

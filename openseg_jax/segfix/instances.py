@@ -26,7 +26,7 @@ import numpy as np
 
 from openseg_jax.data.images import read_mask, read_size, write_image
 from openseg_jax.errors import InputError
-from openseg_jax.files import read_json, read_text, write_bytes, write_text
+from openseg_jax.files import child, read_json, read_text, write_bytes, write_text
 
 LIST_SUFFIX = "_pred.txt"
 _KEYS = {"image_id", "category_id", "score", "segmentation"}
@@ -49,7 +49,12 @@ class CityscapesInstances:
     def __init__(self, folder: str | os.PathLike):
         self.path, self._lists = Path(folder), read_cityscapes(folder)
         self.images = {name: [found.mask for found in listed] for name, listed in self._lists.items() if listed}
-        self.sizes = {mask: read_size(self.path / mask) for masks in self.images.values() for mask in masks}
+        self.sizes = {mask: read_size(child(self.path, mask)) for masks in self.images.values() for mask in masks}
+
+    @property
+    def results(self) -> list[str]:
+        """The files of a refinement, in its folder."""
+        return [*self.sizes, *(f"{name}{LIST_SUFFIX}" for name in self._lists)]
 
     def where(self, key: str) -> str:
         return str(self.path / key)
@@ -58,7 +63,7 @@ class CityscapesInstances:
         return (read_mask(self.path / key) > 0).astype(np.uint8)
 
     def write(self, out: Path, key: str, mask: np.ndarray) -> None:
-        write_image(out / key, (mask > 0).astype(np.uint8) * 255)
+        write_image(child(out, key), (mask > 0).astype(np.uint8) * 255)
 
     def finish(self, out: Path) -> None:
         for name in self._lists:
@@ -127,6 +132,7 @@ class CocoInstances:
             self.images.setdefault(str(image if names is None else names[image]), []).append(index)
         self.sizes = {i: tuple(found["segmentation"]["size"]) for i, found in enumerate(self._predictions)}
         self._refined = [dict(prediction) for prediction in self._predictions]
+        self.results = [self.path.name]
 
     def where(self, key: int) -> str:
         return f"prediction {key} of {self.path}"

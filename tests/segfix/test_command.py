@@ -74,7 +74,7 @@ def test_predict(setting, tmp_path, capsys):
     for options, folder, suffix in (({}, root / "offsets", ".npz"), (window, tmp_path, ".mat")):
         pictures = pictures[::2] if options else pictures
         found = {each.name: each for each in predicted_offsets(root / "checkpoint", pictures, batch_size=8, **options)}
-        assert {path.name for path in folder.iterdir()} == {f"{path.stem}{suffix}" for path in pictures}
+        assert {path.name for path in folder.iterdir()} - {".openseg"} == {f"{path.stem}{suffix}" for path in pictures}
         for path in pictures:
             assert found[path.stem].file == path
             np.testing.assert_array_equal(read_offsets(folder / f"{path.stem}{suffix}"), found[path.stem].offsets)
@@ -83,10 +83,12 @@ def test_predict(setting, tmp_path, capsys):
 
 def test_predict_again_in_another_format(setting, tmp_path):
     root = setting
+    image = root / "val" / "image" / "scene0.png"
+    arguments = "predict", "--checkpoint", root / "checkpoint", "--out", tmp_path, "--images", image
+    assert commands.call(MODULE, *arguments, "--format", "mat") == 0
     write_offsets(tmp_path / "scene0.mat", drawn())
-    arguments = "predict", "--checkpoint", root / "checkpoint", "--out", tmp_path, "--overwrite"
-    assert commands.call(MODULE, *arguments, "--images", root / "val" / "image" / "scene0.png") == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["scene0.npz"]
+    assert commands.call(MODULE, *arguments, "--overwrite") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {".openseg", "scene0.npz"}
     assert (tmp_path / "scene0.npz").read_bytes() == (root / "offsets" / "scene0.npz").read_bytes()
 
 
@@ -383,7 +385,7 @@ def test_wrong_labels(tmp_path, fails):
     write_offsets(tmp_path / "a.npz", drawn((8, 9)))
     assert "scale is 1.5, wanted a whole number" in fails(*arguments, "--scale", 1.5)
     assert "scale is 0.0, wanted a whole number" in fails(*arguments, "--scale", 0)
-    assert "would be overwritten" in fails(*arguments[:-1], labels)
+    assert "did not write it" in fails(*arguments[:-1], labels)
     assert "a.png is an image of mode L, with ids from 0 to 255" in fails(*arguments, "--void", 256)
     assert '--void is an id, a colour such as "#000000", or moves, found' in fails(*arguments, "--void", "none")
     colors.write_text(json.dumps({"masks": "colors", "void_colors": [[0, 0, 0]], "classes": ["a"]}))
