@@ -57,6 +57,11 @@ def parse_json(text: str, where: str):
         raise InputError(f"{where} is not valid JSON: {error}") from error
 
 
+def one_line(text: str) -> str:
+    """Returns text from data, such as the name of a file, as one line: what cannot be shown becomes an escape."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Writing
 
