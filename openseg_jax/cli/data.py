@@ -59,6 +59,8 @@ def add(commands) -> None:
         "data", nargs="?", metavar="FOLDER", help="folder of SPLIT/image and SPLIT/label; or a config as of --config"
     )
     command.add_argument("--classes", metavar="NAME|FILE", help="class table; ROOT/classes.yaml or .json if not given")
+    command.add_argument("--image_folder", metavar="NAME", help="the folder of the images in SPLIT, otherwise image")
+    command.add_argument("--label_folder", metavar="NAME", help="the folder of the masks in SPLIT, otherwise label")
     command.add_argument("--out", metavar="DIR", help="folder for check.json and check.html")
     command.add_argument("--quick", action="store_true", help="all headers, but the pixels of 32 samples a split only")
 
@@ -125,7 +127,7 @@ def check(arguments) -> int:
     report.print(console)
     if arguments.out:
         report.write(Path(arguments.out).expanduser())
-        console.print(f"written: {arguments.out}/check.html and check.json")
+        console.print(f"written: {arguments.out}/check.html and check.json", markup=False)
     return 0 if report.ok else 1
 
 
@@ -160,9 +162,11 @@ def _what_to_check(arguments):
         raise InputError(f"there is no folder {root}")
     if is_record_root(root):
         raise InputError(f"{root} holds records, which `openseg data build` has checked")
-    splits = splits or sorted((f.parent.name for f in root.glob("*/image")), key=lambda s: (s != "train", s))
+    folders = arguments.image_folder or folders[0], arguments.label_folder or folders[1]
+    found = (split.name for split in root.iterdir() if (split / folders[0]).is_dir())
+    splits = splits or sorted(found, key=lambda split: (split != "train", split))
     if not splits:
-        raise InputError(f"{root} holds no SPLIT/image, such as train/image and val/image")
+        raise InputError(f"{root} holds no SPLIT/{folders[0]}, such as train/{folders[0]} and val/{folders[0]}")
     name = name or classes_beside(root)
     return root, splits, load_classes(str(name)) if name else None, folders
 

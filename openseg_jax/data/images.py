@@ -17,9 +17,23 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
 
 
+def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the images of a folder by name, and its other files, without hidden ones.
+
+    What has the suffix of an image is one, also a link that leads nowhere, a pipe or a folder: whoever reads it says
+    so. Raises InputError if the folder cannot be read.
+    """
+    try:
+        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+    return images, [path for path in found if path.suffix.lower() not in IMAGE_SUFFIXES and not path.is_dir()]
+
+
 def image_files(folder: Path) -> list[Path]:
-    """Returns the image files of a folder by name; raises InputError if there are none."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
+    """Returns the images of a folder like `list_images`; raises InputError if there are none."""
+    files = list_images(folder)[0] if folder.is_dir() else []
     if not files:
         raise InputError(f"{folder} contains no {', '.join(IMAGE_SUFFIXES)} files")
     return files

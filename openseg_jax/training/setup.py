@@ -44,7 +44,7 @@ def make_run(config: Config) -> Run:
     train_source = data.make_train_source(config.data)
     val_source = data.make_source(config.data, config.data.val_split)
     classes = data.class_table(config.data)
-    data.check_before_training(config.data, classes)
+    data.check_before_training(config.data, classes, config.augment)
     samples, prepare = _samples(config, train_source)
     normalization = Normalization(**vars(config.normalization))
     model = make_model(config.model, len(classes))

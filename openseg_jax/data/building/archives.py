@@ -99,13 +99,14 @@ class Archive:
             else:
                 digest, size = _stamp(path.parent, [path.name])
             self._copies = _Copies(scratch, max(_ANYWAY, _RATIO * size))
-            if path.name.endswith((".tar.gz", ".tgz")) and path.is_file():
+            packed = not path.is_dir() and path.name.endswith((".zip", ".tar", ".tar.gz", ".tgz"))
+            if packed and path.suffix in (".gz", ".tgz"):
                 with gzip.open(path) as compressed:
                     holder = self._copies.add(compressed, ".tar", path)
-            if holder.is_file() and holder.suffix not in (".zip", ".tar"):
-                holder, names = path.parent, [path.name]
-            elif holder.is_file():
+            if packed:
                 names = _handle(holder).names()
+            elif not path.is_dir():
+                holder, names = path.parent, [path.name]
         self.members = _members(holder, names, str(path))
         # Distinguishes one download from another, and a folder from the same one with other files.
         self.fingerprint = f"{path.name} ({len(self.members)} files, {size} bytes, {digest})"
@@ -217,7 +218,20 @@ class Zip:
         self.close = self.zip.close
 
     def names(self) -> list[str]:
-        return [info.filename for info in self.zip.infolist() if not info.is_dir()]
+        """Returns the names of the files, each of which stands before the file, too: the list has no checksum."""
+        infos = self.zip.infolist()
+        with self.path.open("rb") as file:
+            file.seek(-22 - len(self.zip.comment), os.SEEK_END)
+            count = int.from_bytes(file.read(22)[10:12], "little")
+            if count not in (len(infos), 0xFFFF):
+                raise zipfile.BadZipFile(f"it lists {len(infos)} of {count} files")
+            for info in infos:
+                name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+                file.seek(info.header_offset)
+                header = file.read(30 + len(name))
+                if header[:4] != b"PK\3\4" or header[26:28] != len(name).to_bytes(2, "little") or header[30:] != name:
+                    raise zipfile.BadZipFile(f"there is another file in place of {info.filename!r}")
+        return [info.filename for info in infos if not info.is_dir()]
 
     def size(self, name: str) -> int:
         """Returns the number of bytes of a file; raises InputError if there cannot be so many."""
@@ -304,12 +318,11 @@ def _files(folder: Path, own: str, above: tuple[str, ...] = ()) -> Iterator[Path
     real = os.path.realpath(folder)
     if real in above:
         raise InputError(f"{folder} is a link to a folder that holds the link: remove it")
-    with os.scandir(folder) as entries:
-        for entry in () if real == own else entries:
-            if entry.is_dir():
-                yield from _files(Path(entry.path), own, (*above, real))
-            else:
-                yield Path(entry.path)
+    for path in () if real == own else folder.iterdir():
+        if path.is_dir():
+            yield from _files(path, own, (*above, real))
+        else:
+            yield path
 
 
 def _stamp(folder: Path, names: Iterable[str]) -> tuple[str, int]:
@@ -338,7 +351,8 @@ def explained(what: Path | Member) -> Iterator[None]:
             raise
         if error.errno in (None, errno.EINVAL):  # gzip and bz2 say it so, and zipfile goes to places that cannot be
             raise _damaged(what, error) from error
-        raise InputError(f"cannot read {what}: {error.strerror}") from error
+        where = what if isinstance(what, Member) else error.filename or what
+        raise InputError(f"cannot read {where}: {error.strerror}") from error
     except _DAMAGE as error:
         raise _damaged(what, error) from error
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from openseg_jax.labels.classes import ClassTable
 
 ERROR, WARNING = "error", "warning"
 _EXAMPLES = 3
+BLENDED = 64  # so many colours in masks are no colours of classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,21 @@ def of_masks(
 ) -> list[Fault]:
     """Returns one fault about the masks of these samples, or none if there are no samples."""
     return of_files(scan, kind, message, fix, ((s, s.masks[0]) for s in samples), severity, snippet)
+
+
+def command(samples: Iterable[Sample], value: str, condition: str) -> str:
+    """Returns a command that saves the masks `a`, of the folders of these samples, as `value` where `condition` holds.
+
+    The condition is tried on every file, since these folders may hold masks that are right as they are.
+    """
+    files = [s.masks[0] for s in samples]
+    suffixes = json.dumps(sorted({file.suffix for file in files}))
+    program = (
+        "import sys, numpy as np; from pathlib import Path; from PIL import Image; "
+        f"[Image.fromarray(({value}).astype(np.uint8)).save(f) for d in sys.argv[1:] for f in Path(d).iterdir() "
+        f'if f.suffix in {suffixes} and f.name[0] != "." for a in [np.asarray(Image.open(f))] if {condition}]'
+    )
+    return shlex.join(["python", "-c", program, *sorted({str(file.parent) for file in files})])
 
 
 def table_with(classes: ClassTable, ids: Iterable[int | None], void: Iterable[int]) -> str:
