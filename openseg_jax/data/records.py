@@ -115,7 +115,10 @@ def check_name(name: object, where: str) -> None:
     """Raises InputError if no file can have a sample's name, as results have it."""
     if not isinstance(name, str) or not name.isprintable() or name.startswith("."):
         raise InputError(f"{where} has a sample of the name {name!a:.80}, and no result can be called so: rename it")
-    child(where, name, ".png")
+    try:
+        child("", name, ".png")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _shards(folder: Path, split: str) -> list[Shard]:

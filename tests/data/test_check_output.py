@@ -1,12 +1,17 @@
 """What the data check says, and where."""
 
 import json
+import re
+import shlex
 import shutil
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from openseg_jax.cli import main
+from openseg_jax.config import AugmentSettings, CollateSettings, DataSettings
+from openseg_jax.data import check_before_training, load_classes
 from openseg_jax.data.check import quick_check
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable
@@ -100,3 +105,69 @@ def test_no_class_table(data, capsys, spoil):
         check(data.root)
     (data.root / "classes.yaml").write_text(capsys.readouterr().out)
     assert check(data.root) == 0
+
+
+CLASSES = "[/]", "[bold]x[/bold]", "<b>&amp;", "$x_{$" + "x" * 240, "trailing\\"
+FILES = "[b]", "\u202eright", "caf\udce9"
+
+
+def test_names_are_shown_as_text(data, tmp_path, capsys):
+    """Names that mean something to rich, to HTML or to a terminal, of files, classes and splits."""
+    for row, name in zip(data.table["classes"], CLASSES, strict=True):
+        row["name"] = name
+    data.table["title"] = "[red]title[/]"
+    one_stray_pixel(data)
+    mask = data.masks()[0].read_bytes()
+    for name in FILES:
+        for path, content in ((f"image/{name}.jpg", b"no image"), (f"label/{name}.png", mask)):
+            (data.root / "train" / path).write_bytes(content)
+    (data.root / "val").rename(data.root / "[i]val")
+    report = data.check(("train", "[i]val"))
+    report.print(Console(width=200))
+    shown = capsys.readouterr().out
+    for text in ("[red]title[/]", *CLASSES[:3], "[b].jpg", r"\u202eright.jpg", r"caf\udce9.jpg", "12 in [i]val"):
+        assert text in shown
+    shown.encode()
+    report.write(tmp_path / "out")
+    page = (tmp_path / "out" / "check.html").read_text()
+    assert "<b>&amp;" not in page
+    assert "&lt;b&gt;&amp;amp;" in page
+    faults = json.loads((tmp_path / "out" / "check.json").read_text())["faults"]
+    assert rf"train/image/{FILES[0]}.jpg" in faults[0]["examples"]
+
+
+def test_command_that_lists_all_faults(data):
+    """It names the folders and the table that training has."""
+    one_stray_pixel(data)
+    for split in ("train", "val"):
+        (data.root / split / "label").rename(data.root / split / "my labels")
+    table = data.root / "my table.json"
+    table.write_text(json.dumps(data.table))
+    settings = DataSettings(root=str(data.root), label_folder="my labels", classes=str(table))
+    with pytest.raises(InputError) as caught:
+        check_before_training(settings, load_classes(str(table)), AugmentSettings())
+    command = re.search("`openseg data (.*)`", str(caught.value))[1]
+    assert check(*shlex.split(command)[1:]) == 1
+
+
+def test_train_is_val(data):
+    settings = DataSettings(root=str(data.root), val_split="train")
+    with pytest.raises(InputError, match="data.train_split and data.val_split are both 'train'"):
+        check_before_training(settings, ClassTable.from_dict(data.table, "table"), AugmentSettings())
+    shutil.rmtree(data.root / "val")
+    (data.root / "val").symlink_to(data.root / "train")
+    assert [(fault.kind, fault.count) for fault in data.check(quick=True).faults] == [("duplicate", 16)]
+
+
+@pytest.mark.parametrize(("crop", "share"), [((64, 64), None), ((256, 256), None), ((512, 512), "4.")])
+def test_crops_that_are_padding(data, crop, share):
+    """The images have 72x96 pixels."""
+    (data.root / "classes.json").write_text(json.dumps(data.table))
+    classes, settings = ClassTable.from_dict(data.table, "table"), DataSettings(root=str(data.root))
+    if share is None:
+        check_before_training(settings, classes, AugmentSettings(crop=crop))
+        return
+    with pytest.raises(InputError, match=f"images fill {share}.% of samples of 512x512"):
+        check_before_training(settings, classes, AugmentSettings(crop=crop))
+    scaled = AugmentSettings(crop=crop, collate=CollateSettings(align="scale_and_pad"))
+    check_before_training(settings, classes, scaled)

@@ -32,7 +32,6 @@ LARGEST = 256 << 20  # bytes of a file that is read as a whole; the largest imag
 # Images hardly shrink, and lists of names by a factor of 10. Masks of one value that are not compressed themselves
 # shrink a thousandfold, but they are small.
 _RATIO, _ANYWAY = 100, 64 << 20
-_CHUNK = 1 << 12  # zipfile unpacks as much as that, where 4 kB of bzip2 become 80 MB at most
 _DEPTH = 4  # of archives inside archives
 _JUNK = re.compile(r"(?:.*/)?(?:__MACOSX/.*|\._[^/]*)", re.DOTALL)  # what macOS adds to archives
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -65,7 +64,7 @@ class Member:
             packed = _handle(self.archive)
             size = packed.size(self.name)
             self._check_size(size)
-            content = b"".join(_chunks(packed.open(self.name)))
+            content = b"".join(packed.chunks(self.name))
             if len(content) != size:
                 raise EOFError(f"{len(content)} of {size} bytes")
             return content
@@ -89,24 +88,21 @@ class Archive:
     """
 
     def __init__(self, path: Path, scratch: Path, tops: tuple[str, ...] = ("",)):
-        self.path, holder = path, path  # `holder` is what gives the members
+        self.path, folder = path, path if path.is_dir() else path.parent
+        holder, names = folder, [path.name]  # what gives the members, and their names in it
         with explained(path):
             if path.is_dir():
                 own = os.path.realpath(scratch.parent)
                 found = itertools.chain(*(_files(path / top, own) for top in tops if (path / top).exists()))
                 names = sorted(file.relative_to(path).as_posix() for file in found)
-                digest, size = _stamp(path, names)
-            else:
-                digest, size = _stamp(path.parent, [path.name])
+            digest, size = _stamp(folder, names)
             self._copies = _Copies(scratch, max(_ANYWAY, _RATIO * size))
-            packed = not path.is_dir() and path.name.endswith((".zip", ".tar", ".tar.gz", ".tgz"))
-            if packed and path.suffix in (".gz", ".tgz"):
-                with gzip.open(path) as compressed:
-                    holder = self._copies.add(compressed, ".tar", path)
-            if packed:
+            if not path.is_dir() and path.name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+                holder = path
+                if path.suffix in (".gz", ".tgz"):
+                    with gzip.open(path) as compressed:
+                        holder = self._copies.add(_chunks(compressed), ".tar", path)
                 names = _handle(holder).names()
-            elif not path.is_dir():
-                holder, names = path.parent, [path.name]
         self.members = _members(holder, names, str(path))
         # Distinguishes one download from another, and a folder from the same one with other files.
         self.fingerprint = f"{path.name} ({len(self.members)} files, {size} bytes, {digest})"
@@ -160,7 +156,7 @@ class Archive:
             path = member.archive / member.name
             if not member.archive.is_dir():
                 _handle(member.archive).size(member.name)
-                path = self._copies.add(_handle(member.archive).open(member.name), ".zip", member)
+                path = self._copies.add(_handle(member.archive).chunks(member.name), ".zip", member)
             return _members(path, _handle(path).names(), str(member))
 
 
@@ -174,11 +170,11 @@ class _Copies:
     def __init__(self, folder: Path, left: int):
         self.folder, self.left = folder, left
 
-    def add(self, file: IO[bytes], suffix: str, what: Path | Member) -> Path:
+    def add(self, chunks: Iterable[bytes], suffix: str, what: Path | Member) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         number, path = tempfile.mkstemp(suffix, dir=self.folder)
         with open(number, "wb") as copy:
-            for chunk in _chunks(file):
+            for chunk in chunks:
                 self.left -= len(chunk)
                 if self.left < 0:
                     raise InputError(
@@ -223,7 +219,7 @@ class Zip:
         with self.path.open("rb") as file:
             file.seek(-22 - len(self.zip.comment), os.SEEK_END)
             count = int.from_bytes(file.read(22)[10:12], "little")
-            if count not in (len(infos), 0xFFFF):
+            if count != 0xFFFF and count != len(infos) % 0x10000:  # it stands elsewhere, or has overflown
                 raise zipfile.BadZipFile(f"it lists {len(infos)} of {count} files")
             for info in infos:
                 name = info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
@@ -250,6 +246,12 @@ class Zip:
         if stat.S_ISLNK(info.external_attr >> 16):
             raise _UnusableError("it is a link")
         return self.zip.open(info)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yields the content of a file."""
+        # zipfile unpacks what it has read of these at once: 4 kB become 80 MB at most.
+        unbounded = self.zip.getinfo(name).compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+        return _chunks(self.open(name), 1 << 12 if unbounded else 1 << 16)
 
 
 class _Tar:
@@ -292,6 +294,10 @@ class _Tar:
             raise _UnusableError("it is not a file")
         return file
 
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yields the content of a file."""
+        return _chunks(self.open(name))
+
     def _resolve(self, name: str) -> tarfile.TarInfo:
         """Returns the file that a name or a link stands for, which lies in the same archive."""
         for _ in range(8):
@@ -307,9 +313,9 @@ class _Tar:
         raise _UnusableError("it is a link that leads to no file")
 
 
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+def _chunks(file: IO[bytes], size: int = 1 << 16) -> Iterator[bytes]:
     with file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(size):
             yield chunk
 
 

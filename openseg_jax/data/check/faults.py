@@ -66,7 +66,8 @@ def table_with(classes: ClassTable, ids: Iterable[int | None], void: Iterable[in
 
 
 def as_text(table: dict) -> str:
-    """Formats a class table as JSON, which is valid YAML too, with one class per line."""
+    """Formats a class table as JSON, which is valid YAML too, with one class per line, as text that can be printed."""
     head = "".join(f" {json.dumps(key)}: {json.dumps(table[key])},\n" for key in table if key != "classes")
     rows = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in table["classes"])
-    return f'{{{head.strip(" ")} "classes": [\n{rows}\n]}}'
+    text = f'{{{head.strip(" ")} "classes": [\n{rows}\n]}}'
+    return text.encode(errors="backslashreplace").decode()

@@ -82,15 +82,17 @@ def _mixed(scan: Scan, samples: list[Sample]) -> list[Fault]:
     return of_masks(scan, "mixed_binary", message, fix, wrong, ERROR if certain else WARNING, snippet)
 
 
-def blurred(used: Counter, num_classes: int = 0) -> bool:
-    """Returns whether values look like black and white masks that were smoothed."""
+def blurred(used: Counter, few: bool = False) -> bool:
+    """Returns whether values look like black and white masks that were smoothed; `few` of other values will do."""
     between = {i: n for i, n in used.items() if 0 < i < 255}
-    wide = num_classes == 2 or (len(between) >= 3 and max(between) > 128)
+    wide = few or (len(between) >= 3 and max(between) > 128)
     return bool(between) and wide and max(between.values()) < min(used[0], used[255])
 
 
 def _blurred(used: Counter, classes: ClassTable) -> _Explanation | None:
-    if not blurred(used, len(classes)) or not _illegal(used, classes):
+    illegal = _illegal(used, classes)
+    known = sum(used[i] for i in classes.all_ids if 0 < i < 255)
+    if not illegal or known > sum(used[i] for i in illegal) or not blurred(used, few=len(classes) == 2):
         return None
     message = "masks have values between 0 and 255, of which both are frequent, as black and white has when it is "
     message += "smoothed"

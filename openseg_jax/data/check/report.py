@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich import markup
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from openseg_jax import page, visualize
 from openseg_jax.data.check.faults import ERROR, Fault
@@ -18,7 +18,7 @@ from openseg_jax.data.check.scan import Sample, Scan
 from openseg_jax.data.check.statistics import pixels
 from openseg_jax.data.images import read_image, read_mask
 from openseg_jax.errors import InputError
-from openseg_jax.files import write_text
+from openseg_jax.files import one_line, write_text
 from openseg_jax.labels.classes import IGNORE, ClassTable
 
 _SAMPLES = 6  # how many samples of a split the page shows
@@ -47,25 +47,26 @@ class Report:
     def print(self, console: Console) -> None:
         """Prints the shares of the classes, and the faults with what to do about each."""
         shares = self.shares()
-        table = Table("class", *(f"{split}, share of pixels" for split in shares), title=self.scan.classes.title)
-        for column in table.columns[1:]:
-            column.justify = "right"
+        # Names are Text, in which rich finds no markup.
+        table = Table("class", title=Text(one_line(self.scan.classes.title)))
+        for split in shares:
+            table.add_column(Text(f"{one_line(split)}, share of pixels"), justify="right")
         for i, name in enumerate(self.scan.classes.names):
-            table.add_row(markup.escape(name), *(f"{share[i]:.3%}" for share in shares.values()))
+            table.add_row(Text(one_line(name)), *(f"{share[i]:.3%}" for share in shares.values()))
         console.print(table)
         if self.faults:
             table = Table("", "fault", "count", "what is wrong, and what to do", show_lines=True)
             for fault in self.faults:
                 color = "red" if fault.severity == ERROR else "yellow"
-                message, examples, fix = map(markup.escape, (fault.message, ", ".join(fault.examples), fault.fix))
-                text = f"{message}\n[dim]{examples}[/]\n-> {fix}"
-                table.add_row(f"[{color}]{fault.severity}[/]", fault.kind, str(fault.count), text)
+                message, examples, fix = map(one_line, (fault.message, ", ".join(fault.examples), fault.fix))
+                text = Text.assemble(message, "\n", (examples, "dim"), f"\n-> {fix}")
+                table.add_row(Text(fault.severity, color), fault.kind, str(fault.count), text)
             console.print(table)
         for fault in self.faults:
             if fault.snippet:  # it stands outside the table so that it can be copied
                 console.print(f"for {fault.kind}:", style="dim")
                 console.print(fault.snippet, markup=False, highlight=False, soft_wrap=True)
-        console.print(self.summary(), soft_wrap=True)
+        console.print(one_line(self.summary()), markup=False, soft_wrap=True)
 
     def shares(self) -> dict[str, list[float]]:
         """Returns the share of each class in the labelled pixels, for each split with masks."""
