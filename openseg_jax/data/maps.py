@@ -5,11 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import scipy.io
-from PIL import Image
 
-from openseg_jax.data.images import UNREADABLE, read_mask
+from openseg_jax.data.images import Stored, read_mask
+from openseg_jax.data.matlab import MatlabError, read_matlab
 from openseg_jax.errors import InputError
-from openseg_jax.files import replacing
+from openseg_jax.files import read_bytes, replacing
 from openseg_jax.labels.classes import ClassTable
 from openseg_jax.labels.ground_truth import ANGLE_STEP, instance_offsets, semantic_offsets
 
@@ -74,9 +74,10 @@ def read_edge(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
 
 def read_stereo(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Reads {"depth": float32 (H, W)} from a 16-bit PNG of disparities as Cityscapes has them."""
-    disparity = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.exists() else None
-    if disparity is None or disparity.dtype != np.uint16 or disparity.ndim != 2:
-        raise InputError(f"{path} is not a 16-bit PNG of disparities")
+    file = Stored(read_bytes(path), str(path))
+    if (file.header.format, file.mode) != ("PNG", "I;16"):
+        raise InputError(f"{path} is not a 16-bit PNG of disparities but a {file.header.format} of mode {file.mode}")
+    disparity = file.pixels()
     _check_sizes(path, disparity.shape, size)
     return {"depth": depth_of(disparity)}
 
@@ -90,13 +91,15 @@ def depth_of(disparity: np.ndarray) -> np.ndarray:
 def read_offset(path: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Reads {"distance": int32 (H, W) pixels, "angle": float64 (H, W) degrees} from a .mat file."""
     try:
-        content = scipy.io.loadmat(path, variable_names=("depth", "dir_deg", "deg_reduce"))
-        maps = {
-            "distance": content["depth"].astype(np.int32),
-            "angle": float(content["deg_reduce"].item()) * content["dir_deg"] - 180,
-        }
-    except (OSError, ValueError, KeyError, scipy.io.matlab.MatReadError) as error:
-        raise InputError(f"cannot read depth, dir_deg and deg_reduce from {path}: {error}") from error
+        content = read_matlab(read_bytes(path), ("depth", "dir_deg", "deg_reduce"))
+    except MatlabError as error:
+        raise InputError(f"cannot read depth, dir_deg and deg_reduce from {path}: it {error}") from error
+    if content["deg_reduce"].size != 1:
+        raise InputError(f"{path} holds {content['deg_reduce'].size} numbers as deg_reduce, and one is wanted")
+    maps = {
+        "distance": content["depth"].astype(np.int32),
+        "angle": float(content["deg_reduce"].item()) * content["dir_deg"] - 180,
+    }
     _check_sizes(path, maps["distance"].shape, size)
     _check_sizes(path, maps["angle"].shape, size)
     return maps
@@ -116,13 +119,13 @@ def write_offset(path: Path, distance: np.ndarray, angle: np.ndarray) -> None:
 def read_instances(path: Path, size: tuple[int, int]) -> np.ndarray:
     """Reads uint16 (H, W) instance ids from a PNG of 16 bits, as Cityscapes' instanceIds; `size` is (H, W)."""
     try:
-        with Image.open(path) as image:
-            mode, ids = image.mode, np.asarray(image)
-    except UNREADABLE as error:
+        file = Stored(read_bytes(path), str(path))
+        ids = file.pixels() if file.mode in ("I;16", "I", "L") else None
+    except InputError as error:
         raise InputError(f"cannot read a map of instance ids from {path}: {error}") from error
-    if mode not in ("I;16", "I", "L") or ids.min() < 0 or ids.max() > np.iinfo(np.uint16).max:
+    if ids is None or ids.min() < 0 or ids.max() > np.iinfo(np.uint16).max:
         raise InputError(
-            f"{path} is an image of mode {mode}, not a map of instance ids: these have one channel of 16 bits"
+            f"{path} is an image of mode {file.mode}, not a map of instance ids: these have one channel of 16 bits"
         )
     _check_sizes(path, ids.shape, size)
     return ids.astype(np.uint16)

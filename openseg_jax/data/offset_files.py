@@ -1,24 +1,24 @@
 """Files of offsets: NAME.npz is the form of this project, NAME.mat that of the original."""
 
 import io
+import math
 import os
 import threading
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 
+from openseg_jax.data.containers import max_pixels
+from openseg_jax.data.matlab import MatlabError, read_matlab
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_bytes, replacing
 
 OFFSET_SUFFIXES = (".npz", ".mat")
+_BYTES_PER_PIXEL = 4  # of the largest image that is allowed: larger arrays are refused
 # NumPy parses headers as Python code, which sometimes fails when two threads of Python 3.11 do it at once.
 _HEADERS = threading.Lock()
-# What NumPy and SciPy raise on files that hold no offsets.
-_UNREADABLE = (OSError, ValueError, TypeError, IndexError, NotImplementedError, EOFError, zlib.error,
-               zipfile.BadZipFile, scipy.io.matlab.MatReadError)  # fmt: skip
 
 
 def write_offsets(path: str | os.PathLike, offsets: np.ndarray) -> None:
@@ -39,21 +39,39 @@ def write_offsets(path: str | os.PathLike, offsets: np.ndarray) -> None:
 def read_offsets(path: str | os.PathLike) -> np.ndarray:
     """Reads offsets from either form, int8 (H, W, 2), (down, right) in pixels; raises InputError if it holds none."""
     path = Path(path)
-    key = "offsets" if _suffix(path) == ".npz" else "mat"
-    encoded = read_bytes(path)
+    suffix, encoded = _suffix(path), read_bytes(path)
+    if suffix == ".mat":
+        try:
+            return _checked(read_matlab(encoded, ("mat",))["mat"], str(path))
+        except MatlabError as error:
+            raise InputError(f"{path} is not a readable file of offsets: it {error}") from error
     try:
-        if key == "mat":
-            offsets = scipy.io.loadmat(io.BytesIO(encoded), variable_names=(key,))[key]
-        else:
-            with zipfile.ZipFile(io.BytesIO(encoded)) as archive:
-                content = io.BytesIO(archive.read(f"{key}.npy"))
-            with _HEADERS:
-                offsets = np.lib.format.read_array(content, allow_pickle=False)
+        offsets = _from_zip(encoded)
     except KeyError as error:
-        raise InputError(f"{path} holds no array {key!r}") from error
-    except _UNREADABLE as error:
+        raise InputError(f"{path} holds no array 'offsets'") from error
+    except Exception as error:  # NumPy reads headers as Python code, which can fail in any way
         raise InputError(f"{path} is not a readable file of offsets ({len(encoded)} bytes)") from error
     return _checked(offsets, str(path))
+
+
+def _from_zip(encoded: bytes) -> np.ndarray:
+    """Reads the array "offsets" of an .npz file; a file that would become too large raises ValueError."""
+    with zipfile.ZipFile(io.BytesIO(encoded)) as archive:
+        name = "offsets.npy"
+        size = archive.getinfo(name).file_size
+        if size > _BYTES_PER_PIXEL * max_pixels():
+            raise ValueError("too large")
+        with archive.open(name) as stream:
+            content = stream.read(size)  # what is more is not even decompressed; the checksum is compared
+    file = io.BytesIO(content)
+    with _HEADERS:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("another version")
+        shape, by_column, dtype = np.lib.format.read_array_header_1_0(file)
+    stored = content[file.tell() :]
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(stored):
+        raise ValueError("not as many numbers as it says")
+    return np.frombuffer(stored, dtype).reshape(shape, order="F" if by_column else "C")
 
 
 def check_size(offsets: np.ndarray, file: Path, size: tuple[int, int], where: str | Path) -> None:

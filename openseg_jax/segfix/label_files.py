@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from openseg_jax.data.images import UNREADABLE, image_files, read_size
+from openseg_jax.data.images import Stored, image_files, mapped, read_size
 from openseg_jax.errors import InputError
-from openseg_jax.files import replacing
+from openseg_jax.files import read_bytes, replacing
 from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable, bit_color
 from openseg_jax.visualize import colorize
 
@@ -50,8 +50,8 @@ class LabelMap:
 
 def read_header(path: str | os.PathLike) -> tuple[tuple[int, int], str]:
     """Returns ((height, width), mode) without decoding, and refuses what `read_labels` refuses."""
-    with _opened(path) as image:
-        return image.size[::-1], image.mode
+    file = _accepted(path, whole=False)
+    return file.size, file.mode
 
 
 def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> LabelMap:
@@ -60,18 +60,13 @@ def read_labels(path: str | os.PathLike, classes: ClassTable | None = None) -> L
     Raises:
         InputError: On JPEGs, images with alpha or of other modes, damaged files, and masks that are none of `classes`.
     """
-    with _opened(path) as image:
-        try:
-            ids = np.asarray(image)
-        except UNREADABLE as error:
-            raise InputError(f"{path} is damaged: {error}") from error
-        if image.mode == "RGB":
-            red, green, blue = np.moveaxis(ids, -1, 0)
-            ids = (red * COLOR_PLACES[0] + green * COLOR_PLACES[1] + blue).view(np.int32)
-        palette = image.getpalette() if image.mode == "P" else None
-        kept = ("transparency", "compression") if image.format == "TIFF" else ("transparency",)
-        options = {name: image.info[name] for name in kept if name in image.info}
-        labels = LabelMap(ids, image.mode, image.format, palette, options)
+    file = _accepted(path)
+    ids = file.pixels()
+    if file.mode == "RGB":
+        red, green, blue = np.moveaxis(ids, -1, 0)
+        ids = (red * COLOR_PLACES[0] + green * COLOR_PLACES[1] + blue).view(np.int32)
+    options = {name: file.info[name] for name in ("transparency", "compression") if name in file.info}
+    labels = LabelMap(ids, file.mode, file.header.format, file.palette, options)
     return labels if classes is None else only_classes(labels, classes, str(path))
 
 
@@ -147,27 +142,19 @@ def check_id(void: int | None, labels: LabelMap, where: str) -> None:
         raise InputError(f"void is {void}, but {where} is an image of mode {mode}, with ids from {low} to {high}")
 
 
-def _opened(path: str | os.PathLike) -> Image.Image:
-    try:
-        image = Image.open(path)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no {path}") from error
-    except UNREADABLE as error:
-        raise InputError(f"{path} is not a readable image") from error
-    why, frames = "", getattr(image, "n_frames", 1)
-    if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
+def _accepted(path: str | os.PathLike, whole: bool = True) -> Stored:
+    file = Stored(read_bytes(path) if whole else mapped(path), str(path), "", whole)
+    why = ""
+    if file.is_jpeg:
         why = "a JPEG, whose compression invents ids"
-    elif image.format not in ("PNG", "BMP", "TIFF"):
-        why = f"a {image.format} file"
-    elif frames > 1:
-        why = f"a file of {frames} images"
-    elif image.mode not in MODES:
-        why = f"an image of mode {image.mode}"
+    elif file.header.format not in ("PNG", "BMP", "TIFF"):
+        why = f"a {file.header.format} file"
+    elif file.mode not in MODES:
+        why = f"an image of mode {file.mode}"
     if why:
-        image.close()
         right = "PNG, BMP or TIFF with one channel, a palette, or RGB colours"
         raise InputError(f"{path} is {why}: label maps are {right}")
-    return image
+    return file
 
 
 def _packed(colors) -> list[int]:

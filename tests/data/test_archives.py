@@ -191,8 +191,9 @@ def test_planted_scratch_folder(tmp_path):
 def test_matlab_files_without_labels(labels, tmp_path):
     archives.pack(tmp_path / "x.zip", {"a.mat": archives.mat("LabelMap", labels)})
     member = opened(tmp_path / "x.zip").find(r"(a)\.mat")["a"]
-    assert "x.zip: a.mat: LabelMap is no map of labels from 0 to 459" in refused(_read_mat, member, "LabelMap", 459)
-    assert "a.mat is damaged, or no MATLAB file with S" in refused(_read_mat, member, "S")
+    says = refused(_read_mat, member, "LabelMap", 459)
+    assert "x.zip: a.mat: LabelMap is no map of labels from 0 to 459" in says or "no array of real numbers" in says
+    assert "x.zip: a.mat holds no array 'S'" in refused(_read_mat, member, "S")
     archives.pack(tmp_path / "x.zip", {"a.mat": archives.mat("S", np.array([[1, 200]], np.float64))})
     close_all()
     found = _read_mat(opened(tmp_path / "x.zip").find(r"(a)\.mat")["a"], "S")

@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,6 +91,36 @@ def empty_image(data):
 def truncated_mask(data):
     path = data.masks()[2]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@plant("unreadable_mask")
+def one_bit_of_a_mask(data):
+    content = bytearray(data.masks()[2].read_bytes())
+    content[len(content) // 2] ^= 1
+    data.masks()[2].write_bytes(content)
+
+
+@plant("deep_image", "warning")
+def twelve_bits(data):
+    deep = np.asarray(load(data.images()[2])).astype(np.uint16) * 16
+    cv2.imwrite(str(data.images()[2].with_suffix(".png")), deep[..., ::-1])
+    data.images()[2].unlink()
+
+
+@plant("dropped_band", "warning")
+def infrared(data):
+    image = load(data.images()[2]).convert("RGB")
+    image.putalpha(image.convert("L"))
+    image.save(data.images()[2].with_suffix(".tif"))
+    data.images()[2].unlink()
+
+
+@plant("deep_mask")
+def infinite_mask(data):
+    mask = np.asarray(load(data.masks()[2])).astype(np.float32)
+    mask[0, 0] = np.inf
+    Image.fromarray(mask).save(data.masks()[2].with_suffix(".tif"))
+    data.masks()[2].unlink()
 
 
 @plant("unreadable_image")

@@ -21,8 +21,8 @@ from tests.data.streets import load
 # What needs another person or program, so that nothing is shown that could be copied.
 BY_HAND = (
     plants.jpeg, plants.instances, plants.halves, plants.no_data, plants.not_a_number, plants.alpha,
-    plants.color_of_no_class, plants.blended_colors, plants.black_and_white_smoothed, plants.one_grey_level,
-    plants.nothing_but_road, plants.numbered_objects, plants.colors_as_palette,
+    plants.infinite_mask, plants.color_of_no_class, plants.blended_colors, plants.black_and_white_smoothed,
+    plants.one_grey_level, plants.nothing_but_road, plants.numbered_objects, plants.colors_as_palette,
 )  # fmt: skip
 TABLES = (
     plants.one_too_high, plants.one_too_low, plants.one_too_high_void_is_zero, plants.one_too_low_zero_unknown,

@@ -201,6 +201,7 @@ def test_every_command_lists_a_folder_alike(root, make):
     assert path in image_files(path.parent)
     says = refused(source(root).__getitem__, 2)
     assert says.startswith(f"cannot read {path}: ")
+    assert refused(source(root).size, 2) == says
     (fault,) = check_folder(root, load_classes(str(root / "classes.json")), ("train", "val")).faults
     assert (fault.kind, fault.examples) == ("unreadable_image", ("train/image/scene2.png",))
     assert says.rpartition(": ")[2] in fault.message

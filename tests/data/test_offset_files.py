@@ -2,6 +2,9 @@
 
 import io
 import pickle
+import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -72,6 +75,29 @@ def test_wrong_files_of_offsets(tmp_path, content, message):
         (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_offsets(tmp_path / "a.npz")
+
+
+def test_bombs(tmp_path, monkeypatch):
+    """One says that it is large, the other conceals it."""
+    monkeypatch.setenv("OPENSEG_MAX_PIXELS", "1000000")
+    name = b"offsets.npy"
+    for claimed in (10**8, 168):
+        packed = zlib.compressobj(9, wbits=-15)
+        packed = packed.compress(bytes(10**8)) + packed.flush()
+        bomb = bytearray()
+        sizes = struct.pack("<III", zlib.crc32(bytes(claimed)), len(packed), claimed)
+        bomb += b"PK\3\4" + struct.pack("<HHHHH", 20, 0, 8, 0, 33) + sizes + struct.pack("<HH", len(name), 0) + name
+        start = len(bomb) + len(packed)
+        bomb += packed + b"PK\1\2" + struct.pack("<HHHHHH", 20, 20, 0, 8, 0, 33) + sizes
+        bomb += struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0) + name
+        bomb += b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(bomb) - start, start, 0)
+        (tmp_path / "a.npz").write_bytes(bomb)
+        tracemalloc.start()
+        with pytest.raises(InputError, match="not a readable file of offsets"):
+            read_offsets(tmp_path / "a.npz")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10**7
 
 
 def test_wrong_matlab_files(tmp_path):

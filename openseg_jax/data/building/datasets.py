@@ -1,16 +1,15 @@
 """The benchmarks: a function each, which finds the images and labels of its splits in the archives that it needs."""
 
 import functools
-import io
 from collections.abc import Callable
 
 import numpy as np
-import scipy.io
 
 from openseg_jax.data.building.archives import Member
 from openseg_jax.data.building.builder import Part, SegmentationBuilder, Split
 from openseg_jax.data.building.pickled_masks import read_masks
 from openseg_jax.data.images import decode_image, decode_mask
+from openseg_jax.data.matlab import MatlabError, read_matlab
 from openseg_jax.errors import InputError
 
 BUILDERS: dict[str, type[SegmentationBuilder]] = {}
@@ -151,13 +150,11 @@ def _context_labels(member: Member) -> np.ndarray:
 def _read_mat(member: Member, field: str, highest: int = 255) -> np.ndarray:
     """Reads labels (H, W) from 0 to `highest`, uint8 if they fit."""
     try:
-        labels = scipy.io.loadmat(io.BytesIO(member.read()))[field]
-    except InputError:
-        raise
-    except Exception as error:  # loadmat can fail in any way
-        raise InputError(f"{member} is damaged, or no MATLAB file with {field}: download it again") from error
-    whole = isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.size and labels.dtype.kind in "uif"
-    if not whole or not ((labels >= 0) & (labels <= highest) & (labels == np.floor(labels))).all():
+        labels = read_matlab(member.read(), (field,))[field]
+    except MatlabError as error:
+        raise InputError(f"{member} {error}") from error
+    whole = labels.ndim == 2 and labels.size and ((labels >= 0) & (labels <= highest)).all()
+    if not whole or (labels != np.floor(labels)).any():
         raise InputError(f"{member}: {field} is no map of labels from 0 to {highest}: download it again")
     return labels.astype(np.min_scalar_type(highest))
 

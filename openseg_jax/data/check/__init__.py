@@ -1,6 +1,6 @@
 """The data check says, before a net is trained, what is wrong with a folder of images and masks, and what to do.
 
-`scan_folder` reads every file once; each function of `files`, `ids` and `statistics` finds one kind of fault.
+`scan_folder` reads every file once; each function of `files`, `images`, `ids` and `statistics` finds one kind of fault.
 """
 
 import shlex
@@ -9,11 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from openseg_jax.data.check import files, ids, statistics
+from openseg_jax.data.check import files, ids, images, statistics
 from openseg_jax.data.check.faults import ERROR, Fault
 from openseg_jax.data.check.ids import draft
 from openseg_jax.data.check.report import Report
 from openseg_jax.data.check.scan import FOLDERS, Scan, scan_folder
+from openseg_jax.data.images import warn_once
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable
 
@@ -43,7 +44,7 @@ def check_folder(
         InputError: A split has no folder of images.
     """
     scan = scan_folder(root, classes, splits, quick=quick, console=console, folders=folders)
-    faults = _find(files.PARTNERS, scan)
+    faults = _find((*files.PARTNERS, *images.REDUCED), scan)
     meaning = _find((*files.KINDS[classes.masks], *ids.FAULTS[classes.masks]), scan)
     if all(fault.severity != ERROR for fault in meaning):  # statistics say something only if the masks do
         meaning += _find(statistics.FAULTS, scan)
@@ -67,6 +68,8 @@ def quick_check(
     """
     root = Path(root).expanduser()
     report = check_folder(root, classes, splits, quick=True, folders=folders)
+    for lost in _find(images.REDUCED, report.scan):  # workers read the images of training, and only this process warns
+        warn_once(lost.kind, f"{lost.count} {lost.message}, such as {lost.examples[0]}: {lost.fix}")
     if not report.ok:
         fault = report.faults[0]
         command = ["openseg", "data", "check", str(root)]

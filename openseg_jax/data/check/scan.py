@@ -10,13 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from scipy import ndimage
 
-from openseg_jax.data.images import UNREADABLE, is_turned, list_images, read_image, read_mask, read_size
+from openseg_jax.data.images import Stored, decode_mask, decode_picture, list_images, mapped, read_facts
 from openseg_jax.data.workers import in_threads
 from openseg_jax.errors import InputError
 from openseg_jax.files import one_line, read_bytes
@@ -37,6 +36,8 @@ class ImageFacts:
     size: tuple[int, int] | None = None  # (height, width) upright
     error: str = ""  # why it is unreadable, as a sentence
     turned: bool = False  # whether its EXIF orientation exchanges its sides
+    deep: tuple[int, int] | None = None  # the lowest and the highest value if channels have 16 bits
+    dropped: tuple[int, int] | None = None  # those of a fourth band, unless it is opaque everywhere
     digest: bytes | None = None  # of its pixels, if they were read
     thumbnail: np.ndarray | None = None  # grey uint8 (32, 32), if the pixels were read
 
@@ -127,7 +128,7 @@ def scan_folder(
 
     progress = Progress(console=console, transient=True, disable=console is None)
     with warnings.catch_warnings(), progress:
-        warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large images; the result counts
+        warnings.simplefilter("ignore")  # Pillow warns about odd metadata, which masks do not need
         done = in_threads(lambda item: _look(scan, *item), work, min(8, os.cpu_count() or 1))
         for _ in progress.track(done, len(work), description=escape(f"reading {root}")):
             pass
@@ -169,15 +170,13 @@ def _no_file(path: Path) -> str:
 def _look_at_image(path: Path, pixels: bool) -> tuple[ImageFacts, np.ndarray | None]:
     facts = ImageFacts()
     try:
-        facts.size = read_size(path)
-        with Image.open(path) as header:
-            facts.turned = is_turned(header)
+        header = read_facts(path)
+        facts.size, facts.turned = header.size, header.orientation >= 5
         if not pixels:
             return facts, None
-        image = read_image(path)
+        image, _, facts.deep, facts.dropped = decode_picture(read_bytes(path), str(path))
     except InputError as error:
         return ImageFacts(error=str(error)), None
-    facts.size = image.shape[:2]
     facts.digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
     facts.thumbnail = cv2.cvtColor(cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     return facts, image
@@ -187,29 +186,26 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
     """Also returns the mask as train ids, uint8 (H, W), 255 where it is void or means nothing, if that is possible."""
     facts = MaskFacts()
     try:
-        with Image.open(path) as file:
-            facts.format, facts.mode, facts.size = file.format, file.mode, file.size[::-1]
-            if not pixels or facts.format in ("JPEG", "MPO"):
-                return facts, None
-            label = None
-            if facts.mode in DEEP_MODES:
-                facts.lowest, facts.highest, facts.whole = _range(np.asarray(file))
-            if facts.mode in _ID_MODES:
-                mask = read_mask(path)
-                facts.ids = _histogram(mask)
-                facts.size = mask.shape
-                if classes and classes.masks == "ids":
-                    label = np.where(classes.lookup[mask] < len(classes), classes.lookup[mask], IGNORE)
-            if facts.mode == "P":
-                palette = np.reshape(file.getpalette() or [], (-1, 3)).tolist()
-                facts.index_colors = {i: tuple(palette[i]) for i in facts.ids if i < len(palette)}
+        encoded = read_bytes(path) if pixels else mapped(path)
+        file, label = Stored(encoded, str(path), whole=pixels), None
+        facts.format, facts.mode, facts.size = "JPEG" if file.is_jpeg else file.header.format, file.mode, file.size
+        if not pixels or file.is_jpeg:
+            return facts, None
+        if facts.mode in DEEP_MODES:
+            facts.lowest, facts.highest, facts.whole = _range(file.pixels())
+        if facts.mode in _ID_MODES:
+            mask = decode_mask(encoded, str(path))
+            facts.ids = _histogram(mask)
+            if classes and classes.masks == "ids":
+                label = np.where(classes.lookup[mask] < len(classes), classes.lookup[mask], IGNORE)
+        if facts.mode == "P":
+            palette = np.reshape(file.palette, (-1, 3)).tolist()
+            facts.index_colors = {i: tuple(palette[i]) for i in facts.ids if i < len(palette)}
         colors = classes is not None and classes.masks == "colors"
         if facts.mode in ("RGB", "RGBA") or (facts.mode == "P" and colors):
-            label = _look_at_colors(facts, read_mask(path, colors=True), classes if colors else None)
+            label = _look_at_colors(facts, decode_mask(encoded, str(path), colors=True), classes if colors else None)
     except InputError as error:
         return MaskFacts(error=str(error)), None
-    except UNREADABLE:
-        return MaskFacts(error=f"{path} is not a readable mask"), None
     facts.labels = {} if label is None else _histogram(label)
     return facts, label
 
