@@ -1,6 +1,7 @@
 """A data set in ArrayRecord files, as `openseg data build` writes them."""
 
 import functools
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,7 +114,8 @@ def is_record_root(path: str) -> bool:
 
 def check_name(name: object, where: str) -> None:
     """Raises InputError if no file can have a sample's name, as results have it."""
-    if not isinstance(name, str) or not name.isprintable() or name.startswith("."):
+    letters = name if isinstance(name, str) and not name.startswith(".") else "\0"
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in letters):  # control, and what is not UTF-8
         raise InputError(f"{where} has a sample of the name {name!a:.80}, and no result can be called so: rename it")
     try:
         child("", name, ".png")
@@ -138,8 +140,8 @@ def _shards(folder: Path, split: str) -> list[Shard]:
     lengths = splits[split]
     if not isinstance(name, str) or Path(name).name != name or not lengths or min(lengths) < 1:
         raise InputError(f"{file} is damaged: {_AGAIN}")
-    pattern = f"{name}-{split}.array_record-{{:05d}}-of-{len(lengths):05d}"
-    return [Shard(str(folder / pattern.format(i)), 0, length, length) for i, length in enumerate(lengths)]
+    files = (folder / f"{name}-{split}.array_record-{i:05d}-of-{len(lengths):05d}" for i in range(len(lengths)))
+    return [Shard(str(path), 0, length, length) for path, length in zip(files, lengths, strict=True)]
 
 
 def _read_index(file: Path, count: int) -> tuple[list[str], list[list[int]]]:

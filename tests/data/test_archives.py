@@ -126,7 +126,7 @@ def test_folders_with_links_and_pipes(tmp_path):
     assert "is a link to a folder that holds the link: remove it" in refused(opened, root)
 
 
-@pytest.mark.parametrize("name", ["n" * 260, "..", ".hidden", "a\nb", "a\\b", "\u202eright", "caf\udce9"])
+@pytest.mark.parametrize("name", ["n" * 260, "..", ".hidden", "a\nb", "a\\b", "caf\udce9"])
 def test_names_that_no_result_can_have(name, tmp_path):
     rng = np.random.default_rng(0)
     image, mask = (archives.encode(rng.integers(0, 5, shape, np.uint8)) for shape in ((8, 8, 3), (8, 8)))

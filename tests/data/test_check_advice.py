@@ -124,6 +124,12 @@ def test_no_draft_of_smoothed_masks(data):
         draft(scan_folder(data.root, None, ("train", "val")))
 
 
+def test_no_draft_of_two_kinds_of_masks(data):
+    plants.ones_and_black_and_white(data)
+    with pytest.raises(InputError, match="others 0 and 255, and one class table"):
+        draft(scan_folder(data.root, None, ("train", "val")))
+
+
 def test_suffix_of_all_masks(data):
     for path in data.masks():
         path.rename(path.with_stem(f"{path.stem}_mask"))

@@ -11,7 +11,6 @@ from openseg_jax.labels.classes import ClassTable
 
 ERROR, WARNING = "error", "warning"
 _EXAMPLES = 3
-BLENDED = 64  # so many colours in masks are no colours of classes
 
 
 @dataclasses.dataclass(frozen=True)

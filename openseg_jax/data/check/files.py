@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from openseg_jax.data.check.faults import BLENDED, ERROR, WARNING, Fault, as_text, command, of_files, of_masks
-from openseg_jax.data.check.scan import DEEP_MODES, Sample, Scan, total
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, as_text, command, of_files, of_masks
+from openseg_jax.data.check.scan import DEEP_MODES, Sample, Scan, blended, total
 from openseg_jax.data.images import IMAGE_SUFFIXES
 from openseg_jax.files import one_line
 
@@ -123,8 +123,8 @@ def color_masks(scan: Scan) -> list[Fault]:
         fix, snippet = "save one channel", command(masks, "a[..., 0]", equal)
     elif colors and set(colors) <= {*scan.classes.colors, *scan.classes.void_colors}:
         fix, snippet = "say so in the class table, which already has these colours", '"masks": "colors"'
-    elif len(colors) > BLENDED:
-        message += f"; they have more than {BLENDED} colours, so that they look blended or like photographs"
+    elif blended(masks):
+        message += ", and they have so many colours that they look blended, or like photographs"
         fix = "export the masks again without smoothing, as PNG; if you resize them, by nearest neighbour"
     else:
         fix = "say so in the class table, give every class its colour, and put the colours that are no class into "

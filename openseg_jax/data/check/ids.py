@@ -8,9 +8,10 @@ import itertools
 import json
 import math
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 
-from openseg_jax.data.check.faults import BLENDED, ERROR, WARNING, Fault, command, of_masks, table_with
-from openseg_jax.data.check.scan import Sample, Scan, total
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, command, of_masks, table_with
+from openseg_jax.data.check.scan import Sample, Scan, blended, total
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import IGNORE, ClassTable, bit_color, known_tables, load_classes, ranges
 
@@ -66,11 +67,8 @@ def _two_values(used: Counter, classes: ClassTable) -> _Explanation | None:
 
 def _mixed(scan: Scan, samples: list[Sample]) -> list[Fault]:
     """Finds masks of 0 and 255 among masks of 0 and 1, of which one table can read only one kind."""
-    found = [s for s in samples if s.mask.ids.keys() - {0}]
-    kinds = {high: [s for s in found if s.mask.ids.keys() <= {0, high}] for high in (1, 255)}
-    known = {1, 255} & set(scan.classes.all_ids)
-    both = len(kinds[1]) + len(kinds[255]) == len(found) and all(kinds.values())
-    if len(scan.classes) > 2 or len(known) != 1 or not both:
+    kinds, known = _black_and_white(samples), {1, 255} & set(scan.classes.all_ids)
+    if len(scan.classes) > 2 or len(known) != 1 or not kinds:
         return []
     right = known.pop()
     wrong = kinds[256 - right]
@@ -82,7 +80,14 @@ def _mixed(scan: Scan, samples: list[Sample]) -> list[Fault]:
     return of_masks(scan, "mixed_binary", message, fix, wrong, ERROR if certain else WARNING, snippet)
 
 
-def blurred(used: Counter, few: bool = False) -> bool:
+def _black_and_white(samples: Iterable[Sample]) -> dict[int, list[Sample]]:
+    """Returns the masks of 0 and 1, and those of 0 and 255, by 1 and 255, if there are both and no others."""
+    found = [s for s in samples if s.mask.ids.keys() - {0}]
+    kinds = {high: [s for s in found if s.mask.ids.keys() <= {0, high}] for high in (1, 255)}
+    return kinds if len(kinds[1]) + len(kinds[255]) == len(found) and all(kinds.values()) else {}
+
+
+def _is_smoothed(used: Counter, few: bool = False) -> bool:
     """Returns whether values look like black and white masks that were smoothed; `few` of other values will do."""
     between = {i: n for i, n in used.items() if 0 < i < 255}
     wide = few or (len(between) >= 3 and max(between) > 128)
@@ -92,7 +97,7 @@ def blurred(used: Counter, few: bool = False) -> bool:
 def _blurred(used: Counter, classes: ClassTable) -> _Explanation | None:
     illegal = _illegal(used, classes)
     known = sum(used[i] for i in classes.all_ids if 0 < i < 255)
-    if not illegal or known > sum(used[i] for i in illegal) or not blurred(used, few=len(classes) == 2):
+    if not illegal or known > sum(used[i] for i in illegal) or not _is_smoothed(used, few=len(classes) == 2):
         return None
     message = "masks have values between 0 and 255, of which both are frequent, as black and white has when it is "
     message += "smoothed"
@@ -256,7 +261,12 @@ def draft(scan: Scan) -> tuple[str, str]:
     colors = total(s.mask.colors for s in scan.samples() if not s.mask.ids)
     if not ids and not colors:
         raise InputError(f"{scan.root} has no readable mask in {', '.join(scan.splits)}")
-    if blurred(total(s.mask.ids for s in scan.samples())) or len(colors) > BLENDED:
+    if _black_and_white(scan.samples()):
+        raise InputError(
+            f"some masks of {scan.root} have the values 0 and 1, others 0 and 255, and one class table cannot read "
+            "both: bring them to the same values, or write the class table yourself if 255 is void"
+        )
+    if _is_smoothed(total(s.mask.ids for s in scan.samples())) or (not ids and blended(scan.samples())):
         raise InputError(
             f"the masks of {scan.root} look smoothed, so their values mean no classes: export them again without "
             "smoothing; if you resize them, by nearest neighbour"

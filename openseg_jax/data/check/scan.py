@@ -254,6 +254,12 @@ def _features(image: np.ndarray, label: np.ndarray, num_classes: int) -> dict[in
     return dict(zip(present.tolist(), features, strict=True))
 
 
+def blended(samples: Iterable[Sample]) -> bool:
+    """Returns whether masks in colours have more of them than classes would."""
+    found = [s.mask.colors for s in samples if s.mask.colors]
+    return bool(found) and (np.median([len(colors) for colors in found]) >= _FEW or len(total(found)) > 254)
+
+
 def total(counts: Iterable[dict]) -> Counter:
     """Returns the sum of histograms."""
     result: Counter = Counter()
