@@ -13,6 +13,11 @@ def visible(text: str) -> str:
     return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
+def one_line(text: str) -> str:
+    """Returns visible text on one line."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def without_middle(text: str, most: int = 60) -> str:
     """Returns text of at most `most` characters, without its middle if it is longer."""
     half = most // 2

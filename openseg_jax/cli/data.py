@@ -59,6 +59,8 @@ def add(commands) -> None:
         "data", nargs="?", metavar="FOLDER", help="folder of SPLIT/image and SPLIT/label; or a config as of --config"
     )
     command.add_argument("--classes", metavar="NAME|FILE", help="class table; ROOT/classes.yaml or .json if not given")
+    command.add_argument("--image_folder", metavar="NAME", help="the folder of the images in SPLIT, otherwise image")
+    command.add_argument("--label_folder", metavar="NAME", help="the folder of the masks in SPLIT, otherwise label")
     command.add_argument("--out", metavar="DIR", help="folder for check.json and check.html")
     command.add_argument("--quick", action="store_true", help="all headers, but the pixels of 32 samples a split only")
 
@@ -70,9 +72,9 @@ def add(commands) -> None:
 
 
 def show(arguments) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from openseg_jax.console import Console
     from openseg_jax.labels.classes import known_tables, load_about, load_classes
 
     console = Console()
@@ -85,14 +87,14 @@ def show(arguments) -> None:
         console.print(table)
     for name in arguments.names:
         about, classes = load_about(name), load_classes(name)
-        console.print(f"[bold]{classes.title}[/bold]\n{about.home}\n\nDownload: {about.download}")
+        console.print(classes.title, style="bold")
+        console.print(f"{about.home}\n\nDownload: {about.download}")
         console.print(f"Licence: {about.licence}\n\n{about.citation}\n")
         console.print(", ".join(f"{i} {name}" for i, name in enumerate(classes.names)))
 
 
 def build(arguments) -> None:
-    from rich.console import Console
-
+    from openseg_jax.console import Console
     from openseg_jax.data.building import build as build_records
 
     folder = build_records(
@@ -108,9 +110,9 @@ def build(arguments) -> None:
 
 
 def check(arguments) -> int:
-    from rich.console import Console
-
+    from openseg_jax.console import Console
     from openseg_jax.data.check import check_folder, draft, scan_folder
+    from openseg_jax.files import results
 
     console = Console()
     root, splits, classes, folders = _what_to_check(arguments)
@@ -124,7 +126,9 @@ def check(arguments) -> int:
     report = check_folder(root, classes, splits, quick=arguments.quick, console=console, folders=folders)
     report.print(console)
     if arguments.out:
-        report.write(Path(arguments.out).expanduser())
+        out = Path(arguments.out).expanduser()
+        with results(out, "data check", ["check.html", "check.json"]):
+            report.write(out)
         console.print(f"written: {arguments.out}/check.html and check.json")
     return 0 if report.ok else 1
 
@@ -160,9 +164,11 @@ def _what_to_check(arguments):
         raise InputError(f"there is no folder {root}")
     if is_record_root(root):
         raise InputError(f"{root} holds records, which `openseg data build` has checked")
-    splits = splits or sorted((f.parent.name for f in root.glob("*/image")), key=lambda s: (s != "train", s))
+    folders = arguments.image_folder or folders[0], arguments.label_folder or folders[1]
+    found = (split.name for split in root.iterdir() if (split / folders[0]).is_dir())
+    splits = splits or sorted(found, key=lambda split: (split != "train", split))
     if not splits:
-        raise InputError(f"{root} holds no SPLIT/image, such as train/image and val/image")
+        raise InputError(f"{root} holds no SPLIT/{folders[0]}, such as train/{folders[0]} and val/{folders[0]}")
     name = name or classes_beside(root)
     return root, splits, load_classes(str(name)) if name else None, folders
 

@@ -1,9 +1,14 @@
 """Data: sources of samples, transforms, the training pipeline, the data check and the building of records."""
 
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
-from openseg_jax.config import DataSettings
+import numpy as np
+
+from openseg_jax.config import AugmentSettings, DataSettings
 from openseg_jax.console import track
+from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.data.cache import CachedSource
 from openseg_jax.data.check import quick_check
 from openseg_jax.data.folder import FolderSource
@@ -27,6 +32,8 @@ __all__ = [
     "make_source",
     "make_train_source",
 ]
+
+_LEAST_IMAGE = 0.1  # of a sample, on average
 
 
 def class_table(settings: DataSettings) -> ClassTable:
@@ -71,15 +78,43 @@ def make_train_source(settings: DataSettings):
     return Mixture([first, *others], settings.weights or None, same_classes=not boundaries)
 
 
-def check_before_training(settings: DataSettings, classes: ClassTable) -> None:
+def check_before_training(settings: DataSettings, classes: ClassTable, augment: AugmentSettings) -> None:
     """Does the quick data check of a folder; records were checked when they were built.
 
     Raises:
-        InputError: The check has found an error.
+        InputError: The check has found an error, training and validation have the same data, or crops are padding.
     """
-    if settings.check and settings.source == "folder" and not is_record_root(_root(settings)):
+    if not settings.check or settings.source != "folder":
+        return
+    if settings.train_split == settings.val_split:
+        raise InputError(
+            f"data.train_split and data.val_split are both {settings.val_split!r}, so the validation would be on "
+            "images that the net knows by heart: give another split, or --config.data.check=False"
+        )
+    if not is_record_root(_root(settings)):
         folders = settings.image_folder, settings.label_folder
-        quick_check(Path(settings.root), [settings.train_split, settings.val_split], classes, folders)
+        splits = settings.train_split, settings.val_split
+        report = quick_check(Path(settings.root), splits, classes, folders, settings.classes)
+        _check_crop(augment, [s.image.size for s in report.scan.splits[settings.train_split]])
+
+
+def _check_crop(settings: AugmentSettings, sizes: Sequence[tuple[int, int]]) -> None:
+    """Raises InputError if nearly all of each sample would be padding, which no loss looks at."""
+    collate = settings.collate
+    height, width = collate.size or settings.crop
+    if collate.mode != "fix_size" or collate.align != "only_pad":  # samples are brought to the size, or to several
+        return
+    augmentation, rng = Augmentation(**vars(settings)), np.random.default_rng(0)
+    areas = []
+    for size in random.Random(0).choices(sizes, k=64):
+        for step in augmentation.draw(size, rng):
+            size = step.size_after(size)
+        areas.append(min(size[0], height) * min(size[1], width))
+    if (share := np.mean(areas) / (height * width)) < _LEAST_IMAGE:
+        raise InputError(
+            f"images fill {share:.1%} of samples of {height}x{width} (augment.crop), and the rest would be ignored "
+            "padding: give --config.augment.crop about the size of the images"
+        )
 
 
 def _open(settings: DataSettings, root: str, split: str, classes: ClassTable, complete: bool = True):

@@ -28,9 +28,23 @@ _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (Tru
 _warned: set[str] = set()
 
 
+def list_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the images of a folder by name, and its other files, without hidden ones.
+
+    What has the suffix of an image is one, also a link that leads nowhere, a pipe or a folder: whoever reads it says
+    so. Raises InputError if the folder cannot be read.
+    """
+    try:
+        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
+    images = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+    return images, [path for path in found if path.suffix.lower() not in IMAGE_SUFFIXES and not path.is_dir()]
+
+
 def image_files(folder: Path) -> list[Path]:
-    """Returns the image files of a folder by name; raises InputError if there are none."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
+    """Returns the images of a folder like `list_images`; raises InputError if there are none."""
+    files = list_images(folder)[0] if folder.is_dir() else []
     if not files:
         raise InputError(f"{folder} contains no {', '.join(IMAGE_SUFFIXES)} files")
     return files
@@ -147,12 +161,10 @@ def read_facts(file: str | os.PathLike | BinaryIO, where: str | None = None) -> 
 def mapped(path: str | os.PathLike) -> mmap.mmap | bytes:
     """Returns the bytes of a file, of which only those that are looked at will be read; InputError as `read_bytes`."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError:  # an empty file cannot be mapped
-        return b""
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (OSError, ValueError):  # an empty file, a pipe, or one that cannot be read, for which that has the words
+        return read_bytes(path)
 
 
 def _checked(data, where: str, what: str, whole: bool = True) -> Header:

@@ -50,7 +50,7 @@ def make_run(config: Config) -> Run:
     val_source = data.make_source(config.data, config.data.val_split)
     classes = data.class_table(config.data)
     refuse([*class_faults(config, classes)])
-    data.check_before_training(config.data, classes)
+    data.check_before_training(config.data, classes, config.augment)
     samples, prepare = _samples(config, train_source)
     normalization = Normalization(**vars(config.normalization))
     model = make_model(config.model, len(classes))

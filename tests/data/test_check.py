@@ -5,125 +5,24 @@ With CAMVID=PATH, a folder with the CamVid data set, the same faults are planted
 
 import json
 import os
-import shlex
 import shutil
-import sys
 from pathlib import Path
-from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from openseg_jax.cli import main
 from openseg_jax.data import load_classes
 from openseg_jax.data.check import check_folder, quick_check
-from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable, bit_color
-
-STREET = {
-    "title": "streets",
-    "void": [255],
-    "classes": [
-        {"name": "sky", "color": [130, 160, 220]},
-        {"name": "house", "color": [150, 100, 80]},
-        {"name": "road", "color": [90, 90, 95]},
-        {"name": "tree", "color": [60, 110, 50]},
-        {"name": "car", "color": [190, 40, 50]},
-    ],
-}
-
-
-def load(path: Path) -> Image.Image:
-    with Image.open(path) as opened:
-        opened.load()
-    return opened
-
-
-class DataSet:
-    """A folder and its class table, and ways to spoil them."""
-
-    def __init__(self, root: Path, table: dict):
-        self.root, self.table = root, table
-
-    def check(self, splits=("train", "val"), quick=False):
-        return check_folder(self.root, ClassTable.from_dict(self.table, "table"), splits, quick=quick)
-
-    def images(self, split="train"):
-        return sorted((self.root / split / "image").iterdir())
-
-    def masks(self, *splits):
-        return [
-            path for split in splits or ("train", "val") for path in sorted((self.root / split / "label").iterdir())
-        ]
-
-    def each_mask(self, change, *splits):
-        """change: array -> array or image, which replaces the mask."""
-        for path in self.masks(*splits):
-            changed = change(np.asarray(load(path)))
-            (changed if isinstance(changed, Image.Image) else Image.fromarray(changed.astype(np.uint8))).save(path)
-
-    def remap(self, ids: dict, *splits):
-        lookup = np.arange(256)
-        lookup[list(ids)] = list(ids.values())
-        self.each_mask(lambda mask: lookup[mask], *splits)
-
-    @property
-    def ids(self) -> list[int]:
-        return [row.get("id", i) for i, row in enumerate(self.table["classes"])]
-
-    def give_ids(self, ids, **others):
-        for row, i in zip(self.table["classes"], ids, strict=True):
-            row["id"] = i
-        self.table.update(others)
-
-    def colors(self) -> np.ndarray:
-        """uint8 (256, 3): the colour of every id, black for void."""
-        colors = np.zeros((256, 3), np.uint8)
-        colors[self.ids] = [row["color"] for row in self.table["classes"]]
-        return colors
-
-
-def scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A street: image uint8 (72, 96, 3) and mask uint8 (72, 96)."""
-    height, width = 72, 96
-    mask = np.full((height, width), 0, np.uint8)
-    mask[rng.integers(14, 24) :, : rng.integers(60, 90)] = 1
-    mask[rng.integers(44, 52) :] = 2
-    for _ in range(2):
-        x, y = rng.integers(0, width - 20), rng.integers(10, 30)
-        mask[y : y + rng.integers(16, 24), x : x + rng.integers(10, 20)] = 3
-    x, y = rng.integers(8, width - 30), rng.integers(46, 56)
-    mask[y : y + rng.integers(8, 14), x : x + rng.integers(14, 24)] = 4
-    mask[:, :2] = 255
-    colors = np.zeros((256, 3))
-    colors[:5] = [row["color"] for row in STREET["classes"]]
-    colors[:5] += rng.normal(0, 12, (5, 3))
-    light = np.linspace(rng.uniform(0.7, 1), rng.uniform(0.9, 1.2), width)[None, :, None]
-    noise = np.repeat(np.repeat(rng.normal(0, 14, (height // 4, width // 4, 1)), 4, 0), 4, 1)
-    image = colors[mask] * light + noise + rng.normal(0, 6, (height, width, 3))
-    return image.clip(0, 255).astype(np.uint8), mask
-
-
-@pytest.fixture(scope="module")
-def streets(tmp_path_factory) -> tuple[Path, dict]:
-    root, rng = tmp_path_factory.mktemp("streets"), np.random.default_rng(0)
-    for split, count in (("train", 16), ("val", 12)):
-        for folder in ("image", "label"):
-            (root / split / folder).mkdir(parents=True)
-        for index in range(count):
-            image, mask = scene(rng)
-            Image.fromarray(image).save(root / split / "image" / f"{index:02}.jpg", quality=95)
-            Image.fromarray(mask).save(root / split / "label" / f"{index:02}.png")
-    return root, STREET
+from tests.data.streets import STREET, DataSet, blend, load, with_palette
 
 
 @pytest.fixture(params=["streets", *["camvid"] * ("CAMVID" in os.environ)])
 def clean(request, tmp_path):
     if request.param == "streets":
-        original, table = request.getfixturevalue("streets")
+        original, table = request.getfixturevalue("streets"), STREET
     else:
         original, table = Path(os.environ["CAMVID"]), load_classes("camvid").to_dict()
     root = tmp_path / "data"
@@ -224,6 +123,33 @@ def infinite_mask(data):
     data.masks()[2].unlink()
 
 
+@plant("unreadable_image")
+def link_to_nowhere(data):
+    data.images()[2].unlink()
+    data.images()[2].with_name("02.jpg").symlink_to(data.root / "nothing")
+
+
+@plant("unreadable_mask")
+def link_to_itself(data):
+    path = data.masks()[2]
+    path.unlink()
+    path.symlink_to(path)
+
+
+@plant("unreadable_mask")
+def pipe(data):
+    path = data.masks()[2]
+    path.unlink()
+    os.mkfifo(path)
+
+
+@plant("unreadable_image")
+def folder_called_like_an_image(data):
+    path = data.images()[2]
+    path.unlink()
+    path.mkdir()
+
+
 @plant("size_differs")
 def smaller_mask(data):
     mask = load(data.masks()[3])
@@ -253,6 +179,32 @@ def sixteen_bits(data):
 @plant("deep_mask")
 def instances(data):
     data.each_mask(lambda mask: Image.fromarray(mask.astype(np.uint16) * 1000), "val")
+
+
+def save_as_floats(data, change, *splits):
+    for path in data.masks(*splits):
+        Image.fromarray(change(np.asarray(load(path))).astype(np.float32)).save(path.with_suffix(".tif"))
+        path.unlink()
+
+
+@plant("deep_mask")
+def whole_floats(data):
+    save_as_floats(data, lambda mask: mask, "val")
+
+
+@plant("deep_mask")
+def halves(data):
+    save_as_floats(data, lambda mask: mask / 2, "val")
+
+
+@plant("deep_mask")
+def no_data(data):
+    save_as_floats(data, lambda mask: np.where(mask == 255, -9999, mask * 1.0), "val")
+
+
+@plant("deep_mask")
+def not_a_number(data):
+    save_as_floats(data, lambda mask: np.where(mask == 255, np.nan, mask))
 
 
 @plant("color_mask")
@@ -305,6 +257,11 @@ def blended_colors(data):
 def colors_as_palette(data):
     """As a tool does that orders the palette by its own rule."""
     data.each_mask(lambda mask: Image.fromarray(data.colors()[mask]).quantize(256, dither=Image.Dither.NONE), "val")
+
+
+@plant("palette_disagrees")
+def colors_as_palettes(data):
+    data.each_mask(lambda mask: Image.fromarray(data.colors()[mask]).quantize(256, dither=Image.Dither.NONE))
 
 
 @plant("palettes_vary", "warning")
@@ -363,6 +320,61 @@ def black_and_white(data):
     data.each_mask(lambda mask: np.where(mask == 2, 255, 0))
     data.table["classes"] = [{"name": "rest"}, {"name": "road"}]
     data.table["void"] = [255]
+
+
+def two_classes(data, *ids):
+    data.table["classes"] = [{"name": "rest", "id": ids[0]}, {"name": "road", "id": ids[1]}]
+    data.table["void"] = [255] if 255 not in ids else []
+
+
+@plant("blurred_mask")
+def black_and_white_smoothed(data):
+    data.each_mask(lambda mask: blend(Image.fromarray(np.where(mask == 2, 255, 0).astype(np.uint8))))
+    two_classes(data, 0, 1)
+
+
+@plant("blurred_mask")
+def one_grey_level(data):
+    """The void list of the table holds the object itself, and must not be proposed."""
+    two_classes(data, 0, 1)
+
+    def change(mask):
+        mask = np.where(mask == 2, 255, 0)
+        mask[20, 20:40] = 128
+        return mask
+
+    data.each_mask(change)
+
+
+@plant("mixed_binary")
+def ones_and_black_and_white(data):
+    data.each_mask(lambda mask: mask == 2)
+    two_classes(data, 0, 1)
+    for path in data.masks()[::2]:
+        Image.fromarray(np.asarray(load(path)) * np.uint8(255)).save(path)
+
+
+@plant("mixed_binary")
+def ones_in_val(data):
+    data.each_mask(lambda mask: (mask == 2) * 255)
+    data.each_mask(lambda mask: mask // 255, "val")
+    two_classes(data, 0, 255)
+
+
+@plant("one_class")
+def nothing_but_road(data):
+    data.each_mask(lambda mask: np.where(mask == 2, 0, 255))
+    data.table["classes"] = [{"name": "road"}]
+
+
+@plant("restarting_ids", "warning")
+def numbered_objects(data):
+    data.table["classes"] = [{"name": f"class {i}"} for i in range(6)]
+    for index, path in enumerate(data.masks()):
+        mask = np.zeros((*load(path).size[::-1],), np.uint8)
+        for number in range(1 + index % 5):
+            mask[5:20, 10 * number : 10 * number + 8] = number + 1
+        Image.fromarray(mask).save(path)
 
 
 @plant("spread_ids")
@@ -445,21 +457,10 @@ def copy_into_val(data, save):
     shutil.copy(data.masks("train")[0], data.root / "val" / "label" / "copy.png")
 
 
-def with_palette(mask, colors) -> Image.Image:
-    shown = Image.fromarray(mask.astype(np.uint8))
-    shown.putpalette(np.asarray(colors, np.uint8).tobytes())
-    return shown
-
-
 def with_all_ids(mask):
     mask = mask.copy()
     mask[-11:, 10:40] = np.arange(11)[:, None]
     return mask
-
-
-def blend(mask) -> Image.Image:
-    small = mask.resize((mask.width // 2, mask.height // 2), Image.Resampling.BILINEAR)
-    return small.resize(mask.size, Image.Resampling.BILINEAR)
 
 
 @pytest.mark.parametrize(("kind", "severity", "spoil"), PLANTS)
@@ -538,7 +539,17 @@ def black_images(data):
         Image.new("RGB", load(path).size).save(path)
 
 
+def black_and_white_with_void(data):
+    """Masks of 0 and 255 only are images of nothing, if others have 1 beside 255."""
+    data.each_mask(lambda mask: np.where(mask == 255, 255, mask == 2))
+    for path in (*data.masks("train")[:3], *data.masks("val")[:3]):
+        mask = np.asarray(load(path))
+        Image.fromarray(np.where(mask == 1, 0, mask).astype(np.uint8)).save(path)
+    two_classes(data, 0, 1)
+
+
 def hidden_files(data):
+    (data.root / "train" / "image" / "._00.jpg").write_bytes(b"what macOS leaves behind")
     (data.root / "train" / "image" / ".DS_Store").write_bytes(b"")
 
 
@@ -560,6 +571,7 @@ HARMLESS = (
     aliases,
     next_frame,
     black_images,
+    black_and_white_with_void,
     hidden_files,
     orientation_that_the_mask_follows,
 )
@@ -583,134 +595,3 @@ def test_folders_of_other_names(clean):
         (clean.root / split / "label").rename(clean.root / split / "label_fine")
     table = ClassTable.from_dict(clean.table, "table")
     assert not check_folder(clean.root, table, ("train", "val"), quick=True, folders=("image", "label_fine")).faults
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What it says, and where
-
-
-@pytest.fixture
-def data(streets, tmp_path):
-    shutil.copytree(streets[0], tmp_path / "data")
-    return DataSet(tmp_path / "data", json.loads(json.dumps(streets[1])))
-
-
-def check(*arguments) -> int:
-    """Runs `openseg data check`; errors are raised."""
-    with pytest.raises((SystemExit, InputError)) as caught:
-        main(["data", "check", "--verbose", *arguments])
-    if isinstance(caught.value, InputError):
-        raise caught.value
-    return caught.value.code
-
-
-def test_fixes_that_lead_to_a_clean_set(data):
-    """The table that a fault proposes is one that the masks fit."""
-    for spoil in (one_too_high, one_too_low, visible_ids, positions, ids_of_cityscapes, black_and_white, class_colors):
-        data.table = json.loads(json.dumps(STREET))
-        before = {path: path.read_bytes() for path in data.masks()}
-        spoil(data)
-        (fault,) = data.check().faults
-        data.table = json.loads(fault.snippet)
-        assert data.table == yaml.safe_load(fault.snippet)
-        assert data.check().ok
-        for path, content in before.items():
-            path.write_bytes(content)
-
-
-@pytest.mark.parametrize("spoil", [sixteen_bits, grey_as_rgb])
-def test_commands_that_lead_to_a_clean_set(data, spoil):
-    spoil(data)
-    (fault,) = data.check().faults
-    program = shlex.split(fault.snippet)
-    assert (program[:2], program[3]) == (["python", "-c"], "SPLIT/label/*.png")
-    with mock.patch.object(sys, "argv", ["-c", *map(str, data.masks("train", "val"))]):
-        exec(program[2].replace("Image.open(f)", "load(f)"), {"load": load})
-    assert not data.check().faults
-
-
-def test_suffix_of_all_masks(data):
-    for path in data.masks():
-        path.rename(path.with_stem(f"{path.stem}_mask"))
-    images, masks = data.check().faults
-    assert images.fix.startswith("rename the masks: without '_mask' at the end")
-    assert masks.kind == "mask_without_image"
-
-
-def test_quick_reads_all_headers_but_few_pixels(data):
-    for index in range(40):
-        shutil.copy(data.images()[0], data.root / "train" / "image" / f"copy{index}.jpg")
-        shutil.copy(data.masks()[0], data.root / "train" / "label" / f"copy{index}.png")
-    report = data.check(quick=True)
-    assert sum(bool(s.mask.ids) for s in report.scan.splits["train"]) == 32
-    assert report.ok
-    truncated = data.masks()[1]  # between the samples that are read
-    truncated.write_bytes(truncated.read_bytes()[:-40])
-    load(data.masks()[3]).convert("RGB").save(data.masks()[3])
-    assert [fault.kind for fault in data.check(quick=True).faults] == ["color_mask"]
-
-
-def test_quick_check_raises_one_sentence(data):
-    (data.root / "classes.json").write_text(json.dumps(data.table))
-    one_stray_pixel(data)
-    with pytest.raises(InputError) as caught:
-        quick_check(data.root, ["train", "val"], ClassTable.from_dict(data.table, "table"))
-    message = str(caught.value)
-    assert message.startswith("1 masks have the ids 77")
-    assert "such as train/label/00.png" in message
-    assert message.endswith(f"`openseg data check {data.root}`")
-
-
-@pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections' way to load a config
-def test_command(data, tmp_path, capsys):
-    (data.root / "classes.json").write_text(json.dumps(data.table))
-    assert check(data.root) == 0
-    assert "errors: 0, warnings: 0; samples: 16 in train, 12 in val; all pixels read" in capsys.readouterr().out
-    one_stray_pixel(data)
-    assert check(data.root, "--quick", "--out", tmp_path / "out") == 1
-    shown = capsys.readouterr().out
-    assert "unknown_id" in shown
-    assert "errors: 1" in shown
-    assert check("configs/folder.py:hrnet_w18_small_v1_ocr", f"--config.data.root={data.root}") == 1
-    assert check("configs/folder.py", f"--config.data.root={data.root}", "--classes", "mapillary") == 1
-    for arguments, says in (
-        ([tmp_path / "nothing"], "there is no folder"),
-        ([tmp_path / "out"], "holds no SPLIT/image"),
-        (["configs/folder.py"], "give --config.data.root=ROOT"),
-        (["configs/synthetic.py"], "does not read a folder"),
-        (["configs/nothing.py"], "there is no config file configs/nothing.py"),
-        ([data.root, "--config.seed=3"], "changes a config, but"),
-        ([data.root, "--classes", "nothing"], "there is no class table 'nothing'"),
-    ):
-        with pytest.raises(InputError, match=says):
-            check(*arguments)
-
-
-def test_files_that_it_writes(data, tmp_path):
-    data.table["classes"][1]["name"] = "house <&>"
-    one_stray_pixel(data)
-    data.check().write(tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["check.html", "check.json"]
-    content = json.loads((tmp_path / "out" / "check.json").read_text())
-    assert not content["ok"]
-    assert content["faults"][0]["kind"] == "unknown_id"
-    assert content["faults"][0]["examples"] == ["train/label/00.png"]
-    assert content["samples"] == {"train": 16, "val": 12}
-    pixels = sum(int((np.asarray(load(path)) == 2).sum()) for path in data.masks("val"))
-    assert content["pixels"]["val"]["road"] == pixels
-    page = (tmp_path / "out" / "check.html").read_text()
-    assert "unknown_id" in page
-    assert "house &lt;&amp;&gt;" in page
-    assert "house <&>" not in page
-    assert page.count("data:image/jpeg;base64,") == 12
-    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
-
-
-@pytest.mark.parametrize("spoil", [lambda data: None, ids_with_gaps, class_colors, black_and_white])
-def test_no_class_table(data, capsys, spoil):
-    """What is printed is a class table that fits the masks."""
-    spoil(data)
-    with pytest.raises(InputError, match=r"there is no class table for .* save what stands above as .*classes.yaml"):
-        check(data.root)
-    (data.root / "classes.yaml").write_text(capsys.readouterr().out)
-    assert check(data.root) == 0

@@ -1,13 +1,16 @@
 """Reading images, masks, class tables and folders of them; everything wrong is refused with a sentence."""
 
 import json
+import os
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from openseg_jax.data import FolderSource, SyntheticSource, load_classes
-from openseg_jax.data.images import read_image, read_mask, read_size, write_mask
+from openseg_jax.data.check import check_folder
+from openseg_jax.data.images import image_files, read_image, read_mask, read_size, write_mask
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable
 from tests.data import folders
@@ -175,3 +178,43 @@ def test_synthetic_scenes_are_seeded_and_varied():
     assert seen == {0, 1, 2, 3, 4, 5, 255}
     assert scenes[0]["image"].shape == (64, 80, 3)
     assert scenes.size(0) == (64, 80)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is no file
+
+
+def dangling(path):
+    path.symlink_to(path.parent / "nothing")
+
+
+def looping(path):
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("make", [dangling, looping, os.mkfifo, os.mkdir])
+def test_every_command_lists_a_folder_alike(root, make):
+    """What has the name of an image is one, and reading it says what it is, in the check as in training."""
+    path = root / "train" / "image" / "scene2.png"
+    path.unlink()
+    make(path)
+    assert path in image_files(path.parent)
+    says = refused(source(root).__getitem__, 2)
+    assert says.startswith(f"cannot read {path}: ")
+    assert refused(source(root).size, 2) == says
+    (fault,) = check_folder(root, load_classes(str(root / "classes.json")), ("train", "val")).faults
+    assert (fault.kind, fault.examples) == ("unreadable_image", ("train/image/scene2.png",))
+    assert says.rpartition(": ")[2] in fault.message
+
+
+def test_hidden_files_are_no_images(root):
+    folder = root / "train" / "image"
+    before = image_files(folder)
+    (folder / "._scene0.png").write_bytes(b"what macOS leaves behind")
+    assert image_files(folder) == before
+    assert len(source(root)) == 6
+
+
+def test_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tmp_path), "iterdir", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+    assert "cannot read the folder" in refused(image_files, tmp_path)

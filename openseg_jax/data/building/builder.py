@@ -13,8 +13,10 @@ from PIL import Image
 
 from openseg_jax.data.building.archives import Archive, Member
 from openseg_jax.data.images import decode_image, decode_mask
+from openseg_jax.data.records import check_name
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable, load_about, load_classes
+from openseg_jax.text import one_line
 
 Label = Member | Callable[[], np.ndarray]  # a mask, or a function that returns uint8 (H, W) raw ids
 
@@ -142,8 +144,10 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             }
             for what, names in lonely.items():
                 if names:
-                    missing.append(f"{split.name} has {len(names)} {what}, such as {min(names)}")
+                    missing.append(one_line(f"{split.name} has {len(names)} {what}, such as {min(names)}"))
             names = sorted(official & labels.keys() & images.keys())
+            for name in names:
+                check_name(name, str(images[name]))
             count = self.counts.get(split.name, len(names))
             if len(names) != count:
                 missing.append(f"{split.name} has {len(names)} of {count} samples")
@@ -188,5 +192,7 @@ def prepared_splits(archive: Archive) -> Iterator[Split]:
         folder = re.escape(name)
         images = archive.find(rf"{folder}/images?/([^/]+)\.(?:jpg|jpeg|png)")  # the original's COCO-Stuff has images/
         labels = archive.find(rf"{folder}/label/([^/]+)\.png")
+        if (images or labels) and not re.fullmatch(r"\w[\w-]*", name):
+            raise InputError(f"{archive.path} has the split {name!a:.80}: rename it with letters and digits alone")
         if images or labels:
             yield Split(name, images, None if name == "test" and not labels else labels)

@@ -144,14 +144,19 @@ def _context_labels(member: Member) -> np.ndarray:
     """Reads uint8 (H, W), 0 to 59, from a MATLAB file of the original."""
     to_class = np.zeros(460, np.uint8)
     to_class[list(CONTEXT_LABELS)] = np.arange(1, 60)
-    return to_class[_read_mat(member, "LabelMap")]
+    return to_class[_read_mat(member, "LabelMap", 459)]
 
 
-def _read_mat(member: Member, field: str) -> np.ndarray:
+def _read_mat(member: Member, field: str, highest: int = 255) -> np.ndarray:
+    """Reads labels (H, W) from 0 to `highest`, uint8 if they fit."""
     try:
-        return read_matlab(member.read(), (field,))[field]
+        labels = read_matlab(member.read(), (field,))[field]
     except MatlabError as error:
         raise InputError(f"{member} {error}") from error
+    whole = labels.ndim == 2 and labels.size and ((labels >= 0) & (labels <= highest)).all()
+    if not whole or (labels != np.floor(labels)).any():
+        raise InputError(f"{member}: {field} is no map of labels from 0 to {highest}: download it again")
+    return labels.astype(np.min_scalar_type(highest))
 
 
 @benchmark(all=Part(("cocostuff-10k-v1.1.zip",), ("annotations", "images", "imageLists")))
@@ -214,7 +219,9 @@ def celeba(archive):
     names: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for line in archive.lines("CelebA-HQ-to-CelebA-mapping.txt")[1:]:
         if line.strip():
-            index, original, _ = line.split()
+            index, original = [*line.split(), ""][:2]
+            if not (index.isdecimal() and original.isdecimal() and len(original) < 10):
+                raise InputError(f"{archive.path}: the mapping to CelebA has the line {line!a:.80}, not numbers")
             split = "train" if int(original) < 162771 else "val" if int(original) < 182638 else "test"
             names[split].append(index)
     for split, of_split in names.items():
@@ -226,7 +233,10 @@ def _merge_parts(by_part: dict[str, Member]) -> np.ndarray:
     merged = np.zeros((FACE_SIZE, FACE_SIZE), np.uint8)
     for value, part in enumerate(FACE_PARTS, 1):
         if part in by_part:
-            merged[decode_image(by_part[part].read(), str(by_part[part]))[..., 0] > 0] = value
+            mask = decode_image(by_part[part].read(), str(by_part[part]))[..., 0]
+            if mask.shape != merged.shape:
+                raise InputError(f"{by_part[part]} is {mask.shape[0]}x{mask.shape[1]}, wanted {FACE_SIZE}x{FACE_SIZE}")
+            merged[mask > 0] = value
     return merged
 
 

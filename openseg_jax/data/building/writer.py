@@ -7,33 +7,37 @@ these are complete and checked, features.json and dataset_info.json, without whi
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import itertools
 import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from openseg_jax import __version__
+from openseg_jax.console import Console
 from openseg_jax.data.building import archives as archive_access
 from openseg_jax.data.building.archives import Archive
 from openseg_jax.data.building.builder import Sample, SegmentationBuilder, prepared_splits
 from openseg_jax.data.building.datasets import BUILDERS
 from openseg_jax.data.workers import in_processes
-from openseg_jax.errors import InputError
-from openseg_jax.files import replacing, write_text
-from openseg_jax.labels.classes import load_about
+from openseg_jax.errors import InputError, RunError
+from openseg_jax.files import locked, read_bytes, replacing, write_text
+from openseg_jax.labels.classes import load_about, load_classes
+from openseg_jax.text import one_line
 
 SAMPLES_PER_SHARD = 256
+UNPACKED = "unpacked"  # a folder that is there during a build only
 MAX_SHARDS = 256  # a reader keeps every shard open
 
 
@@ -65,23 +69,26 @@ def build(
         raise InputError(f"there is no builder {name!r}: it is one of {', '.join(BUILDERS)}")
     if not archives.is_dir():
         raise InputError(f"there is no folder {archives}: give the one with the downloads")
-    builder = BUILDERS[name](data_dir=out, file_format="array_record")
-    folder = Path(builder.data_dir)
-    scratch = folder / "unpacked"
-    with _explained(folder), Journal(folder) as journal:
+    folder = out / name / str(BUILDERS[name].VERSION)
+    scratch = folder / UNPACKED
+    with _explained(folder), Journal(folder) as journal, tempfile.TemporaryDirectory() as staging:
         try:
+            # tfds gets another folder, since it would read what lies in this one, damaged as it may be.
+            builder = BUILDERS[name](data_dir=staging, file_format="array_record")
             parts, samples = _find(builder, archives, scratch, from_prepared, allow_partial, console)
             digest = hashlib.sha256(repr([(s, [x.name for x in samples[s]]) for s in samples]).encode())
             source = {key: part.fingerprint for key, part in parts.items() if part}
-            journal.begin(source | {"prepared": from_prepared, "names": digest.hexdigest()})
+            table = hashlib.sha256(json.dumps(load_classes(builder.table).to_dict()).encode())
+            source |= {"prepared": from_prepared, "names": digest.hexdigest(), "class table": table.hexdigest()}
+            journal.begin(source | {"version": __version__})
             (folder / "dataset_info.json").unlink(missing_ok=True)  # nothing can read it until it is complete
             shards = {split: _shards(builder, folder, split, found) for split, found in samples.items()}
             _write_all(shards, journal, workers, console)
-            console.print(_finish(builder, folder, shards, journal))
+            console.print(_finish(builder, folder, Path(staging), shards, journal))
         finally:
             archive_access.close_all()
-            shutil.rmtree(scratch, ignore_errors=True)
-            for temporary in folder.glob(".*.tmp*"):  # of a run that was killed
+            _remove(scratch)
+            for temporary in folder.glob(f".{'?' * 16}.tmp*"):  # of a run that was killed
                 temporary.unlink()
     return folder
 
@@ -89,8 +96,8 @@ def build(
 def _find(
     builder: SegmentationBuilder, folder: Path, scratch: Path, prepared: bool, allow_partial: bool, console: Console
 ) -> tuple[dict[str, Archive | None], dict[str, list[Sample]]]:
-    shutil.rmtree(scratch, ignore_errors=True)
-    with console.status(f"looking into {folder}"):
+    _remove(scratch)
+    with console.status(escape(f"looking into {folder}")):
         parts = {"folder": Archive(folder, scratch)} if prepared else builder.locate(folder, scratch)
         find_splits = prepared_splits if prepared else builder.find_splits
         samples, missing = builder.find_samples(find_splits(*parts.values()))
@@ -103,33 +110,38 @@ def _find(
             f"({load_about(builder.table).download}), or give --allow_partial to build what there is"
         )
     for phrase in missing:
-        console.print(f"incomplete: {phrase}")
+        console.print(f"incomplete: {phrase}", markup=False)
     return parts, samples
+
+
+def _remove(scratch: Path) -> None:
+    """Removes the copies of a build, also of one that was killed."""
+    if scratch.is_symlink():
+        scratch.unlink()
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 class Journal(contextlib.AbstractContextManager):
     """The record of a build, from which it resumes: the source and the shards that are done, as lines of JSON.
 
-    The last row of a shard counts. The folder is locked while the journal is open; InputError is raised if another
-    build has locked it.
+    Each line has a checksum, and one that is damaged does not count; of a shard, the last row does. The folder is
+    locked while the journal is open; InputError is raised if another build has locked it.
     """
 
     def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "journal.jsonl"
-        self._file = self.path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise InputError(f"another build is writing to {folder}: wait until it has ended") from error
-        self._file.seek(0)
-        lines = []
-        for line in self._file:
-            with contextlib.suppress(json.JSONDecodeError):  # half a line of a build that was killed
-                lines.append(json.loads(line))
-        self.source = lines[0] if lines else None
-        self.rows = {row["shard"]: row for row in lines[1:]}
+        self.path, self._lock = folder / "journal.jsonl", contextlib.ExitStack()
+        busy = f"another build is writing to {folder}: wait until it has ended"
+        self._file = self._lock.enter_context(locked(self.path, busy))
+        lines = list(filter(None, map(_parse, read_bytes(self.path).splitlines())))
+        self._new = not self.path.stat().st_size
+        others = [path.name for path in folder.iterdir() if path != self.path and path.name != UNPACKED]
+        if self._new and others:
+            self.__exit__()
+            raise InputError(f"{folder} holds {one_line(others[0])}, which no build wrote: give another --out")
+        # Rows without a source, of a damaged journal or of an older version, count as nothing.
+        start = max((index for index, line in enumerate(lines) if "shard" not in line), default=len(lines))
+        self.source = lines[start] if lines[start:] else None
+        self.rows = {row["shard"]: row for row in lines[start + 1 :]}
 
     def begin(self, source: dict) -> None:
         """Enters the source; raises InputError if the content of the folder was made from another one."""
@@ -142,7 +154,7 @@ class Journal(contextlib.AbstractContextManager):
                 f"{self.path.parent} was made from {before}, and these archives are {now}: give another --out, or "
                 "delete that folder"
             )
-        self.source = source
+        self.source, self._new = source, False
 
     def add(self, row: dict) -> None:
         """Enters the row of a shard."""
@@ -152,16 +164,29 @@ class Journal(contextlib.AbstractContextManager):
 
     def _write(self, content: dict) -> None:
         # It also begins with a line break, because the file may end in half a line.
-        self._file.write(f"\n{json.dumps(content)}\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        os.lseek(self._file, 0, os.SEEK_END)
+        os.write(self._file, f"\n{json.dumps(content | {'crc': _crc(content)})}\n".encode())
+        os.fsync(self._file)
 
     def __exit__(self, *error) -> None:
-        if self.source is None:
+        if self._new:
             self.path.unlink()
             with contextlib.suppress(OSError):  # it is not empty
                 self.path.parent.rmdir()
-        self._file.close()
+        self._lock.close()
+
+
+def _parse(line: bytes) -> dict | None:
+    """Returns a line of a journal, or None if it is damaged or half a line of a build that was killed."""
+    try:
+        content = json.loads(line)
+        return content if content.pop("crc") == _crc(content) else None
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        return None
+
+
+def _crc(content: dict) -> int:
+    return zlib.crc32(json.dumps(content).encode())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +256,9 @@ def _write_all(shards: dict[str, list[Shard]], journal: Journal, workers: int, c
             progress.advance(task, len(row["sizes"]))
 
 
-def _finish(builder: SegmentationBuilder, folder: Path, shards: dict[str, list[Shard]], journal: Journal) -> Table:
+def _finish(
+    builder: SegmentationBuilder, folder: Path, staging: Path, shards: dict[str, list[Shard]], journal: Journal
+) -> Table:
     """Writes the files that make the folder a data set, dataset_info.json last, and tabulates the splits.
 
     The SHA-256 of a split is that of the hexadecimal digests of its shards in a row.
@@ -253,10 +280,9 @@ def _finish(builder: SegmentationBuilder, folder: Path, shards: dict[str, list[S
         digest = hashlib.sha256("".join(row["sha256"] for row in rows).encode()).hexdigest()
         table.add_row(split, str(len(names)), str(len(rows)), str(size), digest)
     builder.info.set_splits(tfds.core.splits.SplitDict(infos))
-    with tempfile.TemporaryDirectory() as staging:
-        builder.info.write_to_directory(staging)
-        for file in ("LICENSE", "features.json", "dataset_info.json"):
-            write_text(folder / file, Path(staging, file).read_text(encoding="utf-8"))
+    builder.info.write_to_directory(staging)
+    for file in ("LICENSE", "features.json", "dataset_info.json"):
+        write_text(folder / file, (staging / file).read_text(encoding="utf-8"))
     return table
 
 
@@ -270,6 +296,7 @@ def _explained(folder: Path) -> Iterator[None]:
             raise InputError(
                 f"the disk of {folder} is full: make room and run the same command again, and it continues from here"
             ) from error
-        if isinstance(error, PermissionError):
-            raise InputError(f"cannot write to {folder}: {error.strerror}") from error
-        raise
+        if isinstance(error, RunError):
+            raise
+        reason = getattr(error, "strerror", None) or one_line(str(error))
+        raise InputError(f"cannot write to {folder}: {reason}") from error

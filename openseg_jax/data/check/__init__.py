@@ -3,19 +3,19 @@
 `scan_folder` reads every file once; each function of `files`, `images`, `ids` and `statistics` finds one kind of fault.
 """
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
-
+from openseg_jax.console import Console
 from openseg_jax.data.check import files, ids, images, statistics
 from openseg_jax.data.check.faults import ERROR, Fault
 from openseg_jax.data.check.ids import draft
 from openseg_jax.data.check.report import Report
-from openseg_jax.data.check.scan import Scan, scan_folder
+from openseg_jax.data.check.scan import FOLDERS, Scan, scan_folder
 from openseg_jax.data.images import warn_once
 from openseg_jax.errors import InputError
-from openseg_jax.labels.classes import ClassTable, classes_beside, known_tables, load_classes
+from openseg_jax.labels.classes import ClassTable
 
 __all__ = ["Fault", "Report", "check_folder", "draft", "quick_check", "scan_folder"]
 
@@ -27,7 +27,7 @@ def check_folder(
     *,
     quick: bool = False,
     console: Console | None = None,
-    folders: tuple[str, str] = ("image", "label"),
+    folders: tuple[str, str] = FOLDERS,
 ) -> Report:
     """Checks ROOT/SPLIT/image and ROOT/SPLIT/label of all splits.
 
@@ -50,8 +50,17 @@ def check_folder(
     return Report(scan, tuple(sorted(faults + meaning, key=lambda fault: fault.severity != ERROR)))
 
 
-def quick_check(root: Path, splits: Iterable[str], classes: ClassTable, folders=("image", "label")) -> None:
+def quick_check(
+    root: Path, splits: Iterable[str], classes: ClassTable, folders: tuple[str, str] = FOLDERS, table: str = ""
+) -> Report:
     """Checks a data set within seconds, before the first step of a training run.
+
+    Args:
+        root: The folder of the data set.
+        splits: The names of the splits, training first.
+        classes: The class table.
+        folders: The folders of images and masks in each split.
+        table: The name or the file of the class table, unless it lies beside the data.
 
     Raises:
         InputError: The check has found an error; the message is the first one.
@@ -62,12 +71,15 @@ def quick_check(root: Path, splits: Iterable[str], classes: ClassTable, folders=
         warn_once(lost.kind, f"{lost.count} {lost.message}, such as {lost.examples[0]}: {lost.fix}")
     if not report.ok:
         fault = report.faults[0]
-        table = next((name for name in known_tables() if load_classes(name) == classes), "FILE")
-        option = "" if classes_beside(root) else f" --classes={table}"
+        command = ["openseg", "data", "check", str(root)]
+        command += [f"--classes={table}"] if table else []
+        options = zip(("image_folder", "label_folder"), folders, FOLDERS, strict=True)
+        command += [f"--{option}={folder}" for option, folder, usual in options if folder != usual]
         raise InputError(
             f"{fault.count} {fault.message}, such as {fault.examples[0]}: {fault.fix}; all faults are listed by "
-            f"`openseg data check {root}{option}`"
+            f"`{shlex.join(command)}`"
         )
+    return report
 
 
 def _find(finders, scan: Scan) -> list[Fault]:

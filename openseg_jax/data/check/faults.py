@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -43,13 +44,29 @@ def of_masks(
     return of_files(scan, kind, message, fix, ((s, s.masks[0]) for s in samples), severity, snippet)
 
 
+def command(samples: Iterable[Sample], value: str, condition: str) -> str:
+    """Returns a command that saves the masks `a`, of the folders of these samples, as `value` where `condition` holds.
+
+    The condition is tried on every file, since these folders may hold masks that are right as they are.
+    """
+    files = [s.masks[0] for s in samples]
+    suffixes = json.dumps(sorted({file.suffix for file in files}))
+    program = (
+        "import sys, numpy as np; from pathlib import Path; from PIL import Image; "
+        f"[Image.fromarray(({value}).astype(np.uint8)).save(f) for d in sys.argv[1:] for f in Path(d).iterdir() "
+        f'if f.suffix in {suffixes} and f.name[0] != "." for a in [np.asarray(Image.open(f))] if {condition}]'
+    )
+    return shlex.join(["python", "-c", program, *sorted({str(file.parent) for file in files})])
+
+
 def table_with(classes: ClassTable, ids: Iterable[int | None], void: Iterable[int]) -> str:
     """Returns the class table with other ids as the text of a file."""
     return as_text(dataclasses.replace(classes, ids=tuple(ids), void=tuple(sorted(void)), aliases=()).to_dict())
 
 
 def as_text(table: dict) -> str:
-    """Formats a class table as JSON, which is valid YAML too, with one class per line."""
+    """Formats a class table as JSON, which is valid YAML too, with one class per line, as text that can be printed."""
     head = "".join(f" {json.dumps(key)}: {json.dumps(table[key])},\n" for key in table if key != "classes")
     rows = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in table["classes"])
-    return f'{{{head.strip(" ")} "classes": [\n{rows}\n]}}'
+    text = f'{{{head.strip(" ")} "classes": [\n{rows}\n]}}'
+    return text.encode(errors="backslashreplace").decode()

@@ -6,34 +6,35 @@ from collections.abc import Collection
 
 import numpy as np
 
-from openseg_jax.data.check.faults import ERROR, WARNING, Fault, as_text, of_files, of_masks
-from openseg_jax.data.check.scan import DEEP_MODES, Sample, Scan, total
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, as_text, command, of_files, of_masks
+from openseg_jax.data.check.scan import DEEP_MODES, Sample, Scan, blended, total
 from openseg_jax.data.images import IMAGE_SUFFIXES
-
-_CONVERT = (
-    "python -c 'import sys, numpy as np; from PIL import Image; "
-    "[Image.fromarray({}.astype(np.uint8)).save(f) for f in sys.argv[1:]]' SPLIT/label/*.png"
-)
+from openseg_jax.text import one_line
 
 
 def empty_splits(scan: Scan) -> list[Fault]:
-    message = "the folder image/ holds no images"
+    folder = scan.folders[0]
+    message = f"the folder {folder}/ holds no images"
     fix = f"put the images there, as {', '.join(IMAGE_SUFFIXES)}"
     empty = [split for split, samples in scan.splits.items() if not any(sample.images for sample in samples)]
-    examples = tuple(f"{split}/image" for split in empty)
+    examples = tuple(f"{split}/{folder}" for split in empty)
     return [Fault("empty_split", ERROR, message, fix, len(empty), examples, tuple(empty))] if empty else []
 
 
 def without_partner(scan: Scan) -> list[Fault]:
     images = [s for s in scan.samples() if not s.masks and s.split not in scan.unlabelled]
     masks = [s for s in scan.samples() if not s.images]
-    message, fix = "images have no mask of the same name in label/", "add the masks, or move these images away"
-    names = [(i.images[0].stem, m.masks[0].stem) for i in images for m in masks]
-    endings = {mask.removeprefix(image) for image, mask in names if mask.startswith(image)}
-    if len(endings) == 1:  # for example masks NAME_mask.png of images NAME.jpg
-        fix = f"rename the masks: without {endings.pop()!r} at the end they have the names of the images"
+    lonely = "{}s have no {} of the same name in {}/"
+    message, fix = lonely.format("image", "mask", scan.folders[1]), "add the masks, or move these images away"
+    stems, endings = {s.images[0].stem for s in images}, set()
+    for name in (s.masks[0].stem for s in masks):
+        begins = (name[:length] for length in range(len(name) - 1, 0, -1))
+        endings.add(name.removeprefix(next((begin for begin in begins if begin in stems), "")))
+    if len(endings) == 1 and {f"{stem}{min(endings)}" for stem in stems} >= {s.masks[0].stem for s in masks}:
+        # for example masks NAME_mask.png of images NAME.jpg
+        fix = f"rename the masks: without {min(endings)!r} at the end they have the names of the images"
     faults = of_files(scan, "image_without_mask", message, fix, ((s, s.images[0]) for s in images))
-    message, fix = "masks have no image of the same name in image/", "add the images, or move these masks away"
+    message, fix = lonely.format("mask", "image", scan.folders[0]), "add the images, or move these masks away"
     return faults + of_masks(scan, "mask_without_image", message, fix, masks)
 
 
@@ -55,7 +56,7 @@ def unreadable_files(scan: Scan) -> list[Fault]:
     masks = [(s, s.masks[0], s.mask.error) for s in scan.samples() if s.mask.error]
     faults, fix = [], "copy or export them again, or move the sample away"
     for what, bad in (("image", images), ("mask", masks)):
-        reason = bad[0][2].replace(f"{scan.root}{os.sep}", "") if bad else ""
+        reason = one_line(bad[0][2].replace(f"{scan.root}{os.sep}", "")) if bad else ""
         message = f"{what}s cannot be read: {reason}"
         faults += of_files(scan, f"unreadable_{what}", message, fix, ((s, path) for s, path, _ in bad))
     return faults
@@ -88,29 +89,47 @@ def jpeg_masks(scan: Scan) -> list[Fault]:
 
 
 def deep_masks(scan: Scan) -> list[Fault]:
+    """Finds masks of more than 8 bits, and says what their values allow."""
     deep = _of_mode(scan, DEEP_MODES)
-    highest = max((s.mask.highest for s in deep), default=0)
-    message = "masks have 16 bits or more per pixel, but ids are numbers from 0 to 255"
-    fix, snippet = "save them with 8 bits, which loses nothing", _CONVERT.format("np.asarray(Image.open(f))")
-    if highest > 255:
-        fix, snippet = f"their values, up to {highest}, may number instances: export the classes alone", ""
-    return of_masks(scan, "deep_mask", message, fix, deep, snippet=snippet)
+    broken = [s for s in deep if not s.mask.whole]
+    negative = [s for s in deep if s.mask.whole and s.mask.lowest < 0]
+    high = [s for s in deep if s.mask.whole and s.mask.lowest >= 0 and s.mask.highest > 255]
+    fitting = [s for s in deep if s.mask.whole and s.mask.lowest >= 0 and s.mask.highest <= 255]
+    save = "save them with 8 bits, which loses nothing"
+    lowest = min((s.mask.lowest for s in negative), default=0)
+    highest = max((s.mask.highest for s in high), default=0)
+    faults = []
+    for samples, fix in (
+        (broken, "they have values that are no whole numbers, which 8 bits would merge: export ids"),
+        (negative, f"their values, down to {lowest:.0f}, fit no id: export them with an id from 0 to 255, in void"),
+        (high, f"their values, up to {highest:.0f}, may number instances: export the classes alone"),
+        (fitting, save if not scan.quick else f"if all values are whole numbers from 0 to 255, {save}"),
+    ):
+        message = "masks have 16 bits or more per pixel, but ids are numbers from 0 to 255"
+        # Whatever was not read is left as it is.
+        snippet = command(samples, "a", "a.ndim == 2 and (a == a.astype(np.uint8)).all()") if samples is fitting else ""
+        faults += of_masks(scan, "deep_mask", message, fix, samples, snippet=snippet)
+    return faults
 
 
 def color_masks(scan: Scan) -> list[Fault]:
     """Finds RGB masks where ids are wanted."""
     masks = _of_mode(scan, ("RGB", "RGBA"))
-    colors = total(s.mask.colors for s in masks)
+    colors, snippet = total(s.mask.colors for s in masks), ""
     message = "masks are images in colours, but the class table says that the values of masks are ids"
     if colors and all(red == green == blue for red, green, blue in colors):
         message = "masks have three equal channels or more, where ids are one channel"
-        fix, snippet = "save one channel", _CONVERT.format("np.asarray(Image.open(f))[..., 0]")
+        equal = "a.ndim == 3 and a.shape[2] > 2 and (a[..., :3] == a[..., :1]).all()"
+        fix, snippet = "save one channel", command(masks, "a[..., 0]", equal)
     elif colors and set(colors) <= {*scan.classes.colors, *scan.classes.void_colors}:
         fix, snippet = "say so in the class table, which already has these colours", '"masks": "colors"'
+    elif blended(masks):
+        message += ", and they have so many colours that they look blended, or like photographs"
+        fix = "export the masks again without smoothing, as PNG; if you resize them, by nearest neighbour"
     else:
-        fix = "say so in the class table, give every class its colour, and put every other colour into void_colors; "
-        fix += "the most frequent colours are listed below"
-        top = [{"name": f"class {i}", "color": list(color)} for i, (color, _) in enumerate(colors.most_common(16))]
+        fix = "say so in the class table, give every class its colour, and put the colours that are no class into "
+        fix += "void_colors; all that were found are listed below, the most frequent first"
+        top = [{"name": f"class {i}", "color": list(color)} for i, (color, _) in enumerate(colors.most_common())]
         snippet = as_text({"masks": "colors", "classes": top}) if top else ""
     return of_masks(scan, "color_mask", message, fix, masks, snippet=snippet)
 
@@ -123,7 +142,8 @@ def id_masks(scan: Scan) -> list[Fault]:
             masks.append(s)
     message = "masks hold ids, as grey values or as indices into a palette that does not show the classes' colours, "
     message += 'but the class table says "masks": "colors"'
-    return of_masks(scan, "id_mask", message, "change the class table", masks, snippet='"masks": "ids"')
+    snippet = '"masks": "ids"' + (', "void_colors": []' if scan.classes.void_colors else "")
+    return of_masks(scan, "id_mask", message, "change the class table", masks, snippet=snippet)
 
 
 def other_modes(scan: Scan) -> list[Fault]:

@@ -8,13 +8,16 @@ import itertools
 import json
 import math
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 
-from openseg_jax.data.check.faults import ERROR, WARNING, Fault, of_masks, table_with
-from openseg_jax.data.check.scan import Sample, Scan, total
+from openseg_jax.data.check.faults import ERROR, WARNING, Fault, command, of_masks, table_with
+from openseg_jax.data.check.scan import Sample, Scan, blended, total
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import IGNORE, ClassTable, bit_color, known_tables, load_classes, ranges
 
 _ENOUGH_MASKS = 5  # how many masks of a split are needed to explain its ids apart from those of other splits
+_MANY_MASKS, _MANY_COUNTS = 10, 4  # how many masks, of how many numbers of ids, show that ids restart in each
+_STRAY = 0.01  # the share of the pixels up to which unknown values are likely to be of no use
 _SURE_CLASSES = 10  # with so many classes it is no coincidence that the missing one is the first or the last
 
 
@@ -33,7 +36,9 @@ class _Explanation:
 def wrong_ids(scan: Scan) -> list[Fault]:
     parts = [[s for s in samples if s.mask.ids and not _disagrees(s, scan.classes)] for samples in scan.splits.values()]
     whole = list(itertools.chain(*parts))
-    several = (_two_values, _spread, _train_ids, _raw_ids, _shifted)
+    if mixed := _mixed(scan, whole):
+        return mixed
+    several = (_two_values, _blurred, _spread, _train_ids, _raw_ids, _shifted)
     attempts = [(samples, several) for samples in parts if len(samples) >= _ENOUGH_MASKS]
     for samples, explanations in [(whole, several), *attempts, (whole, [_unknown])]:
         used = total(s.mask.ids for s in samples)
@@ -56,7 +61,48 @@ def _two_values(used: Counter, classes: ClassTable) -> _Explanation | None:
     if len(classes) > 2:
         return _Explanation("binary_mask", message, f"export all {len(classes)} classes as ids", {255})
     fix = "give the second class the id 255 in the class table, and leave void empty"
-    return _Explanation("binary_mask", message, fix, {255}, table_with(classes, (0, 255), ()))
+    ids = [0 if i == 0 else 255 for i in classes.ids] if 0 in classes.ids else (0, 255)
+    return _Explanation("binary_mask", message, fix, {255}, table_with(classes, ids, ()))
+
+
+def _mixed(scan: Scan, samples: list[Sample]) -> list[Fault]:
+    """Finds masks of 0 and 255 among masks of 0 and 1, of which one table can read only one kind."""
+    kinds, known = _black_and_white(samples), {1, 255} & set(scan.classes.all_ids)
+    if len(scan.classes) > 2 or len(known) != 1 or not kinds:
+        return []
+    right = known.pop()
+    wrong = kinds[256 - right]
+    message = f"masks have the values 0 and {256 - right}, and the others 0 and {right}: both seem to mean two classes"
+    fix = f"bring them to 0 and {right}"
+    snippet = command(wrong, f"(a > 0) * {right}", f"{256 - right} in a and set(np.unique(a)) <= {{0, {256 - right}}}")
+    # If 255 is void, each may be an image of nothing else, but hardly all of them.
+    certain = right == 255 or 255 not in scan.classes.void or len(wrong) >= _ENOUGH_MASKS
+    return of_masks(scan, "mixed_binary", message, fix, wrong, ERROR if certain else WARNING, snippet)
+
+
+def _black_and_white(samples: Iterable[Sample]) -> dict[int, list[Sample]]:
+    """Returns the masks of 0 and 1, and those of 0 and 255, by 1 and 255, if there are both and no others."""
+    found = [s for s in samples if s.mask.ids.keys() - {0}]
+    kinds = {high: [s for s in found if s.mask.ids.keys() <= {0, high}] for high in (1, 255)}
+    return kinds if len(kinds[1]) + len(kinds[255]) == len(found) and all(kinds.values()) else {}
+
+
+def _is_smoothed(used: Counter, few: bool = False) -> bool:
+    """Returns whether values look like black and white masks that were smoothed; `few` of other values will do."""
+    between = {i: n for i, n in used.items() if 0 < i < 255}
+    wide = few or (len(between) >= 3 and max(between) > 128)
+    return bool(between) and wide and max(between.values()) < min(used[0], used[255])
+
+
+def _blurred(used: Counter, classes: ClassTable) -> _Explanation | None:
+    illegal = _illegal(used, classes)
+    known = sum(used[i] for i in classes.all_ids if 0 < i < 255)
+    if not illegal or known > sum(used[i] for i in illegal) or not _is_smoothed(used, few=len(classes) == 2):
+        return None
+    message = "masks have values between 0 and 255, of which both are frequent, as black and white has when it is "
+    message += "smoothed"
+    fix = "export the masks again without smoothing; if you resize them, by nearest neighbour"
+    return _Explanation("blurred_mask", message, fix, set(used) - {0, 255})
 
 
 def _spread(used: Counter, classes: ClassTable) -> _Explanation | None:
@@ -67,7 +113,7 @@ def _spread(used: Counter, classes: ClassTable) -> _Explanation | None:
         return None
     message = f"masks have the values 0, {step}, {2 * step} and so on: ids spread over the grey values to be visible"
     fix = "divide the masks by this step, or give the classes the ids that the masks have"
-    ids = [step * i for i in range(len(classes))]
+    ids = [step * i if step * i < 256 else None for i in range(len(classes))]
     return _Explanation("spread_ids", message, fix, set(values), table_with(classes, ids, {IGNORE} - set(ids)))
 
 
@@ -117,6 +163,8 @@ def _shifted(used: Counter, classes: ClassTable) -> _Explanation | None:
     ids, illegal = set(classes.all_ids), _illegal(used, classes)
     for step in (1, -1):
         expected = {i + step for i in ids}
+        if not expected <= set(range(256)):
+            continue
         beyond, gone = (expected - ids) & used.keys(), ids - expected
         zero_is_void = step == 1 and {0} <= ids & used.keys() and IGNORE not in used and bool(beyond & illegal)
         gone -= {0} if zero_is_void else set()
@@ -133,7 +181,7 @@ def _shifted(used: Counter, classes: ClassTable) -> _Explanation | None:
             message += ", if 0 stands for unlabelled pixels"
             fix += "; if 0 is a class, the table lacks the highest id"
         mine = [None if i is None else i + step for i in classes.ids]
-        void = [0, IGNORE] if step == 1 and 0 in ids else [IGNORE]
+        void = {IGNORE, *used, *([0] if step == 1 else [])} - set(mine)
         severity = ERROR if certain else WARNING
         return _Explanation("off_by_one", message, fix, set(used), table_with(classes, mine, void), severity)
     return None
@@ -147,6 +195,8 @@ def _unknown(used: Counter, classes: ClassTable) -> _Explanation | None:
     message = f"masks have the ids {ranges(illegal)} ({share:.2%} of the pixels), which {classes.title} does not have"
     fix = "add them to a class, as its id or among its aliases, or to void to ignore them"
     snippet = f'"void": {json.dumps(sorted(illegal | set(classes.void)))}'
+    if share > _STRAY:  # whoever copies the snippet would lose what they may want to learn
+        fix, snippet = "add them to classes, as ids or among the aliases; only if they mean nothing, to void", ""
     return _Explanation("unknown_id", message, fix, illegal, snippet)
 
 
@@ -160,7 +210,10 @@ def unknown_colors(scan: Scan) -> list[Fault]:
     if len(colors) > 20:
         message += ", and so many that they look blended"
         fix = "export the masks again without smoothing; if you resize them, by nearest neighbour"
-    snippet = f'"void_colors": {json.dumps(top + list(map(list, scan.classes.void_colors)))}'
+    snippet = f'"void_colors": {json.dumps(list(map(list, (*colors, *scan.classes.void_colors))))}'
+    area = sum(s.mask.size[0] * s.mask.size[1] for s in scan.samples() if s.mask.colors)
+    if len(colors) > 20 or colors.total() > _STRAY * area:
+        snippet = ""
     return of_masks(scan, "unknown_color", message, fix, masks, snippet=snippet)
 
 
@@ -170,6 +223,8 @@ def wrong_palettes(scan: Scan) -> list[Fault]:
     if masks := [s for s in scan.samples() if _disagrees(s, scan.classes)]:
         message = "palette masks show the colours of other classes than their indices stand for"
         fix = "if the colours are right, read them; if the indices are right, correct the colours of the class table"
+        if any(s.mask.mode not in ("", "P", "RGB", "RGBA") for s in scan.samples()):
+            fix, snippet = "export them like the others, which have no palette, or correct the colours of the table", ""
         return of_masks(scan, "palette_disagrees", message, fix, masks, snippet=snippet)
     # The class table does not say the colours, but what one colour stands for may differ.
     distinct = [s for s in scan.samples() if len(set(s.mask.index_colors.values())) == len(s.mask.index_colors)]
@@ -206,6 +261,16 @@ def draft(scan: Scan) -> tuple[str, str]:
     colors = total(s.mask.colors for s in scan.samples() if not s.mask.ids)
     if not ids and not colors:
         raise InputError(f"{scan.root} has no readable mask in {', '.join(scan.splits)}")
+    if _black_and_white(scan.samples()):
+        raise InputError(
+            f"some masks of {scan.root} have the values 0 and 1, others 0 and 255, and one class table cannot read "
+            "both: bring them to the same values, or write the class table yourself if 255 is void"
+        )
+    if _is_smoothed(total(s.mask.ids for s in scan.samples())) or (not ids and blended(scan.samples())):
+        raise InputError(
+            f"the masks of {scan.root} look smoothed, so their values mean no classes: export them again without "
+            "smoothing; if you resize them, by nearest neighbour"
+        )
     lines = [f"title: {json.dumps(scan.root.name)}"]
     if ids:
         named = [i for i in ids if i != IGNORE] if ids != [0, 255] else ids
@@ -220,4 +285,26 @@ def draft(scan: Scan) -> tuple[str, str]:
     return found, "\n".join(lines) + "\n"
 
 
-FAULTS = {"ids": (wrong_ids, wrong_palettes), "colors": (unknown_colors,)}
+def one_class(scan: Scan) -> list[Fault]:
+    """Finds class tables with which there is nothing to learn."""
+    names = scan.classes.names
+    message = "class is all that the table has, so the loss is 0 and the mIoU 100 % whatever a net does"
+    fix = "add a class for everything else, such as background"
+    return [Fault("one_class", ERROR, message, fix, 1, names, tuple(scan.splits))] if len(names) == 1 else []
+
+
+def restarting_ids(scan: Scan) -> list[Fault]:
+    """Finds masks whose ids count something in each image anew, such as instances."""
+    found = [s for s in scan.samples() if s.mask.ids and not s.mask.colors]
+    values = [s.mask.ids.keys() - {0, *scan.classes.void} for s in found]
+    counts = {len(ids) for ids in values}
+    gaps = any(ids != set(range(1, len(ids) + 1)) for ids in values)
+    if len(found) < _MANY_MASKS or len(counts) < _MANY_COUNTS or gaps:
+        return []
+    message = "masks have the ids from 1 to a number that differs from mask to mask, without a gap, as if they counted "
+    message += "objects of an image"
+    fix = "look at some of them; if an id means another thing in each image, export the classes instead"
+    return of_masks(scan, "restarting_ids", message, fix, found, WARNING)
+
+
+FAULTS = {"ids": (one_class, wrong_ids, wrong_palettes, restarting_ids), "colors": (one_class, unknown_colors)}

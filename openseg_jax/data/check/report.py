@@ -3,16 +3,15 @@
 import dataclasses
 import json
 import math
-from html import escape
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich import markup
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from openseg_jax import page, visualize
+from openseg_jax.console import Console
 from openseg_jax.data.check.faults import ERROR, Fault
 from openseg_jax.data.check.scan import Sample, Scan
 from openseg_jax.data.check.statistics import pixels
@@ -20,6 +19,7 @@ from openseg_jax.data.images import read_image, read_mask
 from openseg_jax.errors import InputError
 from openseg_jax.files import write_text
 from openseg_jax.labels.classes import IGNORE, ClassTable
+from openseg_jax.text import one_line
 
 _SAMPLES = 6  # how many samples of a split the page shows
 _WIDTH = 360  # of an overlay
@@ -47,25 +47,25 @@ class Report:
     def print(self, console: Console) -> None:
         """Prints the shares of the classes, and the faults with what to do about each."""
         shares = self.shares()
-        table = Table("class", *(f"{split}, share of pixels" for split in shares), title=self.scan.classes.title)
-        for column in table.columns[1:]:
-            column.justify = "right"
+        table = Table("class", title=self.scan.classes.title)
+        for split in shares:
+            table.add_column(f"{split}, share of pixels", justify="right")
         for i, name in enumerate(self.scan.classes.names):
-            table.add_row(markup.escape(name), *(f"{share[i]:.3%}" for share in shares.values()))
+            table.add_row(name, *(f"{share[i]:.3%}" for share in shares.values()))
         console.print(table)
         if self.faults:
             table = Table("", "fault", "count", "what is wrong, and what to do", show_lines=True)
             for fault in self.faults:
                 color = "red" if fault.severity == ERROR else "yellow"
-                message, examples, fix = map(markup.escape, (fault.message, ", ".join(fault.examples), fault.fix))
-                text = f"{message}\n[dim]{examples}[/]\n-> {fix}"
-                table.add_row(f"[{color}]{fault.severity}[/]", fault.kind, str(fault.count), text)
+                message, examples, fix = map(one_line, (fault.message, ", ".join(fault.examples), fault.fix))
+                text = Text.assemble(message, "\n", (examples, "dim"), f"\n-> {fix}")
+                table.add_row(Text(fault.severity, color), fault.kind, str(fault.count), text)
             console.print(table)
         for fault in self.faults:
             if fault.snippet:  # it stands outside the table so that it can be copied
                 console.print(f"for {fault.kind}:", style="dim")
-                console.print(fault.snippet, markup=False, highlight=False, soft_wrap=True)
-        console.print(self.summary(), soft_wrap=True)
+                console.print(fault.snippet, highlight=False, soft_wrap=True)
+        console.print(one_line(self.summary()), soft_wrap=True)
 
     def shares(self) -> dict[str, list[float]]:
         """Returns the share of each class in the labelled pixels, for each split with masks."""
@@ -91,7 +91,8 @@ class Report:
 
     def _page(self) -> str:
         scan = self.scan
-        parts = [f"<h1>{escape(scan.root.name)}: {escape(scan.classes.title)}</h1><p>{escape(self.summary())}</p>"]
+        title = page.plain(f"{scan.root.name}: {scan.classes.title}")
+        parts = [f"<h1>{title}</h1><p>{page.plain(self.summary())}</p>"]
         if self.faults:
             parts.append("<h2>Faults</h2><table><tr><th></th><th>fault</th><th>count</th><th>what is wrong</th></tr>")
             parts += map(_row, self.faults)
@@ -100,7 +101,7 @@ class Report:
             parts.append("<h2>Shares of the classes</h2><p>of the labelled pixels, on a logarithmic scale</p>")
             parts.append(_bars(scan.classes, shares))
         for split, samples in scan.splits.items():
-            parts.append(f"<h2>{escape(split)}</h2>")
+            parts.append(f"<h2>{page.plain(split)}</h2>")
             whole = [s for s in samples if s.images and s.masks]
             for index in np.linspace(0, len(whole) - 1, min(_SAMPLES, len(whole))).round().astype(int):
                 parts.append(_figure(scan, whole[index]))
@@ -108,12 +109,12 @@ class Report:
 
 
 def _row(fault: Fault) -> str:
-    snippet = f"<pre>{escape(fault.snippet)}</pre>" if fault.snippet else ""
-    examples = f"<br><small>{escape(', '.join(fault.examples))}</small>" if fault.examples else ""
+    snippet = f"<pre>{page.plain(fault.snippet)}</pre>" if fault.snippet else ""
+    examples = f"<br><small>{page.plain(', '.join(fault.examples))}</small>" if fault.examples else ""
     return (
         f'<tr><td class="{fault.severity}">{fault.severity}</td><td>{fault.kind}<br>'
-        f"<small>{escape(', '.join(fault.splits))}</small></td><td>{fault.count}</td>"
-        f"<td>{escape(fault.message)}{examples}<p>{escape(fault.fix)}</p>{snippet}</td></tr>"
+        f"<small>{page.plain(', '.join(fault.splits))}</small></td><td>{fault.count}</td>"
+        f"<td>{page.plain(fault.message)}{examples}<p>{page.plain(fault.fix)}</p>{snippet}</td></tr>"
     )
 
 
@@ -123,13 +124,13 @@ def _bars(classes: ClassTable, shares: dict[str, list[float]]) -> str:
     group = step * len(shares) + 8
     rows = []
     for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
-        rows.append(f'<text x="{left - 8}" y="{i * group + step}" text-anchor="end">{escape(name)}</text>')
+        rows.append(f'<text x="{left - 8}" y="{i * group + step}" text-anchor="end">{page.plain(name)}</text>')
         for j, (split, share) in enumerate(shares.items()):
             y, width = i * group + j * step + 3, length * max(0, 1 + math.log10(max(share[i], 1e-9)) / 5)
             rows.append(
                 f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{step - 2}" fill="rgb{tuple(color)}" '
                 f'stroke="#555" stroke-width=".5" fill-opacity="{1 / (1 + j)}"/>'
-                f'<text x="{left + width + 6:.1f}" y="{y + step - 4}">{share[i]:.3%} {escape(split)}</text>'
+                f'<text x="{left + width + 6:.1f}" y="{y + step - 4}">{share[i]:.3%} {page.plain(split)}</text>'
             )
     size = f'width="{left + length + 140}" height="{group * len(classes)}"'
     return f'<svg {size} font-size="12" xmlns="http://www.w3.org/2000/svg">{"".join(rows)}</svg>'
@@ -140,7 +141,7 @@ def _figure(scan: Scan, sample: Sample) -> str:
     try:
         image, label = read_image(sample.images[0]), _label(sample, scan.classes)
     except InputError as error:
-        return f"<p><small>{escape(name)}: {escape(str(error))}</small></p>"
+        return f"<p><small>{page.plain(name)}: {page.plain(str(error))}</small></p>"
     size = (_WIDTH, max(1, round(image.shape[0] * _WIDTH / image.shape[1])))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     label = cv2.resize(label, size, interpolation=cv2.INTER_NEAREST)

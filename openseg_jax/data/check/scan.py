@@ -10,16 +10,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from scipy import ndimage
 
-from openseg_jax.data.images import IMAGE_SUFFIXES, Stored, decode_mask, decode_picture, mapped, read_facts
+from openseg_jax.console import Console
+from openseg_jax.data.images import Stored, decode_mask, decode_picture, list_images, mapped, read_facts
 from openseg_jax.data.workers import in_threads
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_bytes
 from openseg_jax.labels.classes import COLOR_PLACES, IGNORE, ClassTable
+from openseg_jax.text import one_line
 
+FOLDERS = "image", "label"  # of each split, unless a config names others
 QUICK_SAMPLES = 32  # how many samples of a split a quick scan reads
 _ID_MODES = ("L", "P", "1")
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes of more than 8 bits
@@ -48,7 +51,10 @@ class MaskFacts:
     error: str = ""  # why it is unreadable, as a sentence
     format: str = ""  # Pillow's name of the file format
     mode: str = ""  # Pillow's name of the kind of pixels
-    highest: float = 0  # the highest value of a mask of more than 8 bits
+    # Of a mask of more than 8 bits: its lowest and highest value, and whether all are whole numbers.
+    lowest: float = 0
+    highest: float = 0
+    whole: bool = True
     ids: dict[int, int] = dataclasses.field(default_factory=dict)  # pixels per value of one channel of 8 bits
     colors: dict[tuple, int] = dataclasses.field(default_factory=dict)  # pixels per colour, of the most frequent ones
     unknown_colors: dict[tuple, int] = dataclasses.field(default_factory=dict)  # those that no class has
@@ -75,6 +81,7 @@ class Scan:
     root: Path
     classes: ClassTable | None
     quick: bool  # whether only some pixels were read
+    folders: tuple[str, str] = FOLDERS  # of the images and the masks of each split
     splits: dict[str, list[Sample]] = dataclasses.field(default_factory=dict)  # training first
     ignored: dict[str, list[Path]] = dataclasses.field(default_factory=dict)  # files that are neither images nor hidden
     unlabelled: set[str] = dataclasses.field(default_factory=set)  # splits that need no masks
@@ -84,8 +91,8 @@ class Scan:
         return (sample for samples in self.splits.values() for sample in samples)
 
     def short(self, path: Path) -> str:
-        """Returns a path relative to the root."""
-        return path.relative_to(self.root).as_posix()
+        """Returns a path relative to the root, as text that can be shown."""
+        return one_line(path.relative_to(self.root).as_posix())
 
 
 def scan_folder(
@@ -95,7 +102,7 @@ def scan_folder(
     *,
     quick: bool = False,
     console: Console | None = None,
-    folders: tuple[str, str] = ("image", "label"),
+    folders: tuple[str, str] = FOLDERS,
 ) -> Scan:
     """Reads the headers of all files and the pixels of all or, if quick, of 32 evenly spaced samples per split.
 
@@ -104,7 +111,7 @@ def scan_folder(
     Raises:
         InputError: A split has no folder of images.
     """
-    scan = Scan(root, classes, quick)
+    scan = Scan(root, classes, quick, folders)
     work = []
     for split in dict.fromkeys(splits):
         images, masks = (root / split / folder for folder in folders)
@@ -124,29 +131,41 @@ def scan_folder(
     with warnings.catch_warnings(), progress:
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata, which masks do not need
         done = in_threads(lambda item: _look(scan, *item), work, min(8, os.cpu_count() or 1))
-        for _ in progress.track(done, len(work), description=f"reading {root}"):
+        for _ in progress.track(done, len(work), description=escape(f"reading {root}")):
             pass
     return scan
 
 
 def _list(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Returns the images of a folder by their name without suffix, and its other files that are not hidden."""
-    by_stem, others = defaultdict(list), []
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if file.is_file() and not file.name.startswith("."):
-            (by_stem[file.stem] if file.suffix.lower() in IMAGE_SUFFIXES else others).append(file)
+    """Returns the images of a folder by their name without suffix, and its other files."""
+    images, others = list_images(folder) if folder.is_dir() else ([], [])
+    by_stem = defaultdict(list)
+    for file in images:
+        by_stem[file.stem].append(file)
     return by_stem, others
 
 
 def _look(scan: Scan, sample: Sample, pixels: bool) -> None:
     """Finds out everything about one sample."""
     image = label = None
-    if sample.images:
+    if sample.images and not (error := _no_file(sample.images[0])):
         sample.image, image = _look_at_image(sample.images[0], pixels)
-    if sample.masks:
+    elif sample.images:
+        sample.image.error = error
+    if sample.masks and not (error := _no_file(sample.masks[0])):
         sample.mask, label = _look_at_mask(sample.masks[0], pixels, scan.classes)
+    elif sample.masks:
+        sample.mask.error = error
     if image is not None and label is not None and image.shape[:2] == label.shape and not scan.quick:
         sample.features = _features(image, label, len(scan.classes))
+
+
+def _no_file(path: Path) -> str:
+    """Returns why a path is no file, in the words of training, or nothing if it is one."""
+    try:
+        return "" if path.is_file() else str(read_bytes(path))
+    except InputError as error:
+        return str(error)
 
 
 def _look_at_image(path: Path, pixels: bool) -> tuple[ImageFacts, np.ndarray | None]:
@@ -174,8 +193,7 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
         if not pixels or file.is_jpeg:
             return facts, None
         if facts.mode in DEEP_MODES:
-            highest = file.pixels().max()
-            facts.highest = highest.item() if np.isfinite(highest) else np.inf
+            facts.lowest, facts.highest, facts.whole = _range(file.pixels())
         if facts.mode in _ID_MODES:
             mask = decode_mask(encoded, str(path))
             facts.ids = _histogram(mask)
@@ -191,6 +209,12 @@ def _look_at_mask(path: Path, pixels: bool, classes: ClassTable | None) -> tuple
         return MaskFacts(error=str(error)), None
     facts.labels = {} if label is None else _histogram(label)
     return facts, label
+
+
+def _range(values: np.ndarray) -> tuple[float, float, bool]:
+    finite = values[np.isfinite(values)]
+    whole = finite.size == values.size and bool((finite == np.floor(finite)).all())
+    return (float(finite.min()), float(finite.max()), whole) if finite.size else (0.0, 0.0, False)
 
 
 def _histogram(values: np.ndarray) -> dict[int, int]:
@@ -229,6 +253,12 @@ def _features(image: np.ndarray, label: np.ndarray, num_classes: int) -> dict[in
     means = [ndimage.mean(values, label, present) for values in maps]
     features = np.stack([*means, np.log(count[present] / label.size)], 1)
     return dict(zip(present.tolist(), features, strict=True))
+
+
+def blended(samples: Iterable[Sample]) -> bool:
+    """Returns whether masks in colours have more of them than classes would."""
+    found = [s.mask.colors for s in samples if s.mask.colors]
+    return bool(found) and (np.median([len(colors) for colors in found]) >= _FEW or len(total(found)) > 254)
 
 
 def total(counts: Iterable[dict]) -> Counter:
