@@ -156,7 +156,11 @@ def locked(path: str | os.PathLike, busy: str | None = None) -> Iterator[int]:
 
 @contextlib.contextmanager
 def results(
-    folder: str | os.PathLike, command: str, names: Iterable[str], inputs: Iterable[str | os.PathLike] = ()
+    folder: str | os.PathLike,
+    command: str,
+    names: Iterable[str],
+    inputs: Iterable[str | os.PathLike] = (),
+    unmarked: bool = False,
 ) -> Iterator[None]:
     """Keeps a folder for the results of this process, and the process away from all that is not an earlier result.
 
@@ -167,6 +171,7 @@ def results(
         command: The command that writes, for example "predict".
         names: The files and folders in it that will be written.
         inputs: The files that are read, of which none may be among the results.
+        unmarked: What has these names is known to be of this command, from a version that did not say so.
 
     Raises:
         InputError: Something else has one of the names, or another process is writing to the folder.
@@ -175,7 +180,7 @@ def results(
     busy = f"another process is writing to {folder}: wait until it has ended, or choose another folder"
     with locked(folder / _MARKER, busy) as marker:
         written = _written(folder / _MARKER)
-        earlier = written.get(command, [])
+        earlier = written.get(command, sorted(names) if unmarked else [])
         try:
             _refuse_others(folder, command, names, earlier, map(Path, inputs))
         except InputError:

@@ -13,6 +13,7 @@ recipes
 evaluation segfix training export predict
 inference
 converters
+peers
 checkpoints sharding
 metrics
 losses

@@ -56,7 +56,7 @@ def uninterrupted(tmp_path_factory):
 def test_what_a_run_leaves_behind(uninterrupted):
     assert {path.name for path in uninterrupted.iterdir()} == {
         "latest", "best", "metrics.jsonl", "metrics.csv", "events", "config.json", "validation.json", "overlay",
-        "report.html",
+        "report.html", ".openseg",
     }  # fmt: skip
     _, metadata = variables(uninterrupted)
     assert metadata.step == 20

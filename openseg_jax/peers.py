@@ -1,0 +1,126 @@
+"""Several processes of one run: when one of them dies, the others end soon, with a sentence.
+
+JAX itself notices that after up to 100 s, and then aborts with the traces of all its threads.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+
+from openseg_jax import sharding
+
+_DONE = "done"
+_CONNECTING = 10  # seconds
+_GRACE = 5  # seconds in which a process says by itself what is wrong, after another one did
+_SECRET = 16  # bytes
+
+
+def _nothing() -> str:
+    return "what is complete on disk stays"
+
+
+_saved = _nothing
+
+
+@contextlib.contextmanager
+def joined(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> Iterator[None]:
+    """Makes this process one of several, see `sharding.join_processes`, and ends it if another one dies."""
+    sharding.join_processes(coordinator, count, index)
+    watch = _Watch(_connect(coordinator))
+    try:
+        yield
+    except BaseException as error:
+        watch.failed(error)
+        raise
+    watch.tell(_DONE)
+
+
+@contextlib.contextmanager
+def says_when_lost(saved: Callable[[], str]) -> Iterator[None]:
+    """While the block runs, `saved` says what is on disk, for the sentence about a process that died."""
+    global _saved
+    _saved = saved
+    try:
+        yield
+    finally:
+        _saved = _nothing
+
+
+class _Watch:
+    """Follows connections to other processes, which the system closes when these die.
+
+    Process 0 is connected to all, the others to process 0. Before a process ends it says how, in one line.
+    """
+
+    def __init__(self, links: dict[int, socket.socket]):
+        self._links = links
+        self._status: int | None = None  # with which this process ends, once it fails by itself
+        self._lost = threading.Event()
+        for index, link in links.items():
+            threading.Thread(target=self._follow, args=(index, link), daemon=True).start()
+
+    def tell(self, line: str) -> None:
+        for link in self._links.values():
+            with contextlib.suppress(OSError):
+                link.sendall(f"{line}\n".encode())
+
+    def failed(self, error: BaseException) -> None:
+        """Tells the others that this process ends, unless it fails because one of them died: then it ends here."""
+        if isinstance(error, Exception) and self._lost.wait(1):
+            threading.Event().wait()  # for the end, which `_follow` makes
+        self._status = 130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, ValueError) else 1
+        self.tell(f"process {jax.process_index()} failed, and says why")
+
+    def _follow(self, index: int, link: socket.socket) -> None:
+        try:
+            line = link.makefile().readline().strip()
+        except OSError:
+            line = ""
+        if line == _DONE:
+            return
+        if line or self._status is not None:
+            time.sleep(_GRACE)
+        if self._status is not None:
+            os._exit(self._status)  # JAX would wait for the others
+        self._lost.set()
+        line = line or f"process {index} was killed, perhaps because memory ran out, or its machine is gone"
+        self.tell(line)
+        print(
+            f"error: {line}; {_saved()}: start all processes again with the same command, and they continue from there",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+
+def _connect(coordinator: str | None) -> dict[int, socket.socket]:
+    """Returns the connections of this process by the index of the other one; fewer where a firewall is between them."""
+    links: dict[int, socket.socket] = {}
+    with contextlib.ExitStack() as stack:
+        own = "- - 0"
+        if jax.process_index() == 0:
+            server = stack.enter_context(socket.create_server(("", 0), backlog=jax.process_count()))
+            server.settimeout(_CONNECTING)
+            host = coordinator.rpartition(":")[0].strip("[]") if coordinator else socket.gethostname()
+            own = f"{secrets.token_hex(_SECRET)} {host} {server.getsockname()[1]}"
+        secret, host, port = sharding.exchange(own.encode())[0].decode().split()
+        stack.enter_context(contextlib.suppress(OSError))
+        if jax.process_index():
+            links[0] = socket.create_connection((host, int(port)), timeout=_CONNECTING)
+            links[0].sendall(f"{secret}{jax.process_index():8}".encode())
+        while jax.process_index() == 0 and len(links) < jax.process_count() - 1:
+            link = server.accept()[0]
+            link.settimeout(_CONNECTING)
+            greeting = link.recv(2 * _SECRET + 8, socket.MSG_WAITALL).decode(errors="replace")
+            if secrets.compare_digest(greeting[:-8].encode(), secret.encode()):
+                links[int(greeting[-8:])] = link
+    for link in links.values():
+        link.settimeout(None)
+    return links
