@@ -77,23 +77,24 @@ def _ends_on_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
 
     def follow() -> None:
-        while number := ours.recv(1):
-            if number[0] == signal.SIGINT:
-                time.sleep(_GRACE)
-                if sys.stdout.isatty():
-                    os.write(1, b"\x1b[?25h")  # shows the cursor, which progress bars hide
-                os._exit(130)
+        with ours:
+            while number := ours.recv(1):
+                if number[0] == signal.SIGINT:
+                    time.sleep(_GRACE)
+                    if sys.stdout.isatty():
+                        os.write(1, b"\x1b[?25h")  # shows the cursor, which progress bars hide
+                    os._exit(130)
 
     def again(dropped) -> None:
         if interrupted.is_set():
             threading.Timer(0.05, _thread.interrupt_main).start()  # when the callback has returned
         else:
-            sys.__unraisablehook__(dropped)
+            report(dropped)
 
     threading.Thread(target=follow, daemon=True).start()
     handler = signal.signal(signal.SIGINT, interrupt)
     descriptor = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    sys.unraisablehook = again
+    report, sys.unraisablehook = sys.unraisablehook, again
     try:
         yield
     except Exception as error:
@@ -104,5 +105,5 @@ def _ends_on_interrupt() -> Iterator[None]:
         if not interrupted.is_set():  # after which the end may take long
             signal.set_wakeup_fd(descriptor)
             theirs.close()
-            sys.unraisablehook = sys.__unraisablehook__
+            sys.unraisablehook = report
             signal.signal(signal.SIGINT, handler)

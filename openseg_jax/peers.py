@@ -4,10 +4,10 @@ JAX itself notices that after up to 100 s, and then aborts with the traces of al
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +19,16 @@ from openseg_jax import sharding
 _DONE = "done"
 _CONNECTING = 10  # seconds
 _GRACE = 5  # seconds in which a process says by itself what is wrong, after another one did
+_HIGH = 900  # of the 1024 that the system allows by default
 _SECRET = 16  # bytes
 
 
 def _nothing() -> str:
     return "what is complete on disk stays"
+
+
+def _failure(index: int) -> str:
+    return f"process {index} failed, and says why"
 
 
 _saved = _nothing
@@ -60,7 +65,7 @@ class _Watch:
     """
 
     def __init__(self, links: dict[int, socket.socket]):
-        self._links = links
+        self._links, self._null = links, os.open(os.devnull, os.O_WRONLY)
         self._status: int | None = None  # with which this process ends, once it fails by itself
         self._lost = threading.Event()
         for index, link in links.items():
@@ -76,28 +81,32 @@ class _Watch:
         if isinstance(error, Exception) and self._lost.wait(1):
             threading.Event().wait()  # for the end, which `_follow` makes
         self._status = 130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, ValueError) else 1
-        self.tell(f"process {jax.process_index()} failed, and says why")
+        self.tell(_failure(jax.process_index()))
 
     def _follow(self, index: int, link: socket.socket) -> None:
-        try:
-            line = link.makefile().readline().strip()
-        except OSError:
-            line = ""
+        line = _receive(link)
         if line == _DONE:
             return
-        if line or self._status is not None:
+        if line == _failure(index):
             time.sleep(_GRACE)
         if self._status is not None:
-            os._exit(self._status)  # JAX would wait for the others
+            os._exit(self._status)  # JAX would wait for the others, and abort
+        stderr = os.dup(2)
+        os.dup2(self._null, 2)  # JAX is about to abort, with the traces of its threads
         self._lost.set()
         line = line or f"process {index} was killed, perhaps because memory ran out, or its machine is gone"
         self.tell(line)
-        print(
-            f"error: {line}; {_saved()}: start all processes again with the same command, and they continue from there",
-            file=sys.stderr,
-            flush=True,
-        )
+        advice = "start all processes again with the same command, and they continue from there"
+        os.write(stderr, f"error: {line}; {_saved()}: {advice}\n".encode())
         os._exit(1)
+
+
+def _receive(link: socket.socket) -> str:
+    """Returns the line that the other process sent, "" if there is none."""
+    try:
+        return link.recv(256).decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def _connect(coordinator: str | None) -> dict[int, socket.socket]:
@@ -121,6 +130,14 @@ def _connect(coordinator: str | None) -> dict[int, socket.socket]:
             greeting = link.recv(2 * _SECRET + 8, socket.MSG_WAITALL).decode(errors="replace")
             if secrets.compare_digest(greeting[:-8].encode(), secret.encode()):
                 links[int(greeting[-8:])] = link
-    for link in links.values():
-        link.settimeout(None)
-    return links
+    return {index: _closing_first(link) for index, link in links.items()}
+
+
+def _closing_first(link: socket.socket) -> socket.socket:
+    """Returns the connection under a high number: Linux closes the files of a process that was killed from there on.
+
+    Otherwise the others would hear of it through JAX's connections first, and abort.
+    """
+    link.settimeout(None)
+    with link:
+        return socket.socket(fileno=fcntl.fcntl(link, fcntl.F_DUPFD_CLOEXEC, _HIGH))

@@ -46,7 +46,7 @@ def in_processes(function: Callable, *arguments: Iterable, workers: int) -> Iter
         while busy:
             for connection in wait(busy):
                 try:
-                    result = _receive(connection)
+                    result = _result(connection)
                 except WorkerError as error:
                     raise WorkerError(
                         f"{error}: run the same command again with fewer --workers, and it continues from here"
@@ -70,7 +70,7 @@ def in_turn(make: Callable[[int], Iterable], workers: int) -> Iterator:
     """
     with _processes(_send_all, [(make, index) for index in range(workers)]) as connections:
         for connection in itertools.cycle(connections):
-            yield _receive(connection)
+            yield _result(connection)
 
 
 def in_threads(function: Callable, items: Iterable, threads: int = 4) -> Iterator:
@@ -156,7 +156,7 @@ def _run(work: Callable, connection: Connection, *arguments) -> None:
 def _answer(connection: Connection, function: Callable) -> None:
     """Sends function(*call) for each call that it receives."""
     while True:
-        _send(connection, function(*pickle.loads(connection.recv_bytes())))
+        _send(connection, function(*_receive(connection)))
 
 
 def _send_all(connection: Connection, make: Callable[[int], Iterable], index: int) -> None:
@@ -174,10 +174,15 @@ def _send(connection: Connection, item) -> None:
 
 
 def _receive(connection: Connection):
-    """Returns the next item, or raises the error that the worker sent, or WorkerError."""
+    """Returns what `_send` sent; raises EOFError or ConnectionResetError if the other side has ended."""
+    content, count = connection.recv()
+    return pickle.loads(content, buffers=[connection.recv_bytes() for _ in range(count)])
+
+
+def _result(connection: Connection):
+    """Returns the next item of a worker, or raises the error that it sent, or WorkerError if it was killed."""
     try:
-        content, count = connection.recv()
-        item = pickle.loads(content, buffers=[connection.recv_bytes() for _ in range(count)])
+        item = _receive(connection)
     except (EOFError, ConnectionResetError) as error:
         raise WorkerError("a worker process was killed, perhaps because memory ran out") from error
     if isinstance(item, Exception):
