@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from logging import getLogger
 from typing import NoReturn
@@ -43,7 +42,6 @@ def run_command(main: Callable[[], int | None], verbose: bool = False) -> NoRetu
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         status = 1 if isinstance(error, RunError) else 2
     except KeyboardInterrupt:
-        warnings.simplefilter("ignore")  # about coroutines of a library that were cut short
         status = 130
     sys.exit(status)
 
@@ -62,8 +60,8 @@ def _ends_on_interrupt() -> Iterator[None]:
     """Ends the process soon after Ctrl-C, also where Python itself does not.
 
     Python raises KeyboardInterrupt when the main thread comes back to Python code: after minutes, if it is compiling.
-    A library may drop the exception, or turn it into another one, if it comes in a callback or an import. And threads
-    may keep the process from ending. So dropped ones are raised again, and a thread of its own hears of the signal.
+    A library may drop the exception, or turn it into another one, if it comes in a callback or an import. So dropped
+    ones are raised again, and a thread of its own hears of the signal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # whoever owns the process handles its signals
@@ -72,8 +70,12 @@ def _ends_on_interrupt() -> Iterator[None]:
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
 
-    def interrupt(*_) -> NoReturn:
+    def interrupt(_, frame) -> NoReturn:
         interrupted.set()
+        while frame:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                _end()  # an exception within the import of a library's native code may crash the process
+            frame = frame.f_back
         raise KeyboardInterrupt
 
     def follow() -> None:
@@ -81,9 +83,7 @@ def _ends_on_interrupt() -> Iterator[None]:
             while number := ours.recv(1):
                 if number[0] == signal.SIGINT:
                     time.sleep(_GRACE)
-                    if sys.stdout.isatty():
-                        os.write(1, b"\x1b[?25h")  # shows the cursor, which progress bars hide
-                    os._exit(130)
+                    _end()
 
     def again(dropped) -> None:
         if interrupted.is_set():
@@ -97,13 +97,22 @@ def _ends_on_interrupt() -> Iterator[None]:
     report, sys.unraisablehook = sys.unraisablehook, again
     try:
         yield
-    except Exception as error:
+    except BaseException:
         if interrupted.is_set():
-            raise KeyboardInterrupt from error
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):
+                    stream.flush()
+            _end()
         raise
     finally:
-        if not interrupted.is_set():  # after which the end may take long
-            signal.set_wakeup_fd(descriptor)
-            theirs.close()
-            sys.unraisablehook = report
-            signal.signal(signal.SIGINT, handler)
+        signal.set_wakeup_fd(descriptor)
+        theirs.close()
+        sys.unraisablehook = report
+        signal.signal(signal.SIGINT, handler)
+
+
+def _end() -> NoReturn:
+    """Ends the process as it is: libraries' own ends would wait for threads and for other processes."""
+    if sys.stdout.isatty():
+        os.write(1, b"\x1b[?25h")  # shows the cursor, which progress bars hide
+    os._exit(130)
