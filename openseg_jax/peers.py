@@ -49,13 +49,11 @@ def joined(coordinator: str | None = None, count: int | None = None, index: int 
 
 @contextlib.contextmanager
 def says_when_lost(saved: Callable[[], str]) -> Iterator[None]:
-    """While the block runs, `saved` says what is on disk, for the sentence about a process that died."""
+    """Lets `saved` say what is on disk, in the sentence about a process that died, until the block ends well."""
     global _saved
     _saved = saved
-    try:
-        yield
-    finally:
-        _saved = _nothing
+    yield
+    _saved = _nothing
 
 
 class _Watch:
@@ -67,7 +65,7 @@ class _Watch:
     def __init__(self, links: dict[int, socket.socket]):
         self._links, self._null = links, os.open(os.devnull, os.O_WRONLY)
         self._status: int | None = None  # with which this process ends, once it fails by itself
-        self._lost = threading.Event()
+        self._lost, self._ending = threading.Event(), threading.Lock()
         for index, link in links.items():
             threading.Thread(target=self._follow, args=(index, link), daemon=True).start()
 
@@ -91,14 +89,15 @@ class _Watch:
             time.sleep(_GRACE)
         if self._status is not None:
             os._exit(self._status)  # JAX would wait for the others, and abort
-        stderr = os.dup(2)
-        os.dup2(self._null, 2)  # JAX is about to abort, with the traces of its threads
-        self._lost.set()
-        line = line or f"process {index} was killed, perhaps because memory ran out, or its machine is gone"
-        self.tell(line)
-        advice = "start all processes again with the same command, and they continue from there"
-        os.write(stderr, f"error: {line}; {_saved()}: {advice}\n".encode())
-        os._exit(1)
+        with self._ending:  # which it does once
+            stderr = os.dup(2)
+            os.dup2(self._null, 2)  # JAX is about to abort, with the traces of its threads
+            self._lost.set()
+            line = line or f"process {index} was killed, perhaps because memory ran out, or its machine is gone"
+            advice = "start all processes again with the same command, and they continue from there"
+            os.write(stderr, f"error: {line}; {_saved()}: {advice}\n".encode())
+            self.tell(line)
+            os._exit(1)
 
 
 def _receive(link: socket.socket) -> str:
