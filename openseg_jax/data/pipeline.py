@@ -115,11 +115,11 @@ def train_batches(
         WorkerError: A process that loads was killed.
     """
     rows = _Rows(samples, process)
-    if workers == 0:
-        return iter(
-            _in_threads(rows, slice(start_step, None), grain.ReadOptions(num_threads=4, prefetch_buffer_size=8))
-        )
-    return in_turn(functools.partial(_of_worker, rows, start_step, workers), workers)
+    if workers:
+        yield from in_turn(functools.partial(_of_worker, rows, start_step, workers), workers)
+    else:
+        options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+        yield from _in_threads(rows, slice(start_step, None), options)
 
 
 def _of_worker(rows: "_Rows", start_step: int, workers: int, index: int) -> Iterable[dict[str, np.ndarray]]:

@@ -146,8 +146,6 @@ def _run(work: Callable, connection: Connection, *arguments) -> None:
     threading.Thread(target=follow, daemon=True).start()  # a killed parent leaves no workers behind
     try:
         work(connection, *arguments)
-    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent takes no more
-        return
     except Exception as error:
         error.add_note(traceback.format_exc())  # which a pickle does not have
         _send(connection, error)
@@ -165,12 +163,16 @@ def _send_all(connection: Connection, make: Callable[[int], Iterable], index: in
 
 
 def _send(connection: Connection, item) -> None:
-    """Sends an item, the content of its arrays as it is: within the pickle they would be copied several times."""
+    """Sends an item, the content of its arrays as it is: within the pickle they would be copied several times.
+
+    If the other side has ended nothing happens: who waits for its answer sees that, and a worker ends with its parent.
+    """
     arrays: list[pickle.PickleBuffer] = []
     content = pickle.dumps(item, 5, buffer_callback=arrays.append)
-    connection.send((content, len(arrays)))
-    for array in arrays:
-        connection.send_bytes(array.raw())
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.send((content, len(arrays)))
+        for array in arrays:
+            connection.send_bytes(array.raw())
 
 
 def _receive(connection: Connection):
