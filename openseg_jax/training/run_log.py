@@ -153,7 +153,7 @@ class RunLog:
                 writer.writeheader()
                 writer.writerows(lines)
             _write_report(self._workdir, lines)
-        except OSError as error:  # on a full disk, about which the run itself says more
+        except RunError as error:  # on a full disk, about which the run itself says more
             self.console.print(f"metrics.csv and report.html could not be written: {error}")
 
 
