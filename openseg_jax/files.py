@@ -186,6 +186,7 @@ def results(
     names: Iterable[str],
     inputs: Iterable[str | os.PathLike] = (),
     key: object = None,
+    unmarked: bool = False,
 ) -> Iterator[int]:
     """Keeps a folder for the results of this process, and the process away from all that is not an earlier result.
 
@@ -197,6 +198,7 @@ def results(
         names: The files and folders in it that will be written.
         inputs: The files that are read, of which none may be among the results.
         key: What results depend on besides their inputs, as JSON can hold it.
+        unmarked: What has these names is known to be of this command, from a version that did not say so.
 
     Yields:
         Since when, in ns, the command has written with this key; older results are those of another one.
@@ -208,7 +210,7 @@ def results(
     busy = f"another process is writing to {folder}: wait until it has ended, or choose another folder"
     with locked(folder / _MARKER, busy) as marker:
         text, written = _written(folder / _MARKER)
-        earlier = written.get(command, {"names": [], "key": "", "since": 0})
+        earlier = written.get(command, {"names": sorted(names) if unmarked else [], "key": "", "since": 0})
         try:
             _refuse_others(folder, command, names, earlier["names"], map(Path, inputs))
         except InputError:

@@ -13,6 +13,7 @@ recipes
 evaluation segfix training export predict
 inference
 converters agreement
+peers
 checkpoints sharding
 metrics
 losses

@@ -61,7 +61,8 @@ def _run(arguments) -> int | None:
 
     flags.FLAGS.mark_as_parsed()  # grain's workers read them
     if "coordinator" in arguments and (arguments.coordinator or arguments.distributed):
-        from openseg_jax import sharding
+        from openseg_jax import peers
 
-        sharding.join_processes(arguments.coordinator, arguments.process_count, arguments.process_index)
+        with peers.joined(arguments.coordinator, arguments.process_count, arguments.process_index):
+            return arguments.run(arguments)
     return arguments.run(arguments)

@@ -7,10 +7,9 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
-import cv2
 import grain
 import numpy as np
 
@@ -19,6 +18,7 @@ from openseg_jax.data import transforms
 from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.data.collate import Collate, make_collate
 from openseg_jax.data.transforms import Size, Step
+from openseg_jax.data.workers import in_turn
 
 ENDLESS = sys.maxsize // 2**20  # as good as: grain rounds lengths as floats, and those of several parts add up
 
@@ -96,7 +96,7 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 def train_batches(
     samples: TrainSamples, *, start_step: int = 0, workers: int = 0, process: tuple[int, int] = (0, 1)
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray], None, None]:
     """Yields batches of samples without end.
 
     They depend neither on the number of workers, nor on where the stream was resumed, nor on the number of processes.
@@ -109,14 +109,27 @@ def train_batches(
 
     Yields:
         {"image": uint8 (n, H, W, 3), "label": uint8 (n, H, W), "box": int32 (n, 4), ...} for the n rows of the process.
+
+    Raises:
+        InputError: A sample is wrong.
+        WorkerError: A process that loads was killed.
     """
     rows = _Rows(samples, process)
-    dataset = grain.MapDataset.source(rows).batch(rows.local)[start_step:]
-    if workers == 0:
-        return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)))
-    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
-    read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-    return iter(dataset.to_iter_dataset(read).mp_prefetch(options, worker_init_fn=_start_worker))
+    if workers:
+        yield from in_turn(functools.partial(_of_worker, rows, start_step, workers), workers)
+    else:
+        options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+        yield from _in_threads(rows, slice(start_step, None), options)
+
+
+def _of_worker(rows: "_Rows", start_step: int, workers: int, index: int) -> Iterable[dict[str, np.ndarray]]:
+    """The batches that one of the workers loads."""
+    part = slice(start_step + index, None, workers)
+    return _in_threads(rows, part, grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+
+
+def _in_threads(rows: "_Rows", part: slice, options: grain.ReadOptions) -> Iterable[dict[str, np.ndarray]]:
+    return grain.MapDataset.source(rows).batch(rows.local)[part].to_iter_dataset(options)
 
 
 class _Rows:
@@ -133,7 +146,3 @@ class _Rows:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         step, row = divmod(index, self.local)
         return self.samples[step * self.samples.batch_size + self.first + row]
-
-
-def _start_worker(index: int, count: int) -> None:
-    cv2.setNumThreads(0)  # the processes are the parallelism

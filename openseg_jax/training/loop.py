@@ -5,23 +5,24 @@ import dataclasses
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import jax
 from jax.experimental import multihost_utils
 
-from openseg_jax import models, sharding
+from openseg_jax import models, peers, sharding
 from openseg_jax.agreement import changes
 from openseg_jax.checkpoints import Checkpoints, Metadata, read_metadata
 from openseg_jax.config import Config, typed
 from openseg_jax.data.pipeline import train_batches
-from openseg_jax.errors import InputError
+from openseg_jax.data.workers import WorkerError
+from openseg_jax.errors import InputError, RunError
 from openseg_jax.training.averaging import batch_statistics
 from openseg_jax.training.pretrained import with_pretrained
 from openseg_jax.training.profiling import Profiler
-from openseg_jax.training.run_log import RunLog
+from openseg_jax.training.run_log import RunLog, claimed
 from openseg_jax.training.setup import Run, make_run
 from openseg_jax.training.state import TrainState
 
@@ -50,16 +51,23 @@ def train(config: Config, workdir: str | Path, profile_steps: tuple[int, int] | 
         The scores of the last validation, {} if there was none.
 
     Raises:
-        InputError: The config, the data, the devices or the folder do not fit each other.
-        RunError: The loss became NaN, or a checkpoint could not be written.
+        InputError: The config, the data, the devices or the folder do not fit each other, or another run is in it.
+        RunError: The loss became NaN, a checkpoint could not be written, or a process that loads was killed.
     """
-    config, workdir = typed(config), Path(workdir).expanduser()
-    run, settings = make_run(config), config.train
+    workdir = Path(workdir).expanduser()
+    run = make_run(typed(config))
+    with claimed(workdir), peers.says_when_lost(lambda: _saved(workdir)):
+        return _train(run, workdir, profile_steps)
+
+
+def _train(run: Run, workdir: Path, profile_steps: tuple[int, int] | None) -> dict[str, float]:
+    config, settings = run.config, run.config.train
     latest, best = Checkpoints(workdir / "latest"), Checkpoints(workdir / "best")
     state, known, origin = _start(run, latest)
     first, standing = int(state.step), Standing({}, known.get("best_score", -1.0))
     process = jax.process_index(), jax.process_count()
-    batches = train_batches(run.samples, start_step=first, workers=config.data.workers, process=process)
+    loaded = train_batches(run.samples, start_step=first, workers=config.data.workers, process=process)
+    batches = _explained(loaded, workdir)
     log = RunLog(workdir, first, config)
     if origin:
         log.console.print(origin)
@@ -68,7 +76,7 @@ def train(config: Config, workdir: str | Path, profile_steps: tuple[int, int] | 
         rows = spatial * sharding.MIN_ROWS
         log.console.print(f"mesh.spatial={spatial} brings nothing: crops are split over devices from {rows} rows on")
     profiler = Profiler(workdir / "profile", profile_steps, log.console)
-    with closing(log), closing(best), closing(latest), closing(profiler), _sigterm() as asked_after:
+    with closing(log), closing(best), closing(latest), closing(profiler), closing(batches), _sigterm() as asked_after:
         if known.get("unvalidated"):
             state, standing = _validate(run, state, standing, best, log)
         leaves = run.step.pack(state)
@@ -96,6 +104,23 @@ def train(config: Config, workdir: str | Path, profile_steps: tuple[int, int] | 
                 log.console.print(f"asked to end: saved after step {step}; start again to continue")
                 break
     return standing.scores
+
+
+def _explained(batches: Generator[dict, None, None], workdir: Path) -> Generator[dict, None, None]:
+    """Says, if a process that loads was killed, what is saved."""
+    with closing(batches):
+        try:
+            yield from batches
+        except WorkerError as error:
+            raise RunError(
+                f"{error}; {_saved(workdir)}: run the same command again, with fewer --config.data.workers if memory "
+                "is short, and it continues from there"
+            ) from error
+
+
+def _saved(workdir: Path) -> str:
+    steps = [int(path.name) for path in (workdir / "latest").glob("*") if path.name.isdigit()]
+    return f"the last checkpoint is of step {max(steps)}" if steps else "no checkpoint was saved yet"
 
 
 def _start(run: Run, checkpoints: Checkpoints) -> tuple[TrainState, dict, str]:

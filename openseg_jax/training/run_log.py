@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,14 +15,38 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
-from openseg_jax import page, plots
+from openseg_jax import page, plots, sharding
 from openseg_jax.config import Config
 from openseg_jax.console import Console
 from openseg_jax.data.images import read_image, write_image
-from openseg_jax.errors import RunError
-from openseg_jax.files import read_json, read_text, replacing, write_text
+from openseg_jax.errors import InputError, RunError
+from openseg_jax.files import read_json, read_text, replacing, results, write_text
 from openseg_jax.page import percent
 from openseg_jax.training.validation import Validated
+
+_NAMES = ("latest", "best", "metrics.jsonl", "metrics.csv", "events", "config.json", "validation.json", "overlay",
+          "report.html", "profile")  # fmt: skip
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Keeps a workdir for one run.
+
+    Raises:
+        InputError: Another run is in it, or files that no run wrote. Every process of the run raises it.
+    """
+    problem = ""
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            checkpoints = any((workdir / "latest").glob("*/metadata"))  # of a version that left no mark
+            try:
+                stack.enter_context(results(workdir, "train", _NAMES, unmarked=checkpoints))
+            except InputError as error:
+                problem = str(error)
+        problem = sharding.exchange(problem.encode())[0].decode()
+        if problem:
+            raise InputError(problem)
+        yield
 
 
 class RunLog:

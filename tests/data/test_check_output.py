@@ -7,10 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from openseg_jax.cli import main
 from openseg_jax.config import AugmentSettings, CollateSettings, DataSettings
+from openseg_jax.console import Console
 from openseg_jax.data import check_before_training, load_classes
 from openseg_jax.data.check import quick_check
 from openseg_jax.errors import InputError

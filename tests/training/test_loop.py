@@ -16,11 +16,13 @@ from openseg_jax import checkpoints, converters, models
 from openseg_jax.config import typed
 from openseg_jax.data.images import write_image, write_mask
 from openseg_jax.data.synthetic import SYNTHETIC_CLASSES
+from openseg_jax.data.workers import WorkerError
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.training import loop
 from openseg_jax.training.dry_run import dry_run, estimate_memory
 from openseg_jax.training.pretrained import with_pretrained
 from openseg_jax.training.profiling import parse_steps, top_operations
+from openseg_jax.training.run_log import claimed
 from openseg_jax.training.setup import make_model, make_run
 from openseg_jax.training.step import TrainStep
 from tests import commands, tiny
@@ -57,7 +59,7 @@ def uninterrupted(tmp_path_factory):
 def test_what_a_run_leaves_behind(uninterrupted):
     assert {path.name for path in uninterrupted.iterdir()} == {
         "latest", "best", "metrics.jsonl", "metrics.csv", "events", "config.json", "validation.json", "overlay",
-        "report.html",
+        "report.html", ".openseg",
     }  # fmt: skip
     _, metadata = variables(uninterrupted)
     assert metadata.step == 20
@@ -287,6 +289,38 @@ def test_pretrained_weights_of_a_pytorch_file(uninterrupted, tmp_path):
 def test_a_workdir_of_another_model_is_refused(uninterrupted):
     with pytest.raises(InputError, match="holds a run of .* take another --workdir"):
         loop.train(runs.config(model__options__channels=24), uninterrupted)
+
+
+def test_a_workdir_belongs_to_one_run(tmp_path):
+    busy = pytest.raises(InputError, match=f"another process is writing to {tmp_path}: wait")
+    with claimed(tmp_path), busy, claimed(tmp_path):
+        pass
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_workdir_of_other_files_is_refused(tmp_path):
+    (tmp_path / "best").mkdir()
+    with pytest.raises(InputError, match="best exists, and `openseg train` did not write it"), claimed(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    (tmp_path / "latest" / "7" / "metadata").mkdir(parents=True)  # of a run of an earlier version
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_killed_loader_ends_the_run_with_what_was_saved(tmp_path):
+    def loaded():
+        yield {}
+        raise WorkerError("a worker process was killed")
+
+    for saved in ("no checkpoint was saved yet", "the last checkpoint is of step 12"):
+        batches = loop._explained(loaded(), tmp_path)
+        assert next(batches) == {}
+        with pytest.raises(RunError, match=f"a worker process was killed; {saved}: run the same command again, with f"):
+            next(batches)
+        for step in (4, 12):
+            (tmp_path / "latest" / str(step)).mkdir(parents=True, exist_ok=True)
 
 
 def test_the_report_and_the_pictures(uninterrupted):
