@@ -14,7 +14,6 @@ from pathlib import Path
 
 from openseg_jax.cli.arguments import CHECKPOINT, add_command, size
 from openseg_jax.errors import InputError, RunError
-from openseg_jax.files import refuse_existing
 
 TOLERANCE = 1e-3  # of each error of the file against the net
 
@@ -35,7 +34,6 @@ def run(arguments) -> None:
     out, size, batch = arguments.out, arguments.size, arguments.batch
     if batch != "any" and not (batch.isdigit() and int(batch)):
         raise InputError(f"--batch is a number or any, found {batch!r}")
-    refuse_existing(out)
     is_onnx = out.suffix.lower() == ".onnx"
     if not is_onnx and out.suffix.lower() != ".stablehlo":
         raise InputError(f"--out ends in .onnx or .stablehlo, which says what is written, found {out.name!r}")
@@ -50,6 +48,7 @@ def run(arguments) -> None:
     from openseg_jax.export.program import make_logits, output_names
     from openseg_jax.export.stablehlo import to_stablehlo
 
+    files.refuse_existing(out)
     model, variables, metadata = load(arguments.checkpoint)
     if is_onnx:  # runtimes know few operations in bfloat16
         model = models.create(**model.spec.to_dict() | {"dtype": "float32"})
