@@ -22,7 +22,7 @@ visualize page plots
 config
 labels
 models
-console trees
+console trees results
 files
 errors
 text

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
-CHECKPOINT = {"metavar": "DIR", "help": "folder of a run, or of an imported checkpoint"}
+CHECKPOINT = {"metavar": "CKPT", "help": "folder of a run or of an import, or a .pth file of the original"}
 
 
 class Switch(argparse.Action):

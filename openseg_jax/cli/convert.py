@@ -16,7 +16,7 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-from openseg_jax.cli.arguments import CHECKPOINT, add_command, add_subcommands
+from openseg_jax.cli.arguments import add_command, add_subcommands
 from openseg_jax.errors import InputError
 from openseg_jax.recipes.legacy.options import add_flags
 
@@ -55,10 +55,12 @@ def add(commands) -> None:
 
     command = add_command(actions, "inspect", INSPECT, inspect_file)
     command.add_argument("checkpoint", metavar="CKPT.pth", help="a PyTorch checkpoint")
+    _add_entry(command)
 
     command = add_command(actions, "import", IMPORT, import_file)
     command.add_argument("checkpoint", metavar="CKPT.pth", help="a PyTorch checkpoint")
     command.add_argument("--out", required=True, metavar="DIR", help="new folder for the result")
+    _add_entry(command)
     command.add_argument("--model", help="named model, such as hrnet_w48_ocr; recognised if not given")
     command.add_argument("--num_classes", type=int, help="recognised if not given")
     command.add_argument("--backbone", help="another backbone than the model's own")
@@ -80,13 +82,14 @@ def add(commands) -> None:
     command = add_command(actions, "verify", VERIFY, verify_file)
     command.add_argument("checkpoint", metavar="CKPT.pth", help="a PyTorch checkpoint")
     command.add_argument("folder", metavar="DIR", help="what `import` made of it; verify.json is written there")
+    _add_entry(command)
     command.add_argument("--reference", metavar="TAPS.npz", help="activations saved from PyTorch: docs/converting.md")
     command.add_argument(
         "--tolerance", type=float, default=1e-4, help="of a layer, relative to its largest value (%(default)s)"
     )
 
     command = add_command(actions, "export", EXPORT, export_file)
-    command.add_argument("checkpoint", **CHECKPOINT)
+    command.add_argument("checkpoint", metavar="DIR", help="folder of a run, or of an imported checkpoint")
     command.add_argument("--out", required=True, metavar="CKPT.pth", help="the PyTorch checkpoint to write")
 
     command = add_command(actions, "config", CONFIG, write_config)
@@ -95,11 +98,15 @@ def add(commands) -> None:
     add_flags(command)
 
 
-def _read(path: str):
+def _add_entry(command) -> None:
+    command.add_argument("--entry", help="which of several state dicts of the file, such as ema")
+
+
+def _read(arguments):
     """Returns the state dictionary of a PyTorch checkpoint, and what is recognised in it."""
     from openseg_jax.converters import normalise_keys, read_checkpoint, recognise
 
-    state_dict, config = read_checkpoint(path)
+    state_dict, config = read_checkpoint(arguments.checkpoint, arguments.entry)
     state_dict = normalise_keys(state_dict)
     return state_dict, recognise(state_dict, config)
 
@@ -109,7 +116,7 @@ def inspect_file(arguments) -> int:
 
     from openseg_jax.console import Console
 
-    state_dict, found = _read(arguments.checkpoint)
+    state_dict, found = _read(arguments)
     table = Table("", "found", show_header=False)
     rows = {
         "model": found.name,
@@ -146,7 +153,7 @@ def import_file(arguments) -> None:
     out = Path(arguments.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty; give a new folder to --out")
-    state_dict, found = _read(arguments.checkpoint)
+    state_dict, found = _read(arguments)
     model = models.create(**_wanted(arguments, found))
     classes = load_classes(arguments.classes) if arguments.classes else None
     if classes and model.spec.num_classes not in (None, len(classes)):
@@ -221,14 +228,17 @@ def verify_file(arguments) -> int:
     from openseg_jax import files
     from openseg_jax.checkpoints import load
     from openseg_jax.converters import import_state_dict, verify
+    from openseg_jax.converters.files import has_checksums
 
-    state_dict, found = _read(arguments.checkpoint)
+    state_dict, found = _read(arguments)
     model, variables, _ = load(arguments.folder)
     expected = import_state_dict(state_dict, model, found)
     same = jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), variables, expected))
     outputs, activations = verify.run(model, variables, verify.fixed_input())
     source = _source(arguments.checkpoint)
     report = verify.make_report(model, variables, outputs, activations, source) | {"variables_equal": same}
+    of_file = "CRC-32 of each part" if has_checksums(arguments.checkpoint) else "none: damage cannot be noticed"
+    report["checksums"] = {"file": of_file, "folder": "SHA-256 of each file"}
     rows = []
     if arguments.reference:
         reference = verify.read_reference(arguments.reference)
@@ -272,7 +282,7 @@ def _print_report(report: dict, rows: list, tolerance: float) -> None:
 def export_file(arguments) -> None:
     from openseg_jax.checkpoints import load
     from openseg_jax.converters import export_state_dict, write_state_dict
-    from openseg_jax.files import refuse_existing
+    from openseg_jax.results import refuse_existing
 
     refuse_existing(arguments.out)
     model, variables, _ = load(arguments.checkpoint)
@@ -286,8 +296,8 @@ def _source(path: str) -> dict[str, str]:
 
 
 def write_config(arguments) -> None:
-    from openseg_jax.files import refuse_existing
     from openseg_jax.recipes.legacy.convert import import_config
+    from openseg_jax.results import refuse_existing
 
     refuse_existing(arguments.out)
     for remark in import_config(arguments.config, arguments, arguments.out, arguments.command_line):

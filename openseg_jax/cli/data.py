@@ -112,7 +112,7 @@ def build(arguments) -> None:
 def check(arguments) -> int:
     from openseg_jax.console import Console
     from openseg_jax.data.check import check_folder, draft, scan_folder
-    from openseg_jax.files import results
+    from openseg_jax.results import results
 
     console = Console()
     root, splits, classes, folders = _what_to_check(arguments)

@@ -43,12 +43,15 @@ def run(arguments) -> None:
     import jax
 
     from openseg_jax import files, models
-    from openseg_jax.checkpoints import load
+    from openseg_jax.agreement import settings_of_run
+    from openseg_jax.config import EvalSettings
+    from openseg_jax.converters import load
     from openseg_jax.export.onnx import to_onnx
     from openseg_jax.export.program import make_logits, output_names
     from openseg_jax.export.stablehlo import to_stablehlo
+    from openseg_jax.results import refuse_existing
 
-    files.refuse_existing(out)
+    refuse_existing(out)
     model, variables, metadata = load(arguments.checkpoint)
     if is_onnx:  # runtimes know few operations in bfloat16
         model = models.create(**model.spec.to_dict() | {"dtype": "float32"})
@@ -68,3 +71,7 @@ def run(arguments) -> None:
     files.write_bytes(out, data)
     found = ", ".join(f"{what} {difference:.1e}" for what, difference in errors.items())
     print(f"{out}, {len(data) / 2**20:.1f} MB; on random images: {found}")
+    _, tested = settings_of_run(EvalSettings(), metadata)
+    if tested:
+        text = ", ".join(f"eval.{name}={value}" for name, value in tested.items())
+        print(f"the program does not do what the run of the checkpoint was validated with, so do it before: {text}")

@@ -88,10 +88,10 @@ def _void(text: str) -> int | str:
 
 def predict(arguments) -> None:
     from openseg_jax import __version__
-    from openseg_jax.checkpoints import fingerprint
+    from openseg_jax.converters import fingerprint
     from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
     from openseg_jax.data.workers import in_threads
-    from openseg_jax.files import child, is_done, results
+    from openseg_jax.results import child, is_done, results
     from openseg_jax.segfix.label_files import by_name, find_images
     from openseg_jax.segfix.offsets import ImageOffsets
 
@@ -145,8 +145,8 @@ def refine(arguments) -> None:
 def _refine_labels(arguments):
     import numpy as np
 
-    from openseg_jax.files import results
     from openseg_jax.labels.classes import load_classes
+    from openseg_jax.results import results
     from openseg_jax.segfix import label_files, offsets, refinement, report
 
     labels, classes = label_files.find_images(arguments.labels), arguments.classes and load_classes(arguments.classes)
@@ -177,7 +177,7 @@ def _refine_labels(arguments):
 
 
 def _refine_instances(arguments):
-    from openseg_jax.files import results
+    from openseg_jax.results import results
     from openseg_jax.segfix import instances, label_files, refinement
 
     if arguments.coco:
@@ -197,8 +197,8 @@ def _refine_instances(arguments):
 
 
 def truth(arguments) -> None:
-    from openseg_jax.files import child, is_done, results
     from openseg_jax.labels.classes import load_classes
+    from openseg_jax.results import child, is_done, results
     from openseg_jax.segfix.ground_truth_files import FOLDER, INSTANCE_FOLDER, write_ground_truth
     from openseg_jax.segfix.label_files import find_images
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from openseg_jax.data.images import decode_image, decode_mask
 from openseg_jax.data.maps import Maps
 from openseg_jax.errors import InputError
-from openseg_jax.files import child, read_json
+from openseg_jax.files import read_json
 from openseg_jax.labels.classes import ClassTable
+from openseg_jax.results import child
 from openseg_jax.text import one_line
 
 _AGAIN = "run the build command again, which writes what is missing or damaged"

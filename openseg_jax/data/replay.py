@@ -8,7 +8,8 @@ from openseg_jax.config import Config
 from openseg_jax.data.images import write_image
 from openseg_jax.data.pipeline import TrainSamples
 from openseg_jax.errors import InputError
-from openseg_jax.files import results, write_text
+from openseg_jax.files import write_text
+from openseg_jax.results import results
 
 
 def replay(config: Config, step: int, out: Path) -> int:

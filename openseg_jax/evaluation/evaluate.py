@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 
 from openseg_jax import __version__, data, models, sharding
 from openseg_jax.agreement import fitting_classes, settings_of_run
-from openseg_jax.checkpoints import Metadata, fingerprint, load
+from openseg_jax.checkpoints import Metadata
 from openseg_jax.config import Config, DataSettings, EvalSettings, typed
 from openseg_jax.console import Console, track
+from openseg_jax.converters import fingerprint, load
 from openseg_jax.data.images import image_files
 from openseg_jax.data.offset_files import OFFSET_SUFFIXES, write_offsets
 from openseg_jax.data.sources import ImageSource
@@ -22,7 +23,7 @@ from openseg_jax.errors import InputError, RunError
 from openseg_jax.evaluation.others import legacy_scores, official_scores
 from openseg_jax.evaluation.progress import Progress
 from openseg_jax.evaluation.report import Report
-from openseg_jax.files import child, replacing, results, stamp
+from openseg_jax.files import replacing, stamp
 from openseg_jax.inference import ArgMax, ConfusionCounts, Item, Probabilities, Reader, Refined, Runner, writers
 from openseg_jax.inference.offsets import WithOffsets, offset_runner
 from openseg_jax.inference.tasks import task_of
@@ -31,6 +32,7 @@ from openseg_jax.metrics.boundaries import Boundaries
 from openseg_jax.metrics.confusion import Confusion
 from openseg_jax.metrics.statistics import interval
 from openseg_jax.page import percent
+from openseg_jax.results import child, results
 
 RESULTS = ("report.json", "report.html", "images.csv", "images.npz", "progress.npz", "label", "color", "overlay")
 

@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from openseg_jax import sharding
-from openseg_jax.checkpoints import load
 from openseg_jax.config import EvalSettings
+from openseg_jax.converters import load
 from openseg_jax.data.offset_files import check_size, find_offsets, read_offsets
 from openseg_jax.errors import InputError
 from openseg_jax.inference.buckets import Size

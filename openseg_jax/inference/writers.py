@@ -6,8 +6,8 @@ import numpy as np
 
 from openseg_jax import visualize
 from openseg_jax.data.images import write_image, write_mask
-from openseg_jax.files import child
 from openseg_jax.labels.classes import ClassTable
+from openseg_jax.results import child
 
 
 def prediction_files(out: Path, name: str) -> tuple[Path, Path, Path]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from openseg_jax import sharding
 from openseg_jax.agreement import settings_of_run
-from openseg_jax.checkpoints import load
 from openseg_jax.config import EvalSettings, typed
+from openseg_jax.converters import load
 from openseg_jax.data.sources import ArraySource
 from openseg_jax.errors import InputError
 from openseg_jax.inference import ArgMax, Item, Probabilities, Runner

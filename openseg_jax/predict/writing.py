@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from openseg_jax import __version__
-from openseg_jax.checkpoints import fingerprint
 from openseg_jax.console import track
+from openseg_jax.converters import fingerprint
 from openseg_jax.data.sources import ImageSource
 from openseg_jax.errors import InputError, RunError
-from openseg_jax.files import child, is_done, replacing, results
+from openseg_jax.files import replacing
 from openseg_jax.inference.writers import prediction_files, write_prediction
 from openseg_jax.predict.films import write_film
 from openseg_jax.predict.inputs import Input, find_inputs
 from openseg_jax.predict.predictor import Predictor
+from openseg_jax.results import child, is_done, results
 
 
 def predict_images(

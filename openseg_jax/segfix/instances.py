@@ -26,7 +26,8 @@ import numpy as np
 
 from openseg_jax.data.images import read_mask, read_size, write_image
 from openseg_jax.errors import InputError
-from openseg_jax.files import child, read_json, read_text, write_bytes, write_text
+from openseg_jax.files import read_json, read_text, write_bytes, write_text
+from openseg_jax.results import child
 
 LIST_SUFFIX = "_pred.txt"
 _KEYS = {"image_id", "category_id", "score", "segmentation"}

@@ -64,13 +64,13 @@ def _train(run: Run, workdir: Path, profile_steps: tuple[int, int] | None) -> di
     config, settings = run.config, run.config.train
     latest, best = Checkpoints(workdir / "latest"), Checkpoints(workdir / "best")
     state, known, origin = _start(run, latest)
-    first, standing = int(state.step), Standing({}, known.get("best_score", -1.0))
+    first, standing = int(state.step), Standing(_score(known), known.get("best_score", -1.0))
     process = jax.process_index(), jax.process_count()
     loaded = train_batches(run.samples, start_step=first, workers=config.data.workers, process=process)
     batches = _explained(loaded, workdir)
     log = RunLog(workdir, first, config)
     if origin:
-        log.console.print(origin)
+        log.console.print(origin if first < settings.steps else f"{origin}: the run has ended")
     spatial = config.mesh.spatial
     if spatial > 1 and not sharding.splits_rows(run.mesh, config.augment.crop[0]):
         rows = spatial * sharding.MIN_ROWS
@@ -189,6 +189,12 @@ def _averaged(run: Run, state: TrainState, batches: Iterator[dict]) -> TrainStat
     stats = batch_statistics(run.model, state.swa.params, prepared, count, run.normalization)
     averaged = dataclasses.replace(state, params=state.swa.params, batch_stats=stats)
     return jax.device_put(averaged, run.step.shardings)
+
+
+def _score(known: dict) -> dict[str, float]:
+    """Returns the main score of the last validation, by its name, that a checkpoint knows."""
+    score = known.get("score", math.nan)
+    return {known["score_name"]: score} if math.isfinite(score) else {}
 
 
 @contextlib.contextmanager

@@ -20,8 +20,9 @@ from openseg_jax.config import Config
 from openseg_jax.console import Console
 from openseg_jax.data.images import read_image, write_image
 from openseg_jax.errors import InputError, RunError
-from openseg_jax.files import read_json, read_text, replacing, results, write_text
+from openseg_jax.files import read_json, read_text, replacing, write_text
 from openseg_jax.page import percent
+from openseg_jax.results import results
 from openseg_jax.training.validation import Validated
 
 _NAMES = ("latest", "best", "metrics.jsonl", "metrics.csv", "events", "config.json", "validation.json", "overlay",

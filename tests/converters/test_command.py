@@ -2,12 +2,14 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.torch_reference import HRNetOCR
 from openseg_jax import checkpoints, converters, models
+from openseg_jax.errors import InputError
 from tests import commands, tiny
 
 
@@ -44,9 +46,32 @@ def test_import_then_export_is_bitwise_equal(net, tmp_path, capsys):
     after = converters.read_state_dict(tmp_path / "again.pth")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
+    assert "exists: give another file" in commands.fails_here(
+        capsys, "converters", "export", tmp_path / "dir", "--out", tmp_path / "again.pth"
+    )
     metadata = checkpoints.read_metadata(tmp_path / "dir")
     assert metadata.model["norm"] == ["inplace_abn", "inplace_abn"]
     assert metadata.extra["source"]["file"] == "net.pth"
+
+
+def test_a_pytorch_file_is_loaded_like_its_import(net, tmp_path):
+    assert commands.call("converters", "import", net[0], "--out", tmp_path / "dir") == 0
+    for found, expected in zip(converters.load(net[0]), checkpoints.load(tmp_path / "dir"), strict=True):
+        if isinstance(found, dict):
+            jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert converters.load(net[0])[0].spec == converters.load(tmp_path / "dir")[0].spec
+    assert converters.fingerprint(net[0]) != converters.fingerprint(tmp_path / "dir")
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match="does not say by itself which net it is"):
+        converters.load(tmp_path / "other.pth")
+
+
+def test_one_of_several_state_dicts(net, tmp_path, capsys):
+    weights = converters.read_state_dict(net[0])
+    torch.save({"net": {"w": torch.zeros(1)}, "ema": weights}, tmp_path / "both.pth")
+    command = "converters", "import", tmp_path / "both.pth", "--out", tmp_path / "dir"
+    assert "name one with --entry" in commands.fails_here(capsys, *command)
+    assert commands.call(*command, "--entry=ema") == 0
 
 
 def test_backbone_only(tmp_path, capsys):
@@ -87,7 +112,7 @@ def broken(kind, path, source):
         ("missing", "1 key missing (cls_head.bias)"),
         ("extra", "1 key unknown (more)"),
         ("shape", "cls_head.bias is (9,) instead of (5,)"),
-        ("truncated", "is cut short at 5000 bytes; download it again"),
+        ("truncated", "cut short at 5000 bytes; download it again"),
         ("html", "is a web page, not a checkpoint"),
         ("code", "was refused: it would run code on loading (print)"),
     ],
@@ -177,6 +202,7 @@ def test_verify(verified, capsys):
     assert "bit for bit" in out
     assert "layers agree" in out
     report = json.loads((folder / "dir" / "verify.json").read_text())
+    assert report["checksums"] == {"file": "CRC-32 of each part", "folder": "SHA-256 of each file"}
     assert report["norm"] == {"backbone": "batch_norm", "head": "batch_norm"}
     assert set(report["outputs"]) == {"aux", "out"}
     layers = {layer["name"]: layer for layer in report["layers"]}
