@@ -1,25 +1,34 @@
-"""Times what it costs that images and masks are checked, byte by byte, before they are decoded, on one core.
+"""Times what it costs that images, masks and checkpoints are checked, byte by byte, before they are used.
 
     python -m benchmarks.reading
 
-"checked" is what this project does; "decoder alone" is OpenCV for images and Pillow for masks, as they come. The files
-are those of a synthetic scene with the noise of a camera. Both read the same bytes in turn, in one process; the best
-time of each counts.
+"checked" is what this project does. "unchecked" is, for images and masks, OpenCV and Pillow alone, on one core; for the
+checkpoints of an HRNet-W48 with OCR it is the same code without the comparison of checksums. Images are of a synthetic
+scene with the noise of a camera. Both ways read the same bytes in turn, in one process; the best time of each counts.
 """
 
+import contextlib
+import functools
 import io
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from benchmarks import harness
+from openseg_jax import checkpoints, converters, models
+from openseg_jax.converters import files
 from openseg_jax.data import SyntheticSource
 from openseg_jax.data.images import decode_image, decode_mask
+from openseg_jax.data.normalize import Normalization
 
 
-def files(size: tuple[int, int]) -> dict[str, bytes]:
+def images(size: tuple[int, int]) -> dict[str, bytes]:
     """Returns images and masks of one scene by what they are."""
     scene = SyntheticSource("train", 1, size)[0]
     noise = np.random.default_rng(0).normal(0, 3, scene["image"].shape)
@@ -41,24 +50,53 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
     return file.getvalue()
 
 
-def measure(name: str, content: bytes, repeats: int) -> list[dict]:
+def ways_of(name: str, content: bytes) -> dict[str, Callable]:
+    """Returns how an image or a mask is read, without checks first."""
     if name.startswith("mask"):
-        ways = {"decoder alone": lambda: np.asarray(Image.open(io.BytesIO(content))),
+        return {"unchecked": lambda: np.asarray(Image.open(io.BytesIO(content))),
                 "checked": lambda: decode_mask(content, name)}  # fmt: skip
-    else:
-        stored = np.frombuffer(content, np.uint8)
-        ways = {"decoder alone": lambda: cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB),
-                "checked": lambda: decode_image(content, name)}  # fmt: skip
-    np.testing.assert_array_equal(*(read() for read in ways.values()))
+    stored = np.frombuffer(content, np.uint8)
+    return {"unchecked": lambda: cv2.imdecode(stored, cv2.IMREAD_COLOR_RGB),
+            "checked": lambda: decode_image(content, name)}  # fmt: skip
+
+
+def ways_of_checkpoints(folder: Path) -> dict[str, dict[str, Callable]]:
+    """Writes an HRNet-W48 with OCR in both forms, and returns how each is read."""
+    model = models.create("hrnet_w48_ocr", 19)
+    variables = models.init(model, 0)
+    saved = checkpoints.Checkpoints(folder / "checkpoint")
+    saved.save(variables, checkpoints.Metadata(model.spec.to_dict(), Normalization()))
+    saved.close()
+    converters.write_state_dict(converters.export_state_dict(variables, model), folder / "net.pth")
+
+    def unchecked(module, name: str, replacement: Callable, read: Callable) -> Callable:
+        def run():
+            with mock.patch.object(module, name, replacement):
+                read()
+
+        return run
+
+    load = functools.partial(checkpoints.load, folder / "checkpoint")
+    load_file = functools.partial(converters.load, folder / "net.pth")
+    return {
+        "checkpoint": {
+            "unchecked": unchecked(checkpoints, "_verified", lambda *_: contextlib.nullcontext(), load),
+            "checked": load,
+        },
+        ".pth": {"unchecked": unchecked(files, "_checked", lambda path: path, load_file), "checked": load_file},
+    }
+
+
+def measure(name: str, ways: dict[str, Callable], kilobytes: int, repeats: int) -> list[dict]:
     times = {way: [] for way in ways}
     for _ in range(repeats):
         for way, read in ways.items():
             start = time.perf_counter()
             read()
             times[way].append(1000 * (time.perf_counter() - start))
-    alone = min(times["decoder alone"])
+    alone = min(times["unchecked"])
     return [
-        {"file": name, "read": way, "kB": len(content) // 1000, "ms": (ms := min(found)), "time": ms / alone}
+        {"file": name, "read": way, "kB": kilobytes, "ms": (ms := min(found)), "time": ms / alone}
         for way, found in times.items()
     ]
 
@@ -66,9 +104,12 @@ def measure(name: str, content: bytes, repeats: int) -> list[dict]:
 if __name__ == "__main__":
     a = harness.parser(__doc__, height=1024, width=2048).parse_args()
     cv2.setNumThreads(1)
-    rows = [
-        row
-        for name, content in files((a.height, a.width)).items()
-        for row in measure(name, content, max(a.repeats, 50))
-    ]
+    rows = []
+    for name, content in images((a.height, a.width)).items():
+        ways = ways_of(name, content)
+        np.testing.assert_array_equal(*(read() for read in ways.values()))
+        rows += measure(name, ways, len(content) // 1000, max(a.repeats, 50))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, ways in ways_of_checkpoints(Path(folder)).items():
+            rows += measure(name, ways, 263_000, a.repeats)
     harness.report(f"Reading files of {a.height}x{a.width}", rows, a.out)

@@ -14,6 +14,7 @@ _TESTING = (
     ("min_side", "size", "pad_size", "pad_stride"),
     ("protocol", "scales", "scale_weights", "crop", "crop_stride", "crop_window"),
     ("swap",),
+    ("left_out",),
 )
 # Fields of which a run that continues does not depend.
 _HARMLESS = ("data.workers", "data.cache", "data.check", "train.log_every", "train.log_images", "train.save_every")

@@ -1,5 +1,6 @@
 """Exported programs, run as the page in docs does: without this package."""
 
+import json
 import re
 import subprocess
 import sys
@@ -22,17 +23,20 @@ from openseg_jax.export.onnx_graph import Graph
 from openseg_jax.export.onnx_operations import OPERATIONS
 from openseg_jax.export.program import make_logits, output_names
 from openseg_jax.export.stablehlo import load
+from openseg_jax.labels.classes import ClassTable
 from openseg_jax.predict import Predictor
 from tests import commands, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules after import of package")
 MODULE = "openseg_jax.export"
+CLASSES = {"title": "four", "classes": [{"name": name, "id": 10 + i} for i, name in enumerate("abcd")]}
 
 
 def save(folder, name: str, **options):
     model = tiny.create(name, 4, **options)
     saved = checkpoints.Checkpoints(folder)
-    saved.save(tiny.random_variables(model), checkpoints.Metadata(model.spec.to_dict(), Normalization()))
+    classes = ClassTable.from_dict(CLASSES, "x") if model.spec.num_classes == 4 else None
+    saved.save(tiny.random_variables(model), checkpoints.Metadata(model.spec.to_dict(), Normalization(), classes))
     saved.close()
     return folder
 
@@ -67,7 +71,7 @@ def test_stablehlo_example_of_the_page(checkpoint, labels, tmp_path, capsys):
     """For a picture smaller than the program's size: the labels of the predictor."""
     file = tmp_path / "camvid.stablehlo"
     assert commands.call(MODULE, checkpoint, "--out", file, "--size", "64x80", "--batch", "any") == 0
-    assert "on random images: share of other class ids 0.0e+00" in capsys.readouterr().out
+    assert "on random images: share of other train ids 0.0e+00" in capsys.readouterr().out
     assert (run_example_of_the_page(0, tmp_path) != labels).sum() <= 1
 
 
@@ -76,7 +80,7 @@ def test_onnx_example_of_the_page(checkpoint, labels, tmp_path, capsys):
     assert commands.call(MODULE, checkpoint, "--out", file, "--size", "50x61", "--batch", "any") == 0
     told = capsys.readouterr().out
     assert float(re.search(r"relative to the largest logit (\S+),", told)[1]) < 1e-5
-    assert "share of other class ids 0.0e+00" in told
+    assert "share of other train ids 0.0e+00" in told
     assert (run_example_of_the_page(1, tmp_path) != labels).sum() <= 1
 
 
@@ -91,6 +95,10 @@ def test_logits_of_a_fixed_batch(checkpoint, tmp_path, capsys):
     ours = program.call(images, np.array([[32, 48]] * 2, np.int32))
     (theirs,) = onnxruntime.InferenceSession(files[1]).run(["logits"], {"images": images})
     np.testing.assert_allclose(theirs, ours, atol=1e-5 * np.abs(ours).max())
+    stored = onnxruntime.InferenceSession(files[1]).get_modelmeta().custom_metadata_map["classes"]
+    for text in (stored, (tmp_path / "net.stablehlo.json").read_text()):
+        classes = ClassTable.from_dict(json.loads(text), "file")
+        assert (classes.names, classes.ids) == (("a", "b", "c", "d"), (10, 11, 12, 13))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +194,8 @@ def test_wrong_input(checkpoint, tmp_path, capsys):
     assert "--platforms is for StableHLO" in fails("--out", file, *size, "--platforms", "cuda")
     with mock.patch.dict(sys.modules, onnxruntime=None):
         assert "pip install openseg_jax[onnx]" in fails("--out", file, *size)
+    for other in ("net", "net.tflite", "net.pth"):
+        assert "--out ends in .onnx or .stablehlo" in fails("--out", tmp_path / other, *size)
     attention = save(tmp_path / "isanet", "isanet")
     assert "isanet needs a number of images" in fails("--out", file, *size, "--batch", "any", of=attention)
     file.touch()

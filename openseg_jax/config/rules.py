@@ -29,6 +29,10 @@ def contradictions(config: Config) -> Iterator[str]:
 def class_faults(config: Config, classes: ClassTable) -> Iterator[str]:
     """Yields a sentence on each contradiction between a config and the classes of its data."""
     weights, data = config.loss.class_weights, config.data
+    if unknown := [name for name in config.eval.left_out if name not in classes.names]:
+        yield f"eval.left_out names {short(unknown[0])}, and the classes are {', '.join(classes.names)}"
+    if len(config.eval.left_out) >= len(classes):
+        yield "eval.left_out must leave a class that counts"
     where = f"data.classes={data.classes}" if data.classes and data.source != "synthetic" else classes.title
     if weights and len(weights) != len(classes):
         yield f"loss.class_weights has {len(weights)} numbers, but {where} has {len(classes)} classes"
@@ -181,6 +185,8 @@ def _optimization(config: Config) -> Iterator[str]:
         yield f"{schedule.milestones=} must lie before the end, {train.steps=}"
     if schedule.name == "step" and schedule.step_size >= train.steps:
         yield f"{schedule.step_size=} must be less than {train.steps=}, or the learning rate never falls"
+    if schedule.name.startswith("swa") and train.patience:
+        yield f"{train.patience=} would end a run before {schedule.name=!s} has averaged its weights: give 0"
     if schedule.warmup.steps > train.steps:
         yield f"{schedule.warmup.steps=} must be at most {train.steps=}"
 

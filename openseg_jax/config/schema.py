@@ -359,6 +359,9 @@ class TrainSettings:
     )
     log_every: int = setting(10, "the number of steps between two lines of the log", least=1)
     eval_every: int = setting(1000, "the number of steps between two validations", least=1)
+    patience: int = setting(
+        0, "the number of validations without a better score after which training ends; 0 for never", least=0
+    )
     save_every: int = setting(1000, "the number of steps between two checkpoints", least=1)
     log_images: int = setting(4, "the number of validation images whose prediction is logged", least=0)
 
@@ -393,6 +396,7 @@ class EvalSettings:
     swap: bool = setting(
         True, "whether left and right classes exchange names in mirrored images; the original's tester does not do that"
     )
+    left_out: Names = setting((), "the names of classes that do not count in means, such as background")
     crop: SizeOrNone = setting((), "the window of crops and ms_crops, in place of that of the protocol", **_SIDES)
     crop_stride: SizeOrNone = setting((), "the stride of windows; if empty, their size", **_SIDES)
     crop_window: str = setting(

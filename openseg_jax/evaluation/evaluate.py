@@ -105,7 +105,7 @@ def evaluate(
     with _kept(folder, source, options, settings):
         if settings.segfix:
             source = _with_offsets(settings, source, split, folder, console)
-        readers, scores = _readers_and_scores(settings, len(classes), len(source), options)
+        readers, scores = _readers_and_scores(settings, classes, len(source), options)
         runner = Runner(model, source, settings, readers, metadata.normalization, mesh)
         progress = Progress(folder and folder / "progress.npz", key, scores, resume=resume)
         if progress.batches:
@@ -236,18 +236,18 @@ def _offsets_folder(settings: EvalSettings) -> Path:
 
 
 def _readers_and_scores(
-    settings: EvalSettings, num_classes: int, images: int, options: _Options
+    settings: EvalSettings, classes: ClassTable, images: int, options: _Options
 ) -> tuple[dict[str, Reader], dict[str, Any]]:
     """Returns what is computed, and what adds it up; with refinement, both also "_before" it."""
-    readers, scores, whens = {"labels": ArgMax()}, {}, ("",)
+    readers, scores, whens, left_out = {"labels": ArgMax()}, {}, ("",), classes.places(settings.left_out)
     if settings.segfix:
         readers = {"labels_before": ArgMax(), "labels": Refined("labels_before", settings.segfix_scale)}
         whens = ("", "_before")
     for when in whens:
-        readers[f"counts{when}"] = ConfusionCounts(num_classes, f"labels{when}")
-        scores[f"confusion{when}"] = Confusion(num_classes, images, f"counts{when}")
+        readers[f"counts{when}"] = ConfusionCounts(len(classes), f"labels{when}")
+        scores[f"confusion{when}"] = Confusion(len(classes), images, f"counts{when}", left_out)
         if options.boundaries:
-            scores[f"boundaries{when}"] = Boundaries(num_classes, images, f"labels{when}")
+            scores[f"boundaries{when}"] = Boundaries(len(classes), images, f"labels{when}", left_out)
     if options.probabilities:
         readers["probabilities"] = Probabilities()
     return readers, scores if options.labelled else {}

@@ -68,6 +68,8 @@ class Report:
         scores, names = self.scores, ("miou", "pixel_accuracy", "frequency_weighted_iou")
         miou, pixels, weighted = (percent(scores[name]) for name in names)
         yield f"mIoU {miou} %, pixel accuracy {pixels} %, frequency-weighted IoU {weighted} %"
+        if left_out := self.facts["protocol"]["left_out"]:
+            yield f"left out of the means: {', '.join(left_out)}"
         low, high = map(percent, scores["interval"])
         yield f"mIoU of 95 % of sets of as many images drawn from these: {low} to {high} %"
         if "boundary_iou" in scores:

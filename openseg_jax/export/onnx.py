@@ -1,5 +1,7 @@
 """A net as an ONNX model, for runtimes that know nothing of JAX."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +12,17 @@ from openseg_jax.export.program import ID_ERROR, LOGIT_ERROR, class_ids, id_erro
 
 
 def to_onnx(
-    find_logits, names: tuple[str, ...], size: tuple[int, int], batch: str, logits: bool
+    find_logits,
+    names: tuple[str, ...],
+    size: tuple[int, int],
+    batch: str,
+    logits: bool,
+    facts: Mapping[str, str] | None = None,
 ) -> tuple[bytes, dict[str, float]]:
     """Exports a net as an ONNX model, and compares it in ONNX Runtime on random images.
 
-    The model maps "images", uint8 (N, H, W, 3) RGB that fill the whole size, to class ids uint8 (N, H, W) or logits
-    float32 (N, H, W, K) for each of `names`. Other arguments are those of `to_stablehlo`.
+    The model maps "images", uint8 (N, H, W, 3) RGB that fill the whole size, to train ids uint8 (N, H, W) or logits
+    float32 (N, H, W, K) for each of `names`. `facts` become its metadata. Other arguments are those of `to_stablehlo`.
 
     Returns:
         The contents of the file, and its errors by name.
@@ -43,4 +50,4 @@ def to_onnx(
     count = len(names)
     errors = {LOGIT_ERROR: logit_error(ours[:count], theirs[:count]), ID_ERROR: id_error(ours[count:], theirs[count:])}
     wanted = graph.outputs[:count] if logits else graph.outputs[count:]
-    return graph.serialize(wanted, names), errors
+    return graph.serialize(wanted, names, facts), errors

@@ -4,7 +4,7 @@ JAX describes a function as a jaxpr, a list of equations over primitives (docs.j
 Each becomes one or a few nodes, as onnx_operations.py has it; what depends on no input is computed here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -35,8 +35,13 @@ class Graph:
         self.outputs = [self.name(x) for x in self._convert(jaxpr.jaxpr, jaxpr.consts, list(inputs))]
         self._types = dict(zip(self.outputs, jaxpr.out_avals, strict=True))
 
-    def serialize(self, outputs: list[str], names: tuple[str, ...] = ()) -> bytes:
-        """Returns a model of no more than what these outputs need, under other `names` if there are any."""
+    def serialize(
+        self, outputs: list[str], names: tuple[str, ...] = (), facts: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Returns a model of no more than what these outputs need, under other `names` if there are any.
+
+        facts: Texts by name, which become the model's metadata.
+        """
         pairs = list(zip(outputs, names or outputs, strict=True))
         renamed = [helper.make_node("Identity", [old], [new]) for old, new in pairs if old != new]
         needed, nodes = set(outputs), []
@@ -48,7 +53,9 @@ class Graph:
         types = [_value_info(new, self._types[old]) for old, new in pairs]
         graph = helper.make_graph(nodes[::-1] + renamed, "net", self._inputs, types, constants)
         opsets = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString()
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        helper.set_model_props(model, dict(facts or {}))
+        return model.SerializeToString()
 
     def add(self, kind: str, *inputs: Value, **attributes) -> str:
         """Adds a node with one output, whose name it returns."""

@@ -11,7 +11,7 @@ from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.errors import InputError
 
 LOGIT_ERROR = "largest error relative to the largest logit"
-ID_ERROR = "share of other class ids"
+ID_ERROR = "share of other train ids"
 
 
 def output_names(model: models.Segmentor) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def make_logits(model: models.Segmentor, variables: dict, normalization: Normali
 
 
 def class_ids(logits: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    """Returns uint8 class ids (N, H, W) for each of the logits."""
+    """Returns uint8 train ids (N, H, W) for each of the logits."""
     return tuple(jnp.argmax(x, axis=-1).astype(jnp.uint8) for x in logits)
 
 

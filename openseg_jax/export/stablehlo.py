@@ -15,7 +15,7 @@ def to_stablehlo(
 ) -> tuple[bytes, dict[str, float]]:
     """Exports a net as a serialized program, and compares the two on random images.
 
-    The program maps uint8 images (N, H, W, 3) RGB and int32 sizes (N, 2) to class ids uint8 (N, H, W), or to logits
+    The program maps uint8 images (N, H, W, 3) RGB and int32 sizes (N, 2) to train ids uint8 (N, H, W), or to logits
     float32 (N, H, W, K). A SegFix net gives a pair of these.
 
     Args:
@@ -23,7 +23,7 @@ def to_stablehlo(
         size: (height, width) of the images, or of the largest ones.
         batch: The number of images, or "any".
         platforms: The platforms to compile for: "cpu", "cuda", "tpu".
-        logits: Whether the program gives logits in place of class ids.
+        logits: Whether the program gives logits in place of train ids.
 
     Returns:
         The contents of the file, and its errors by name. Every second image is smaller than the canvas.

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,11 +32,15 @@ class Task(NamedTuple):
     truth: Callable[[dict], np.ndarray]
 
 
-def task_of(model: models.Segmentor, classes: ClassTable, segfix: SegFixSettings) -> Task:
-    """Returns what a net of `classes`, or a SegFix net trained with `segfix`, is scored by."""
+def task_of(model: models.Segmentor, classes: ClassTable, segfix: SegFixSettings, left_out: Sequence[str] = ()) -> Task:
+    """Returns what a net of `classes`, or a SegFix net trained with `segfix`, is scored by.
+
+    left_out: The names of classes that do not count in means.
+    """
     if model.head is None or model.head.needs_classes:
         readers = {"labels": ArgMax(), "counts": ConfusionCounts(len(classes))}
-        return Task(classes, readers, functools.partial(Confusion, len(classes)), operator.itemgetter("label"))
+        score = functools.partial(Confusion, len(classes), left_out=classes.places(left_out))
+        return Task(classes, readers, score, operator.itemgetter("label"))
     readers = {"labels": ArgMax("mask"), "direction": ArgMax("direction"), "counts": DirectionCounts(segfix)}
     classes = ClassTable.from_dict(_BOUNDARIES, "boundaries")
     return Task(classes, readers, Directions, functools.partial(_near_boundaries, segfix))

@@ -125,6 +125,12 @@ class ClassTable:
             )
         return train_ids[places]
 
+    def places(self, names: Sequence[str]) -> list[int]:
+        """Returns the places of classes; raises InputError if a name is none."""
+        if unknown := [name for name in names if name not in self.names]:
+            raise InputError(f"{self.title} has no class {unknown[0]!r}; its classes are {', '.join(self.names)}")
+        return [self.names.index(name) for name in names]
+
     def reordered(self, order: Sequence[int]) -> "ClassTable":
         """Returns the same classes in another order: the class at each place is the one that `order` names."""
         if list(order) == list(range(len(self))):

@@ -1,6 +1,7 @@
 """How well predictions meet the boundaries of classes: boundary F-score and boundary IoU."""
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -86,9 +87,12 @@ class Boundaries(Accumulator):
 
     main_score = "boundary_f_score"
 
-    def __init__(self, num_classes: int, images: int, name: str = "labels"):
-        """Begins without images. name: The reader of the label maps that are scored."""
-        self._name = name
+    def __init__(self, num_classes: int, images: int, name: str = "labels", left_out: Sequence[int] = ()):
+        """Begins without images.
+
+        name: The reader of the label maps that are scored. left_out: The places of classes that do not count in means.
+        """
+        self._name, self._left_out = name, left_out
         self.sums = {"images": np.zeros((images, num_classes, 3)), "scored": np.zeros(images, np.int32)}
 
     @property
@@ -104,4 +108,5 @@ class Boundaries(Accumulator):
     def result(self) -> dict[str, float]:
         """Returns the means over the classes that occur: of the mean F-score over images, and of boundary IoU."""
         inside, union = self.sums["images"][..., 1:].sum(0).T
-        return {"boundary_f_score": float(mean(mean(self.f.T))), "boundary_iou": float(mean(ratio(inside, union)))}
+        f, iou = (np.delete(values, self._left_out) for values in (mean(self.f.T), ratio(inside, union)))
+        return {"boundary_f_score": float(mean(f)), "boundary_iou": float(mean(iou))}

@@ -3,6 +3,8 @@
 counts are int (..., 3, K): for each class the pixels that are right, labelled and predicted.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,8 +55,10 @@ def mean(values: np.ndarray) -> np.ndarray:
     return ratio(np.where(exists, values, 0).sum(-1), exists.sum(-1))
 
 
-def scores(confusion: np.ndarray) -> dict:
+def scores(confusion: np.ndarray, left_out: Sequence[int] = ()) -> dict:
     """Returns the scores of an integer (K, K) confusion matrix summed over a data set, as fractions.
+
+    The means leave out the classes at the places `left_out`, whose pixels still count as mistakes of the others.
 
     miou: mean IoU. A class that occurs neither in labels nor in predictions has no IoU (nan) and is left out; one
     that is only ever predicted counts as 0. mean_accuracy leaves out classes without labels. Also pixel_accuracy,
@@ -64,9 +68,9 @@ def scores(confusion: np.ndarray) -> dict:
     right, labelled, _ = counts
     iou, recall = ious(counts), ratio(right, labelled)
     return {
-        "miou": float(mean(iou)),
+        "miou": float(mean(np.delete(iou, left_out))),
         "pixel_accuracy": float(accuracy(counts)),
-        "mean_accuracy": float(mean(recall)),
+        "mean_accuracy": float(mean(np.delete(recall, left_out))),
         "frequency_weighted_iou": float((ratio(labelled, labelled.sum()) * iou)[labelled > 0].sum()),
         "iou": iou,
         "accuracy": recall,
@@ -78,9 +82,12 @@ class Confusion(Accumulator):
 
     main_score = "miou"
 
-    def __init__(self, num_classes: int, images: int = 0, name: str = "counts"):
-        """Begins without images, to keep the counts of `images` of them. name: The reader `ConfusionCounts`."""
-        self._name = name
+    def __init__(self, num_classes: int, images: int = 0, name: str = "counts", left_out: Sequence[int] = ()):
+        """Begins without images, to keep the counts of `images` of them.
+
+        name: The reader `ConfusionCounts`. left_out: The places of classes that do not count in means.
+        """
+        self._name, self._left_out = name, np.array(left_out, int)
         matrix, counts = np.zeros((num_classes, num_classes), np.int64), np.zeros((images, 3, num_classes), np.int32)
         self.sums = {"matrix": matrix, "images": counts}
 
@@ -91,7 +98,7 @@ class Confusion(Accumulator):
 
     @property
     def images(self) -> np.ndarray:
-        """int32 (images, 3, K), the counts of each image, 0 for those to come."""
+        """int32 (images, 3, K), the counts of each image, 0 for those to come and for classes that are left out."""
         return self.sums["images"]
 
     def update(self, item) -> None:
@@ -99,7 +106,8 @@ class Confusion(Accumulator):
         self.sums["matrix"] += counts
         if len(self.images):
             self.images[item.index] = class_counts(counts)
+            self.images[item.index, :, self._left_out] = 0
 
     def result(self) -> dict:
         """Returns what `scores` does."""
-        return scores(self.matrix)
+        return scores(self.matrix, self._left_out)

@@ -4,7 +4,7 @@
 
 In Python:
 
-    labels = Predictor("DIR")(images)  # a list of uint8 (H, W, 3) RGB arrays of any sizes -> uint8 (H, W) class ids
+    labels = Predictor("DIR")(images)  # a list of uint8 (H, W, 3) RGB arrays of any sizes -> uint8 (H, W) train ids
 """
 
 from openseg_jax.predict.predictor import Predictor as Predictor

@@ -24,7 +24,7 @@ class Predictor:
     Images of different sizes share at most `max_buckets` padded shapes, each compiled once, which changes no result.
 
     Attributes:
-        classes: What the class ids mean.
+        classes: The classes, in the order of train ids; `classes.decode` turns these into the ids of masks.
         settings: How images are tested.
     """
 
@@ -50,7 +50,9 @@ class Predictor:
         self._runner("labels")  # refuses settings that do not fit this net
 
     def __call__(self, images: Sequence[np.ndarray], *, probabilities: bool = False) -> list[np.ndarray]:
-        """Returns the class ids, uint8 (H, W), or the probabilities, float16 (H, W, K), of each image.
+        """Returns the train ids, uint8 (H, W), or the probabilities, float16 (H, W, K), of each image.
+
+        Train ids are places in `classes.names`, and `classes.decode` makes the ids of masks from them.
 
         images: uint8 (H, W, 3), RGB, of any sizes.
         """

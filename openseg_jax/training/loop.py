@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from openseg_jax import models, peers, sharding
 from openseg_jax.agreement import changes
 from openseg_jax.checkpoints import Checkpoints, Metadata, read_metadata
-from openseg_jax.config import Config, typed
+from openseg_jax.config import Config, TrainSettings, typed
 from openseg_jax.data.pipeline import train_batches
 from openseg_jax.data.workers import WorkerError
 from openseg_jax.errors import InputError, RunError
@@ -29,10 +29,24 @@ from openseg_jax.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Standing:
-    """The scores of the last validation of this process, {} before the first, and the best main score of the run."""
+    """How well a run does.
+
+    Attributes:
+        scores: Those of the last validation, {} before the first.
+        best: The best main score.
+        waited: The number of validations since then.
+    """
 
     scores: dict[str, float]
     best: float
+    waited: int = 0
+
+    @classmethod
+    def of(cls, known: dict) -> "Standing":
+        """Returns what a checkpoint knows, of the scores the main one."""
+        score, waited = known.get("score", math.nan), known.get("waited", 0)
+        scores = {known["score_name"]: score} if math.isfinite(score) else {}
+        return cls(scores, known.get("best_score", -1.0), waited)
 
 
 def train(config: Config, workdir: str | Path, profile_steps: tuple[int, int] | None = None) -> dict[str, float]:
@@ -64,13 +78,13 @@ def _train(run: Run, workdir: Path, profile_steps: tuple[int, int] | None) -> di
     config, settings = run.config, run.config.train
     latest, best = Checkpoints(workdir / "latest"), Checkpoints(workdir / "best")
     state, known, origin = _start(run, latest)
-    first, standing = int(state.step), Standing(_score(known), known.get("best_score", -1.0))
+    first, standing = int(state.step), Standing.of(known)
     process = jax.process_index(), jax.process_count()
     loaded = train_batches(run.samples, start_step=first, workers=config.data.workers, process=process)
     batches = _explained(loaded, workdir)
     log = RunLog(workdir, first, config)
     if origin:
-        log.console.print(origin if first < settings.steps else f"{origin}: the run has ended")
+        log.console.print(f"{origin}: the run has ended" if _is_over(settings, first, standing) else origin)
     spatial = config.mesh.spatial
     if spatial > 1 and not sharding.splits_rows(run.mesh, config.augment.crop[0]):
         rows = spatial * sharding.MIN_ROWS
@@ -82,7 +96,7 @@ def _train(run: Run, workdir: Path, profile_steps: tuple[int, int] | None) -> di
         leaves = run.step.pack(state)
         del state  # the first step consumes it
         # Nothing in this loop waits for the device: the log reads the metrics of a step after the next one has begun.
-        for step in range(first + 1, settings.steps + 1):
+        for step in range(first + 1, 1 + (first if _is_over(settings, first, standing) else settings.steps)):
             profiler.before(step)
             leaves, metrics = run.step(leaves, run.prepare(sharding.put_batch(run.mesh, next(batches))))
             profiler.after(step, metrics)
@@ -103,7 +117,15 @@ def _train(run: Run, workdir: Path, profile_steps: tuple[int, int] | None) -> di
             if asked:
                 log.console.print(f"asked to end: saved after step {step}; start again to continue")
                 break
+            if step < settings.steps and _is_over(settings, step, standing):
+                log.console.print(f"ended after step {step}: the last {standing.waited} validations were no better")
+                break
     return standing.scores
+
+
+def _is_over(settings: TrainSettings, step: int, standing: Standing) -> bool:
+    """Whether a run ends after a step: it was the last one, or validations have not been better for too long."""
+    return step >= settings.steps or standing.waited >= settings.patience > 0
 
 
 def _explained(batches: Generator[dict, None, None], workdir: Path) -> Generator[dict, None, None]:
@@ -162,7 +184,7 @@ def _validate(
     log.validated(int(state.step), found)
     score = found.scores[run.validation.main_score]
     is_best = score > standing.best
-    standing = Standing(found.scores, score if is_best else standing.best)
+    standing = Standing(found.scores, *((score, 0) if is_best else (standing.best, standing.waited + 1)))
     if is_best:
         _save(best, run, averaged, standing, weights_only=True)
     if state.plateau is not None:
@@ -176,6 +198,7 @@ def _save(
 ) -> None:
     name = run.validation.main_score
     extra |= {"score": standing.scores.get(name, math.nan), "best_score": standing.best, "score_name": name}
+    extra |= {"waited": standing.waited}
     spec, config = run.model.spec.to_dict(), run.config.to_dict()
     metadata = Metadata(spec, run.normalization, run.classes, step=int(state.step), config=config, extra=extra)
     variables, training = state.to_parts()
@@ -189,12 +212,6 @@ def _averaged(run: Run, state: TrainState, batches: Iterator[dict]) -> TrainStat
     stats = batch_statistics(run.model, state.swa.params, prepared, count, run.normalization)
     averaged = dataclasses.replace(state, params=state.swa.params, batch_stats=stats)
     return jax.device_put(averaged, run.step.shardings)
-
-
-def _score(known: dict) -> dict[str, float]:
-    """Returns the main score of the last validation, by its name, that a checkpoint knows."""
-    score = known.get("score", math.nan)
-    return {known["score_name"]: score} if math.isfinite(score) else {}
 
 
 @contextlib.contextmanager

@@ -36,7 +36,10 @@ class Validation:
         normalization: Normalization,
         mesh: Mesh,
     ):
-        self._task, self._shown = task_of(model, classes, config.loss.segfix), config.train.log_images
+        self._task, self._shown = (
+            task_of(model, classes, config.loss.segfix, config.eval.left_out),
+            config.train.log_images,
+        )
         self._runner = Runner(model, source, config.eval, self._task.readers, normalization, mesh)
         self.main_score, self.images = self._task.score().main_score, len(source)
 

@@ -11,8 +11,15 @@ from openseg_jax.errors import InputError
 from openseg_jax.evaluation.others import legacy_scores, official_scores
 from openseg_jax.metrics import statistics
 from openseg_jax.metrics.boundaries import boundary_regions, f_scores
-from openseg_jax.metrics.confusion import confusion_matrix, scores
+from openseg_jax.metrics.confusion import Confusion, confusion_matrix, scores
 from tests.conftest import golden
+
+
+class Item(dict):
+    """The results of the first image."""
+
+    index = 0
+
 
 Z, META = golden("metrics.npz"), golden("metrics.json")
 
@@ -28,6 +35,18 @@ def test_boundary_f_score_equals_the_originals(tolerance):
     empty = np.zeros((9, 9), int)
     assert np.isnan(f_scores(empty, empty, 2)).all()
     assert META["F1 both empty"] == [1, 1]
+
+
+def test_classes_that_are_left_out_count_in_no_mean():
+    matrix = np.array([[5, 1, 0], [2, 3, 1], [0, 4, 9]])
+    found, whole = scores(matrix, [0]), scores(matrix)
+    assert found["miou"] == pytest.approx(whole["iou"][1:].mean())
+    assert found["mean_accuracy"] == pytest.approx(whole["accuracy"][1:].mean())
+    assert found["pixel_accuracy"] == whole["pixel_accuracy"]
+    np.testing.assert_array_equal(found["iou"], whole["iou"])
+    kept = Confusion(3, 1, left_out=[0])
+    kept.update(Item({"counts": matrix}))
+    assert kept.result()["miou"] == found["miou"] == pytest.approx(statistics.mean_iou(kept.images.sum(0)))
 
 
 def test_legacy_scores_equal_the_originals():

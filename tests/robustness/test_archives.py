@@ -5,7 +5,6 @@
 
 import io
 import itertools
-import os
 import pickle
 import resource
 import struct
@@ -24,8 +23,8 @@ from openseg_jax.data.building.pickled_masks import read_masks
 from openseg_jax.data.images import decode_mask
 from openseg_jax.errors import InputError
 from tests.data import archives
+from tests.robustness import FUZZ, generator
 
-FUZZ = int(os.environ.get("FUZZ", "1"))
 PLAIN = {f"set/train/{i}.png": bytes([i]) * (300 * i) + np.random.default_rng(i).bytes(200) for i in range(4)}
 NAMES = (
     "../../x.png", "/tmp/x.png", "a/../../../x.png", "n" * 300 + ".png", "line\nbreak.png", "\u202eright.png",
@@ -97,7 +96,7 @@ def packed(name: str, members: dict[str, bytes], folder: Path) -> bytes:
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar", "nested.zip"])
 def test_damaged_archives(name, tmp_path):
-    rng = np.random.default_rng(0)
+    rng = generator(0)
     members = PLAIN if name != "nested.zip" else {"x/inner.zip": archives.zipped(PLAIN)}
     whole = packed(name, members, tmp_path)
     expected = {Path(key).stem: content for key, content in PLAIN.items()}
@@ -167,7 +166,7 @@ def hostile_tar(rng: np.random.Generator) -> tuple[bytes, dict[str, bytes]]:
 
 @pytest.mark.parametrize(("name", "make"), [("h.zip", hostile_zip), ("h.tar", hostile_tar)])
 def test_hostile_archives(name, make, tmp_path):
-    rng, tries = np.random.default_rng(1), Tries(tmp_path / "folder")
+    rng, tries = generator(1), Tries(tmp_path / "folder")
     for _ in range(100 * FUZZ):
         content, allowed = make(rng)
         known = {Path(name).name.removesuffix(".png"): data for name, data in allowed.items()}
@@ -231,7 +230,7 @@ def test_compressed_tar_that_is_a_bomb(tmp_path):
 
 def pickles() -> list[bytes]:
     """Files of masks as torch has written them, and in a newer protocol."""
-    rng = np.random.default_rng(0)
+    rng = generator(0)
     masks = {2008000008 + i: Image.fromarray(rng.integers(0, 60, (5, 7 + i), np.uint8)) for i in range(3)}
     legacy = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, masks, []]
     plain = b"".join(pickle.dumps(part, protocol=2) for part in legacy)
@@ -248,7 +247,7 @@ def shapes(masks: dict[int, bytes]) -> bool:
 
 
 def test_damaged_pickles(tmp_path):
-    rng, tries = np.random.default_rng(2), Tries(tmp_path / "folder")
+    rng, tries = generator(2), Tries(tmp_path / "folder")
     for whole in pickles():
         (tmp_path / "whole.pth").write_bytes(whole)
         expected = read_masks(tmp_path / "whole.pth")
@@ -271,7 +270,7 @@ def random_pickle(rng: np.random.Generator) -> bytes:
 
 
 def test_hostile_pickles(tmp_path):
-    rng, tries = np.random.default_rng(3), Tries(tmp_path / "folder")
+    rng, tries = generator(3), Tries(tmp_path / "folder")
     nested = b"\x80\x02}K\x01" + b")" + b"\x85" * 500_000 + b"q\x00" + b"sh\x00N" + b"s."
     doubling = b"}(" + b")" + b"q\x00" + b"".join(b"h\x00h\x00\x86q\x00" for _ in range(60)) + b"h\x00Nu."
     texts = itertools.chain(

@@ -5,7 +5,6 @@ import decimal
 import fractions
 import json
 import math
-import os
 import types
 import typing
 import warnings
@@ -22,9 +21,8 @@ from openseg_jax.errors import InputError
 from openseg_jax.inference.protocols import make_protocol
 from openseg_jax.training.optimizer import Optimizer
 from tests.config.test_wrong import changed, fields
-from tests.robustness.sentences import is_sentence
+from tests.robustness import FUZZ, generator, is_sentence
 
-FUZZ = int(os.environ.get("FUZZ", "1"))
 RECIPES = (
     "folder:hrnet_w18_small_v1_ocr",
     "cityscapes:hrnet_w48_ocr,ohem",
@@ -126,7 +124,7 @@ def check(found: config.Config, changes=("schedule",)):
     if any(name.startswith(("optimizer", "schedule", "train.steps")) for name in changes):
         rates = Optimizer(found.optimizer, found.schedule, found.train.steps).rates(0)
         assert all(map(np.isfinite, rates.values()))
-    rng = np.random.default_rng(0)
+    rng = generator(0)
     try:
         size = (30, 400)
         for step in Augmentation(**vars(found.augment)).draw(size, rng):
@@ -144,7 +142,7 @@ def around(changes):
 
 @pytest.mark.filterwarnings("ignore")
 def test_nonsense_in_every_field():
-    rng, right, count = np.random.default_rng(14), 0, 800 * FUZZ
+    rng, right, count = generator(14), 0, 800 * FUZZ
     for _, (recipe, changes) in zip(range(count), mutations(rng), strict=False):
         try:
             check(config.typed(changed(changes, recipe)), changes)
@@ -155,7 +153,7 @@ def test_nonsense_in_every_field():
 
 
 def test_nonsense_on_the_command_line():
-    rng, right, count = np.random.default_rng(15), 0, 100 * FUZZ
+    rng, right, count = generator(15), 0, 100 * FUZZ
     texts = [
         "(",
         "((",

@@ -4,9 +4,7 @@ import ast
 import contextlib
 import copy
 import json
-import os
 
-import numpy as np
 import pytest
 
 from openseg_jax.cli.arguments import Parser
@@ -15,10 +13,10 @@ from openseg_jax.errors import InputError
 from openseg_jax.recipes.legacy.convert import import_config, source_of
 from openseg_jax.recipes.legacy.options import add_flags
 from tests.recipes.test_legacy import JSON
-from tests.robustness.sentences import is_sentence
+from tests.robustness import FUZZ, generator, is_sentence
 from tests.robustness.test_tables import VALUES, damaged
 
-COUNT = 150 * int(os.environ.get("FUZZ", "1"))
+COUNT = 150 * FUZZ
 CODE = "open('planted', 'w')"
 HOSTILE = [
     f'"""\n{CODE}\n"""', f"'''\n{CODE}\n'''", f"'\n{CODE}\n#", f"')\n    {CODE}\n    ('", f"\\\n{CODE}", f"\r{CODE}",
@@ -74,7 +72,7 @@ def flags():
 
 def test_hostile_options(tmp_path, monkeypatch, flags):
     monkeypatch.chdir(tmp_path)
-    rng, right, given = np.random.default_rng(14), 0, flags("--is_warm", "y")
+    rng, right, given = generator(14), 0, flags("--is_warm", "y")
     for number, text in zip(range(COUNT), mutations(rng), strict=False):
         name = ("coding=utf-7 .json", "H.json")[number % 2]
         (tmp_path / name).write_text(text)
@@ -129,7 +127,7 @@ def test_overrides_of_all_kinds(tmp_path, flags):
         "(" * 5000,
         "b'x'",
     ]
-    rng = np.random.default_rng(14)
+    rng = generator(14)
     for number in range(COUNT // 2):
         out = tmp_path / f"mine{number}.py"
         try:

@@ -20,9 +20,9 @@ from openseg_jax.data.building import BUILDERS, build
 from openseg_jax.data.records import RecordSource
 from openseg_jax.errors import InputError
 from tests.data import archives
+from tests.robustness import FUZZ, generator
 from tests.robustness.test_archives import damaged
 
-FUZZ = int(os.environ.get("FUZZ", "1"))
 writer = sys.modules["openseg_jax.data.building.writer"]
 
 
@@ -90,7 +90,7 @@ class Tries:
 
 @pytest.mark.parametrize("file", ["index-train.json", "dataset_info.json", "camvid-train.array_record-00001-of-00004"])
 def test_damaged_files(built, file):
-    tries, rng = Tries(built(), file), np.random.default_rng(0)
+    tries, rng = Tries(built(), file), generator(0)
     used = tries.whole.rstrip(b"\0")
     assert tries(tries.whole) == ""
     for _ in range(80 * FUZZ):
@@ -100,7 +100,7 @@ def test_damaged_files(built, file):
 
 
 def test_invented_indices(built):
-    tries, rng = Tries(built(), "index-train.json"), np.random.default_rng(1)
+    tries, rng = Tries(built(), "index-train.json"), generator(1)
     names = (
         "../../x",
         "/tmp/x",
@@ -209,7 +209,7 @@ def test_repair(built):
     """What the sentences advise: the same command writes what is damaged again."""
     folder = built()
     whole, expected = {path: path.read_bytes() for path in folder.iterdir()}, read(folder)
-    rng = np.random.default_rng(3)
+    rng = generator(3)
     for path in sorted(whole):
         if path.name not in ("LICENSE", "features.json"):
             path.write_bytes(damaged(rng, whole[path][:900]))

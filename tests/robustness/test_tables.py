@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 
 import numpy as np
 import pytest
@@ -10,9 +9,9 @@ import yaml
 
 from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import ClassTable, load_classes
-from tests.robustness.sentences import is_sentence
+from tests.robustness import FUZZ, generator, is_sentence
 
-COUNT = 400 * int(os.environ.get("FUZZ", "1"))
+COUNT = 400 * FUZZ
 RIGHT = [
     {"classes": ["road", "sky", "car"]},
     {
@@ -111,7 +110,7 @@ def check(table: ClassTable):
 
 def test_damaged_tables(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rng, right = np.random.default_rng(14), 0
+    rng, right = generator(14), 0
     for _, (kind, content) in zip(range(COUNT), mutations(rng), strict=False):
         path = tmp_path / f"classes{kind}"
         try:

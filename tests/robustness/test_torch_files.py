@@ -4,12 +4,11 @@ import io
 import pickle
 import zipfile
 
-import numpy as np
 import pytest
 
 from openseg_jax import converters
 from tests import commands
-from tests.robustness import FUZZ, attempt
+from tests.robustness import FUZZ, attempt, generator
 
 torch = pytest.importorskip("torch")
 
@@ -42,7 +41,7 @@ def mutated(content: bytes, rng) -> bytes:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_damaged_files(tmp_path, zipped):
     """A zip is read as it was or refused; an older file, which has no checksums, ends in no other error."""
-    rng, path, right, count = np.random.default_rng(0), tmp_path / "net.pth", 0, 250 * FUZZ
+    rng, path, right, count = generator(0), tmp_path / "net.pth", 0, 250 * FUZZ
     content = saved({"state_dict": WEIGHTS, "epoch": 3, "config_dict": {"network": {"backbone": "x"}}}, zipped)
     for _ in range(count):
         path.write_bytes(mutated(content, rng))

@@ -109,10 +109,24 @@ def test_stopping_and_resuming_changes_nothing(uninterrupted, tmp_path, monkeypa
     assert steps == sorted(steps)
 
 
-def test_a_finished_run_stays_finished(uninterrupted):
-    before = variables(uninterrupted)[0]
-    assert loop.train(runs.config(), uninterrupted) == {}
+def test_a_finished_run_stays_finished_and_tells_its_score_again(uninterrupted, capsys):
+    before, metadata = variables(uninterrupted)
+    assert loop.train(runs.config(), uninterrupted) == {"miou": metadata.extra["score"]}
+    assert "the run has ended" in capsys.readouterr().out
     assert_bitwise_equal(variables(uninterrupted)[0], before)
+
+
+def test_a_run_ends_when_validations_get_no_better(tmp_path, capsys):
+    """A learning rate of nearly 0 changes nothing; what is waited for survives a stop."""
+    changes = {"optimizer__learning_rate": 1e-30, "train__eval_every": 2, "train__patience": 2, "train__steps": 12}
+    loop.train(runs.config(**changes), tmp_path)
+    assert "ended after step 6: the last 2 validations were no better" in capsys.readouterr().out
+    loop.train(runs.config(**changes), tmp_path)
+    assert "the run has ended" in capsys.readouterr().out
+    assert variables(tmp_path)[1].step == 6
+    loop.train(runs.config(**changes | {"train__patience": 3}), tmp_path)
+    assert "changed are train.patience from 2 to 3" in (told := capsys.readouterr().out)
+    assert "ended after step 8" in told
 
 
 def test_killed_at_any_moment_it_goes_on(tmp_path):
