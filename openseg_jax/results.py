@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from openseg_jax.errors import InputError
-from openseg_jax.files import locked, parse_json, read_text
+from openseg_jax.files import locked, parse_json, read_text, writing
 
 _MARKER = ".openseg"  # in a folder of results: says which command writes here, and is what processes lock
 
@@ -43,6 +43,8 @@ def results(
     """
     folder, names = Path(folder).expanduser(), set(names)
     busy = f"another process is writing to {folder}: wait until it has ended, or choose another folder"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / _MARKER, busy) as marker:
         text, written = _written(folder / _MARKER)
         earlier = written.get(command, {"names": sorted(names) if unmarked else [], "key": "", "since": 0})

@@ -223,7 +223,7 @@ def _with_offsets(settings: EvalSettings, source, split: str, folder: Path | Non
     runner, variables = offset_runner(given, source, batch_size=settings.batch_size)
     for item in track(runner.run(variables), f"predicting the offsets of {split}", len(source), console=console):
         if not item.error:  # the evaluation itself names what could not be read
-            write_offsets(folder / "offsets" / f"{item.name}.npz", item["offsets"])
+            write_offsets(child(folder / "offsets", item.name, ".npz"), item["offsets"])
     sharding.exchange(b"")  # a process may need the files of others
     return WithOffsets(source, folder / "offsets")
 

@@ -22,7 +22,7 @@ from openseg_jax.data.images import read_image, write_image
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.files import read_json, read_text, replacing, write_text
 from openseg_jax.page import percent
-from openseg_jax.results import results
+from openseg_jax.results import child, results
 from openseg_jax.training.validation import Validated
 
 _NAMES = ("latest", "best", "metrics.jsonl", "metrics.csv", "events", "config.json", "validation.json", "overlay",
@@ -121,7 +121,7 @@ class RunLog:
         write_text(self._workdir / "validation.json", json.dumps(content) + "\n")
         for name, image in found.images:
             self._events.add_image(f"val/{name}", image, step, dataformats="HWC")
-            write_image(self._workdir / "overlay" / f"{name}.jpg", image)
+            write_image(child(self._workdir / "overlay", name, ".jpg"), image)
 
     @contextlib.contextmanager
     def pause(self, what: str):
