@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -55,7 +54,8 @@ def results(
                 (folder / _MARKER).unlink()
             raise
         digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-        since = earlier["since"] if earlier["key"] == digest else time.time_ns()
+        os.utime(marker)  # by the clock of the file system, by which results have their time, too
+        since = earlier["since"] if earlier["key"] == digest else os.fstat(marker).st_mtime_ns
         written[command] = {"names": sorted(names.union(earlier["names"])), "key": digest, "since": since}
         # It never gets shorter, so that one call replaces it: a process that is killed leaves the text before or after.
         os.pwrite(marker, json.dumps(written).ljust(len(text)).encode(), 0)

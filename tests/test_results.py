@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -51,6 +52,7 @@ def test_results_count_as_long_as_key_and_inputs_are_the_same(tmp_path):
         assert again == first
         assert results.is_done([label], [image], again)
         assert not results.is_done([label, tmp_path / "none"], [image], again)
+    time.sleep(0.02)  # ticks of the file system's clock
     with results.results(tmp_path / "out", "predict", ["label"], key=None) as other:
         assert not results.is_done([label], [image], other)
         label.touch()
