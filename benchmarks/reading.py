@@ -83,7 +83,7 @@ def ways_of_checkpoints(folder: Path) -> dict[str, dict[str, Callable]]:
             "unchecked": unchecked(checkpoints, "_verified", lambda *_: contextlib.nullcontext(), load),
             "checked": load,
         },
-        ".pth": {"unchecked": unchecked(files, "_checked", lambda path: path, load_file), "checked": load_file},
+        ".pth": {"unchecked": unchecked(files, "_check", lambda path: None, load_file), "checked": load_file},
     }
 
 

@@ -9,6 +9,8 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import mmap
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -240,9 +242,13 @@ def _is_without_digests(step_folder: Path) -> bool:
 
 
 def _digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, which is mapped: reading it bit by bit would wait for the interpreter's lock."""
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            if not os.fstat(file.fileno()).st_size:
+                return hashlib.sha256().hexdigest()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise InputError(f"cannot read {path}, a file of a checkpoint: {error.strerror}") from error
 

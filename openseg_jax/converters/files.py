@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import pickle
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -29,7 +31,6 @@ _SAFE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float32", "float64")),
 ]
-_MOST_COMPRESSED = 20  # times its size; weights are stored, or compress to a half at best
 
 
 def require_torch():
@@ -71,8 +72,9 @@ def read_checkpoint(path: str | os.PathLike, entry: str | None = None) -> tuple[
     if not path.is_file():
         raise InputError(f"there is no checkpoint file {path}")
     try:
+        _check(path)
         with torch.serialization.safe_globals(_SAFE):
-            content = torch.load(_checked(path), map_location="cpu", weights_only=True)
+            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=has_checksums(path))
     except InputError:
         raise
     except Exception as error:  # torch raises errors of many types for malformed files
@@ -99,34 +101,43 @@ def has_checksums(path: str | os.PathLike) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _checked(path: Path) -> Path | io.BytesIO:
-    """Returns what PyTorch may read: a file that asks for no more than its own size, or a copy of a zip.
-
-    The copy is of what the checksums have confirmed, with an index of its own. Some damage of an index makes PyTorch
-    take memory that was never written for the content of a tensor.
-    """
+def _check(path: Path) -> None:
+    """Raises an error if a file is damaged as far as checksums show it, or asks for more memory than its own size."""
     size = path.stat().st_size
-    if not has_checksums(path):
-        with path.open("rb") as file:
+    with path.open("rb") as file:
+        if has_checksums(path):
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                _check_zip(path, content)
+        else:
             for _ in range(5):  # magic number, protocol, system, content, keys; then come the storages
                 storage_sizes(file, size)
-        return path
-    copy = io.BytesIO()
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as confirmed:
-        if sum(member.file_size for member in archive.infolist()) > _MOST_COMPRESSED * size:
-            raise InputError(f"{path} is refused: its {size} bytes claim to hold far more than tensors could")
+
+
+def _check_zip(path: Path, content: mmap.mmap) -> None:
+    """Compares each part of a zip with its checksum, and the storages of the pickle with the parts that hold them.
+
+    PyTorch maps the file into memory, so that all of a tensor comes from the bytes that are checked here.
+    """
+    with zipfile.ZipFile(path) as archive:
+        sizes: dict[str, int] = {}
         for member in archive.infolist():
-            try:
-                content = archive.read(member)
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                raise InputError(
-                    f"{path} is damaged: {member.filename} is not what its checksum says; download it again"
-                ) from error
-            if member.filename.endswith("/data.pkl"):
-                storage_sizes(io.BytesIO(content), size)
-            confirmed.writestr(member.filename, content)
-    copy.seek(0)
-    return copy
+            start = member.header_offset + 30 + sum(struct.unpack_from("<HH", content, member.header_offset + 26))
+            with memoryview(content) as view, view[start : start + member.file_size] as part:
+                is_stored = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+                if not is_stored or len(part) != member.file_size or zlib.crc32(part) != member.CRC:
+                    raise InputError(
+                        f"{path} is damaged: {member.filename} is not what its checksum says: download it again"
+                    )
+            sizes[member.filename] = member.file_size
+        if sum(sizes.values()) > len(content):
+            raise InputError(f"{path} is damaged: its parts overlap")
+        pickles = [name for name in sizes if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise InputError(f"{path} is a zip, but none of PyTorch")
+        wanted = storage_sizes(io.BytesIO(archive.read(pickles[0])), len(content))
+    for key, size in wanted.items():
+        if size > sizes.get(f"{pickles[0].removesuffix('.pkl')}/{key}", -1):
+            raise InputError(f"{path} is damaged: the numbers of its tensor {key[:40]!r} are not all there")
 
 
 def _state_dict(path: Path, content: Any, entry: str | None) -> Mapping:

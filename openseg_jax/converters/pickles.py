@@ -9,7 +9,8 @@ import pickle
 import pickletools
 from typing import Any, BinaryIO
 
-_ITEM_SIZES = {"Double": 8, "Long": 8, "ComplexDouble": 16, "ComplexFloat": 8, "Float": 4, "Int": 4}  # others: 2 or 1
+_ITEM_SIZES = {"ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4, "Half": 2,
+               "BFloat16": 2, "Short": 2}  # fmt: skip  # of the others, 1
 _MEMO = ("PUT", "BINPUT", "LONG_BINPUT")  # with the place in a table, which is made as long as that
 
 
