@@ -12,6 +12,7 @@ from openseg_jax.data.augmentation import Augmentation
 from openseg_jax.data.cache import CachedSource
 from openseg_jax.data.check import quick_check
 from openseg_jax.data.folder import FolderSource
+from openseg_jax.data.images import warn_once
 from openseg_jax.data.records import RecordSource, is_record_root
 from openseg_jax.data.sources import Mixture
 from openseg_jax.data.synthetic import SYNTHETIC_CLASSES, SyntheticSource
@@ -79,10 +80,10 @@ def make_train_source(settings: DataSettings):
 
 
 def check_before_training(settings: DataSettings, classes: ClassTable, augment: AugmentSettings) -> None:
-    """Does the quick data check of a folder; records were checked when they were built.
+    """Does the quick data check of a folder; records were checked when they were built. Warns if crops are padding.
 
     Raises:
-        InputError: The check has found an error, training and validation have the same data, or crops are padding.
+        InputError: The check has found an error, or training and validation have the same data.
     """
     if not settings.check or settings.source != "folder":
         return
@@ -99,7 +100,7 @@ def check_before_training(settings: DataSettings, classes: ClassTable, augment: 
 
 
 def _check_crop(settings: AugmentSettings, sizes: Sequence[tuple[int, int]]) -> None:
-    """Raises InputError if nearly all of each sample would be padding, which no loss looks at."""
+    """Warns if nearly all of each sample would be padding, which no loss looks at."""
     collate = settings.collate
     height, width = collate.size or settings.crop
     if collate.mode != "fix_size" or collate.align != "only_pad":  # samples are brought to the size, or to several
@@ -111,9 +112,10 @@ def _check_crop(settings: AugmentSettings, sizes: Sequence[tuple[int, int]]) -> 
             size = step.size_after(size)
         areas.append(min(size[0], height) * min(size[1], width))
     if (share := np.mean(areas) / (height * width)) < _LEAST_IMAGE:
-        raise InputError(
-            f"images fill {share:.1%} of samples of {height}x{width} (augment.crop), and the rest would be ignored "
-            "padding: give --config.augment.crop about the size of the images"
+        warn_once(
+            "crop",
+            f"images fill {share:.1%} of samples of {height}x{width} (augment.crop), and the rest is padding that no "
+            "loss looks at: give --config.augment.crop about the size of the images",
         )
 
 
