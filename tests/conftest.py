@@ -39,6 +39,11 @@ collect_ignore = (
 GOLDENS = Path(__file__).parent / "goldens"
 
 
+def pytest_collection_modifyitems(items):
+    """The longest test comes first: at the end, one worker would run it while the other has nothing to do."""
+    items.sort(key=lambda item: not item.name.startswith("test_every_head_learns_alike"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def parsed_flags():
     """grain's workers read absl flags, which only a command's main parses."""

@@ -31,8 +31,8 @@ def read_masks(path: Path) -> dict[int, bytes]:
                 archive = Zip(path)
                 with archive.zip:
                     name = next((name for name in archive.names() if name.endswith("data.pkl")), "data.pkl")
-                    file = archive.open(name)
-                    return _read(_Bounded(file, archive.size(name)))
+                    with archive.open(name) as file:
+                        return _read(_Bounded(file, archive.size(name)))
         with path.open("rb") as file:
             return _read(_Bounded(file, path.stat().st_size))
     except InputError:
