@@ -16,7 +16,7 @@ _TESTING = (
     ("swap",),
     ("left_out",),
 )
-# Fields of which a run that continues does not depend.
+# Fields on which the result of a run does not depend.
 _HARMLESS = ("data.workers", "data.cache", "data.check", "train.log_every", "train.log_images", "train.save_every")
 
 

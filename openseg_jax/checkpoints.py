@@ -242,7 +242,7 @@ def _is_without_digests(step_folder: Path) -> bool:
 
 
 def _digest(path: Path) -> str:
-    """Returns the SHA-256 of a file, which is mapped: reading it bit by bit would wait for the interpreter's lock."""
+    """Returns the SHA-256 of a file, which is mapped: reading it in pieces would wait for the interpreter's lock."""
     try:
         with path.open("rb") as file:
             if not os.fstat(file.fileno()).st_size:

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from openseg_jax.text import visible, without_middle
 
-matplotlib.rcParams["text.parse_math"] = False
+_PLAIN = matplotlib.rc_context({"text.parse_math": False})
 
 
+@_PLAIN
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, *, log: bool = False) -> bytes:
     """Returns curves as a PNG. lines: (step, value) points by name. log: Whether the axis of values is logarithmic."""
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
@@ -27,6 +28,7 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], title: str, *, lo
     return _png(figure)
 
 
+@_PLAIN
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> bytes:
     """Returns a confusion matrix (K, K) as a PNG. Rows are the ground truth, each divided by its sum."""
     side = min(4 + 0.22 * len(names), 24)

@@ -102,21 +102,13 @@ def _add_entry(command) -> None:
     command.add_argument("--entry", help="which of several state dicts of the file, such as ema")
 
 
-def _read(arguments):
-    """Returns the state dictionary of a PyTorch checkpoint, and what is recognised in it."""
-    from openseg_jax.converters import normalise_keys, read_checkpoint, recognise
-
-    state_dict, config = read_checkpoint(arguments.checkpoint, arguments.entry)
-    state_dict = normalise_keys(state_dict)
-    return state_dict, recognise(state_dict, config)
-
-
 def inspect_file(arguments) -> int:
     from rich.table import Table
 
     from openseg_jax.console import Console
+    from openseg_jax.converters import read_recognised
 
-    state_dict, found = _read(arguments)
+    state_dict, found = read_recognised(arguments.checkpoint, arguments.entry)
     table = Table("", "found", show_header=False)
     rows = {
         "model": found.name,
@@ -146,14 +138,14 @@ def _options_text(options: dict) -> str | None:
 def import_file(arguments) -> None:
     from openseg_jax import models
     from openseg_jax.checkpoints import Checkpoints, Metadata
-    from openseg_jax.converters import import_state_dict
+    from openseg_jax.converters import import_state_dict, read_recognised
     from openseg_jax.data.normalize import Normalization
     from openseg_jax.labels.classes import load_classes
 
     out = Path(arguments.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not empty; give a new folder to --out")
-    state_dict, found = _read(arguments)
+    state_dict, found = read_recognised(arguments.checkpoint, arguments.entry)
     model = models.create(**_wanted(arguments, found))
     classes = load_classes(arguments.classes) if arguments.classes else None
     if classes and model.spec.num_classes not in (None, len(classes)):
@@ -227,10 +219,10 @@ def verify_file(arguments) -> int:
 
     from openseg_jax import files
     from openseg_jax.checkpoints import load
-    from openseg_jax.converters import import_state_dict, verify
+    from openseg_jax.converters import import_state_dict, read_recognised, verify
     from openseg_jax.converters.files import has_checksums
 
-    state_dict, found = _read(arguments)
+    state_dict, found = read_recognised(arguments.checkpoint, arguments.entry)
     model, variables, _ = load(arguments.folder)
     expected = import_state_dict(state_dict, model, found)
     same = jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), variables, expected))

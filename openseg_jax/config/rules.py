@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from openseg_jax.config.options import outputs_of
 from openseg_jax.config.schema import LOSSES, PROTOCOLS, AugmentSettings, Config
+from openseg_jax.errors import InputError
 from openseg_jax.labels.classes import CLASS_WEIGHTS, ClassTable, known_tables, load_classes
 from openseg_jax.text import short
 
@@ -29,10 +30,10 @@ def contradictions(config: Config) -> Iterator[str]:
 def class_faults(config: Config, classes: ClassTable) -> Iterator[str]:
     """Yields a sentence on each contradiction between a config and the classes of its data."""
     weights, data = config.loss.class_weights, config.data
-    if unknown := [name for name in config.eval.left_out if name not in classes.names]:
-        yield f"eval.left_out names {short(unknown[0])}, and the classes are {', '.join(classes.names)}"
-    if len(config.eval.left_out) >= len(classes):
-        yield "eval.left_out must leave a class that counts"
+    try:
+        classes.places(config.eval.left_out)
+    except InputError as error:
+        yield f"eval.left_out: {error}"
     where = f"data.classes={data.classes}" if data.classes and data.source != "synthetic" else classes.title
     if weights and len(weights) != len(classes):
         yield f"loss.class_weights has {len(weights)} numbers, but {where} has {len(classes)} classes"

@@ -9,7 +9,7 @@ needs it, so this package imports without it.
 
 from openseg_jax.converters.convert import ConversionError, export_state_dict, import_state_dict, normalise_keys
 from openseg_jax.converters.files import read_checkpoint, read_state_dict, write_state_dict
-from openseg_jax.converters.loading import fingerprint, load
+from openseg_jax.converters.loading import fingerprint, load, read_recognised
 from openseg_jax.converters.recognition import Recognised, recognise
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "load",
     "normalise_keys",
     "read_checkpoint",
+    "read_recognised",
     "read_state_dict",
     "recognise",
     "write_state_dict",

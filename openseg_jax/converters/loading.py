@@ -7,9 +7,19 @@ from openseg_jax import checkpoints, models
 from openseg_jax.checkpoints import Metadata
 from openseg_jax.converters.convert import import_state_dict, normalise_keys
 from openseg_jax.converters.files import read_checkpoint
-from openseg_jax.converters.recognition import UNKNOWN_FACTORS, recognise
+from openseg_jax.converters.recognition import UNKNOWN_FACTORS, Recognised, recognise
 from openseg_jax.data.normalize import Normalization
 from openseg_jax.errors import InputError
+
+
+def read_recognised(path: str | Path, entry: str | None = None) -> tuple[dict, Recognised]:
+    """Returns the state dict of a PyTorch file, with normalised keys, and what it is recognised as.
+
+    entry: Which of several state dicts, see `read_checkpoint`.
+    """
+    state_dict, config = read_checkpoint(path, entry)
+    state_dict = normalise_keys(state_dict)
+    return state_dict, recognise(state_dict, config)
 
 
 def load(checkpoint: str | Path) -> tuple[models.Segmentor, dict, Metadata]:
@@ -23,9 +33,7 @@ def load(checkpoint: str | Path) -> tuple[models.Segmentor, dict, Metadata]:
     path = Path(checkpoint).expanduser()
     if not path.is_file():
         return checkpoints.load(path)
-    state_dict, config = read_checkpoint(path)
-    state_dict = normalise_keys(state_dict)
-    found = recognise(state_dict, config)
+    state_dict, found = read_recognised(path)
     wanted = found.create_arguments()
     if found.name is None or found.name in models.BACKBONES or UNKNOWN_FACTORS[0] in wanted.get("factors", ()):
         raise InputError(f"{path} does not say by itself which net it is: import it with `openseg convert import`")

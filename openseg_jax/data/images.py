@@ -14,14 +14,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from openseg_jax.data.containers import Header, ImageError, bare, read_header
+from openseg_jax.data.containers import Header, ImageError, bare, max_pixels, read_header
 from openseg_jax.errors import InputError
 from openseg_jax.files import read_bytes, replacing
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 # What decoders raise on pixels that they cannot read.
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, OverflowError, Image.DecompressionBombError, cv2.error)
-Image.MAX_IMAGE_PIXELS = None  # the sizes of all files are checked before Pillow sees them, against another limit
 _JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 # How to turn pixels upright by their EXIF orientation: whether to transpose them, and then how to flip them.
 _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0)}
@@ -127,7 +126,7 @@ def _decoded(encoded: bytes, header: Header) -> np.ndarray:
         raise ImageError("has values that are negative, have fractions or more than 16 bits: save it with 8 or 16 bits")
     pixels, alpha = bare(encoded, header), header.bands in (2, 4) and header.format in ("PNG", "TIFF") and header.colors
     if alpha and header.format == "TIFF" and header.bits == 8:  # OpenCV would multiply the colours by alpha
-        with Image.open(io.BytesIO(pixels)) as image:
+        with _opened(io.BytesIO(pixels)) as image:
             found = np.asarray(image)
     elif alpha or header.bits == 16:
         found = cv2.imdecode(np.frombuffer(pixels, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -139,6 +138,13 @@ def _decoded(encoded: bytes, header: Header) -> np.ndarray:
     if found is None or found.shape[:2] != (header.height, header.width) or found.dtype not in (np.uint8, np.uint16):
         raise ImageError("has pixels that are damaged, or of a kind that is not read")
     return found
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    """Opens a file whose size was checked. Pillow's own limit is raised if the user has raised ours above it."""
+    if Image.MAX_IMAGE_PIXELS and max_pixels() > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels()
+    return Image.open(file)
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -224,7 +230,7 @@ class Stored:
             self.info = _transparency(self.header)
         elif self.header.format in ("TIFF", "BMP"):
             try:
-                self._image = Image.open(io.BytesIO(bare(encoded, self.header)) if whole else encoded)
+                self._image = _opened(io.BytesIO(bare(encoded, self.header)) if whole else encoded)
             except _UNREADABLE as error:
                 raise _unreadable(where, what, "has a kind of pixels that is not read") from error
             self.mode, self.info = self._image.mode, self._image.info

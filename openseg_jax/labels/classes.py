@@ -126,9 +126,11 @@ class ClassTable:
         return train_ids[places]
 
     def places(self, names: Sequence[str]) -> list[int]:
-        """Returns the places of classes; raises InputError if a name is none."""
+        """Returns the places of some of the classes; raises InputError if a name is none, or if they are all."""
         if unknown := [name for name in names if name not in self.names]:
             raise InputError(f"{self.title} has no class {unknown[0]!r}; its classes are {', '.join(self.names)}")
+        if names and {*names} == {*self.names}:
+            raise InputError(f"all classes of {self.title} are named, and one must remain")
         return [self.names.index(name) for name in names]
 
     def reordered(self, order: Sequence[int]) -> "ClassTable":

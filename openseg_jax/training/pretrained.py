@@ -49,9 +49,7 @@ def with_pretrained(
 
 
 def _from_pytorch(path: Path, model: models.Segmentor, parts: str) -> tuple[dict, str]:
-    state_dict, source = converters.read_checkpoint(path)
-    state_dict = converters.normalise_keys(state_dict)
-    found = converters.recognise(state_dict, source)
+    state_dict, found = converters.read_recognised(path)
     # Weights of one norm may start a net of another, as the original's ImageNet weights do.
     norm, spec = found.norm[0] or model.spec.norm[0], model.spec
     if parts == "backbone":

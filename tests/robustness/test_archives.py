@@ -27,7 +27,7 @@ from tests.robustness import FUZZ, generator
 
 PLAIN = {f"set/train/{i}.png": bytes([i]) * (300 * i) + np.random.default_rng(i).bytes(200) for i in range(4)}
 NAMES = (
-    "../../x.png", "/tmp/x.png", "a/../../../x.png", "n" * 300 + ".png", "line\nbreak.png", "\u202eright.png",
+    "../../x.png", "/x.png", "a/../../../x.png", "n" * 300 + ".png", "line\nbreak.png", "\u202eright.png",
     "[/].png", "<b>.png", "..png", "C:\\x.png", "caf\xe9.png", ".png", "a//b.png", "a/./b.png",
 )  # fmt: skip
 
