@@ -1,7 +1,7 @@
 """Evaluates images of many sizes: in a few padded shapes, with one program per size, and with PyTorch one by one.
 
     python -m benchmarks.evaluation --images 200 --scale 0.25 --batch 1 --repeats 2
-    python -m benchmarks.evaluation --images 200 --scale 1 --hrnet 48 --dtype bfloat16     # on a GPU
+    python -m benchmarks.evaluation --images 200 --hrnet 48 --dtype bfloat16 --skip-exact     # on a GPU
 
 The sizes are like those of ADE20K: a shorter side of 512 for most, three to four or two to three, either way up, and
 some of any size; the net sees them with a shorter side of 520, as in the recipe of ADE20K, and logits are brought back
@@ -16,8 +16,6 @@ import numpy as np
 
 from benchmarks import harness
 from openseg_jax.data.transforms import min_side_size
-
-_SMALL = {"width": 16, "blocks": 2, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 32}
 
 
 def sizes(settings) -> list[tuple[int, int]]:
@@ -63,17 +61,17 @@ def ours(settings, *, exact: bool) -> dict:
 
     padded = sum(math.prod(bucket.canvas) * len(bucket.indices) for bucket in runner.buckets)
     padding = padded / sum(map(math.prod, net_sizes(settings))) - 1
-    return {"run": run, "programs": len(runner.buckets), "padding": 100 * padding}
+    return harness.on_jax(run, programs=len(runner.buckets), padding=100 * padding)
 
 
 def pytorch(settings) -> dict:
     import torch
 
-    from benchmarks.torch_reference import HRNetOCR
+    from benchmarks.torch_reference import HRNetOCR, options_of
 
     device, pairs = harness.torch_device(), list(zip(images(settings), net_sizes(settings), strict=True))
-    options = _SMALL if settings.hrnet == "18_small_v1" else {"width": int(settings.hrnet)}
-    net = HRNetOCR(150, **options).eval().to(device, memory_format=torch.channels_last)
+    net = HRNetOCR(150, **options_of(settings.hrnet)).eval().to(device, memory_format=torch.channels_last)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in ours
 
     def run():
         total = torch.zeros(150 * 150, dtype=torch.long, device=device)
@@ -87,17 +85,25 @@ def pytorch(settings) -> dict:
                 total += torch.bincount(prediction.flatten(), minlength=150 * 150)
         return total.cpu()
 
-    return {"run": run, "programs": 0, "padding": 0.0}
+    return harness.on_torch(run, programs=0, padding=0.0)
+
+
+def main() -> None:
+    parser = harness.parser(__doc__, images=200, batch=4)
+    parser.add_argument("--scale", type=float, default=1.0, help="a factor of all sizes")
+    parser.add_argument("--hrnet", default="18_small_v1", choices=("18_small_v1", "18", "32", "48", "64"), help="width")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--skip-exact", action="store_true", help="leave out the contestant with a program per size")
+    a = parser.parse_args()
+    contestants = {"buckets": partial(ours, exact=False), "exact": partial(ours, exact=True), "pytorch": pytorch}
+    if a.skip_exact:
+        del contestants["exact"]
+    title = f"{a.images} images, {len(set(net_sizes(a)))} sizes, HRNet {a.hrnet} + OCR, {a.dtype}"
+    headings = {"name": "who", "device": "device", "programs": "programs", "padding": "padded pixels, %"}
+    headings |= {"first_s": "first, s", "s": "again, s", "time": "again / PyTorch", "peak_mb": "peak MB"}
+    found = harness.compete(contestants, a, keep=lambda found: harness.save(title, found, a.out, **headings))
+    harness.report(title, found, a.out, **headings)
 
 
 if __name__ == "__main__":
-    parser = harness.parser(__doc__, images=200, batch=4)
-    parser.add_argument("--scale", type=float, default=1.0, help="a factor of all sizes")
-    parser.add_argument("--hrnet", default="18_small_v1", help="18_small_v1, 18, 48")
-    parser.add_argument("--dtype", default="float32")
-    a = parser.parse_args()
-    contestants = {"buckets": partial(ours, exact=False), "exact": partial(ours, exact=True), "pytorch": pytorch}
-    results = [result | {"s": result["ms"] / 1000} for result in harness.compete(contestants, a)]
-    title = f"{a.images} images, {len(set(net_sizes(a)))} sizes, HRNet {a.hrnet} + OCR"
-    headings = {"padding": "padded pixels, %", "first_s": "first, s", "s": "again, s", "time": "again / PyTorch"}
-    harness.report(title, results, a.out, name="", programs="programs", **headings)
+    main()

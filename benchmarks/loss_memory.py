@@ -47,12 +47,13 @@ def pytorch(settings) -> dict:
         logits = F.interpolate(low, size=labels.shape[1:], mode="bilinear", align_corners=True)
         torch.autograd.grad(F.cross_entropy(logits, labels), low)
 
-    return harness.on_torch(run, planned_mb=0.0)
+    return harness.on_torch(run)
 
 
 if __name__ == "__main__":
     a = harness.parser(__doc__, batch=16, size=520, classes=150).parse_args()
     contestants = {"whole": partial(ours, whole=True), "bands": partial(ours, whole=False), "pytorch": pytorch}
     title = f"cross-entropy of {a.batch}x{a.size}x{a.size}, {a.classes} classes, with gradients"
-    headings = {"peak_mb": "peak MB", "planned_mb": "XLA's temporaries, MB", "time": "time / PyTorch"}
-    harness.report(title, harness.compete(contestants, a), a.out, name="", ms="ms", **headings)
+    headings = {"name": "who", "device": "device", "ms": "ms", "peak_mb": "peak MB"}
+    headings |= {"planned_mb": "XLA's temporaries, MB", "time": "time / PyTorch"}
+    harness.report(title, harness.compete(contestants, a), a.out, **headings)

@@ -44,9 +44,9 @@ def measure(name: str, repeats: int) -> list[dict]:
             states[form], metrics[form] = run(states[form], sharding.put_batch(mesh, batch))
             jax.device_get(previous)
             times[form].append(1000 * (time.perf_counter() - start))
-    count = len(jax.tree.leaves(step.shapes))
+    facts = {"arrays": len(jax.tree.leaves(step.shapes)), "device": jax.devices()[0].device_kind}
     return [
-        {"state as": form, "arrays": count, "median ms": statistics.median(found[3:]), "min ms": min(found[3:])}
+        {"state as": form, **facts, "median ms": statistics.median(found[3:]), "min ms": min(found[3:])}
         for form, found in times.items()
     ]
 

@@ -11,6 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+SMALL = {"width": 16, "blocks": 2, "modules": (1, 1, 1), "layer1_blocks": 1, "layer1_width": 32}
+
+
+def options_of(hrnet: str) -> dict:
+    """Returns the options of `HRNetOCR` for what openseg_jax calls hrnet_w{hrnet}_ocr: 18_small_v1, 18, 32, 48, 64."""
+    return SMALL if hrnet == "18_small_v1" else {"width": int(hrnet)}
+
 
 def resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     if x.shape[2:] == like.shape[2:]:

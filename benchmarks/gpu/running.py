@@ -1,0 +1,134 @@
+"""Runs jobs one after the other until the time is up, and keeps every number as soon as there is one.
+
+`results.json` is {"jobs": {name: record}}; a record has "status", "command", "seconds", "result", which is the JSON of
+the benchmark as far as it came, and "failed", the last words of a job that did. "status" is "done", "failed", "cut" if
+the job had no time to end, "running", or why it was not begun. Every file of it that was ever there is valid JSON.
+"""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import harness
+from benchmarks.gpu.jobs import Job
+from openseg_jax.errors import InputError
+from openseg_jax.files import read_json, write_text
+
+ROOT = Path(__file__).parents[2]
+_TAIL = 1500  # characters of a job's last words
+_MARGIN = 5  # seconds for ending
+
+# JAX takes memory as it needs it, and no more than leaves room for PyTorch. A job runs the programs that an earlier one
+# has compiled, but none of an earlier run: compile times are of a machine that knows nothing yet.
+_ENVIRONMENT = {
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Results:
+    """The records of the jobs in a folder. What is there already stays."""
+
+    def __init__(self, folder: Path):
+        self._file = folder / "results.json"
+        self.jobs: dict[str, dict] = read_json(self._file)["jobs"] if self._file.exists() else {}
+
+    def put(self, name: str, **values) -> None:
+        """Adds to the record of a job, on disk too."""
+        self.jobs.setdefault(name, {}).update(values)
+        write_text(self._file, json.dumps({"jobs": self.jobs}, indent=1) + "\n")
+
+
+def run(jobs: Sequence[Job], out: Path, minutes: float, *, tiny: bool = False, camvid: str | None = None) -> Results:
+    """Runs those of the jobs that are not done yet, as far as the time goes; SIGTERM ends it."""
+    deadline, results = time.monotonic() + 60 * minutes - _MARGIN, Results(out)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    with tempfile.TemporaryDirectory() as scratch:
+        for job in jobs:
+            left = deadline - time.monotonic()
+            if results.jobs.get(job.name, {}).get("status") == "done":
+                continue
+            if job.needs_camvid and not camvid:
+                results.put(job.name, status="not begun: --camvid gives no folder")
+            elif left < (1 if tiny else job.seconds):
+                results.put(job.name, status="not begun: no time left")
+            else:
+                words = shlex.split((job.tiny if tiny else job.command).format(out=out, camvid=camvid))
+                _run_job(job, words, Path(scratch), out, results, min(left, 3 * job.seconds))
+            print(f"{60 * minutes - _MARGIN - deadline + time.monotonic():5.0f} s  {_line(job, results)}", flush=True)
+    return results
+
+
+def _line(job: Job, results: Results) -> str:
+    record = results.jobs[job.name]
+    return f"{job.name}: {record['status']}" + (f" after {record['seconds']:.0f} s" if "seconds" in record else "")
+
+
+def _run_job(job: Job, words: list[str], scratch: Path, out: Path, results: Results, seconds: float) -> None:
+    """Runs a job and keeps what it has written whenever that changes."""
+    file, log, start = scratch / f"{job.name}.json", out / "log.txt", time.monotonic()
+    command = [sys.executable, "-m", f"benchmarks.{words[0]}", *words[1:], "--out", str(file)]
+    caches = {"JAX_COMPILATION_CACHE_DIR": str(scratch / "jax"), "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor")}
+    results.jobs.pop(job.name, None)
+    results.put(job.name, status="running", command=shlex.join(["python -m", f"benchmarks.{words[0]}", *words[1:]]))
+    with open(log, "a") as output:
+        output.write(f"\n===== {job.name}\n")
+        output.flush()
+        begin = output.tell()
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=_ENVIRONMENT | os.environ | caches,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            preexec_fn=harness.die_with_parent,
+        )
+    status, seen = "cut", None
+    try:
+        while time.monotonic() - start < seconds:
+            ended = process.poll() is not None
+            seen = _keep(job, file, seen, results)
+            if ended:
+                status = "failed" if process.returncode else "done"
+                break
+            time.sleep(0.2)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        _keep(job, file, seen, results)
+        record = {"status": status, "seconds": time.monotonic() - start}
+        if status != "done":
+            record["failed"] = log.read_bytes()[begin:].decode(errors="replace")[-_TAIL:]
+        results.put(job.name, **record)
+
+
+def _keep(job: Job, file: Path, seen: int | None, results: Results) -> int | None:
+    """Keeps the result of a job if its file has changed since it was `seen`, and returns when that was."""
+    if not file.exists() or file.stat().st_mtime_ns == seen:
+        return seen
+    seen = file.stat().st_mtime_ns
+    results.put(job.name, result=read_json(file))
+    return seen
+
+
+def records(folders: Sequence[Path]) -> dict[str, dict]:
+    """Returns the records of all jobs of these folders. A later folder replaces what an earlier one has less of."""
+    found: dict[str, dict] = {}
+    for folder in folders:
+        if not (folder / "results.json").exists():
+            raise InputError(f"{folder} has no results.json: give the --out of python -m benchmarks.gpu")
+        for name, record in Results(folder).jobs.items():
+            if "result" in record or "result" not in found.get(name, {}):
+                found[name] = record
+    return found
