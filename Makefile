@@ -1,20 +1,23 @@
 # make demo: see it work.   make test: run every test.   make lint: check style and types.   make docs: build the site.
 # make test-newest: a selection of the tests with the newest versions, if there is a Python 3.12 or 3.13 besides.
+# make gpu GPU_MINUTES=12 CAMVID=PATH: measure on a GPU, with the packages that PYTHON has; TINY=--tiny tries it on a CPU.
 # make fuzz MINUTES=30: damage files of every kind for that long, with seeds that were not tried before.
-# All of them create .venv (or .venv-newest) and install what they need into it; nothing outside the folder changes.
+# All but `make gpu` create .venv (or .venv-newest) and install what they need into it; nothing outside the folder changes.
 
 PYTHON ?= python3
 BIN := .venv/bin
 NEWEST_BIN := .venv-newest/bin
 DEMO := demo
 MINUTES := 30
+GPU_MINUTES := 12
+GPU_OUT := gpu_results
 # The constraints that fit the Python at hand.
 VERSIONS := $(shell $(PYTHON) -c 'import sys; print("oldest" if sys.version_info < (3, 12) else "newest")')
 # A newer Python than that of `make test`, which is not always there.
 NEWEST ?= $(shell for python in python3.13 python3.12 $(foreach v,3.13 3.12,$(wildcard $(HOME)/.pyenv/versions/$v.*/bin/python)); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo install test test-newest fuzz lint docs clean
+.PHONY: demo install test test-newest gpu fuzz lint docs clean
 
 demo: .venv/.installed
 	$(BIN)/openseg demo --out=$(DEMO)
@@ -34,6 +37,9 @@ else
 test-newest: .venv-newest/.installed
 	JAX_COMPILATION_CACHE_DIR=.jax_cache/newest $(NEWEST_BIN)/python -m pytest -n 2 --dist worksteal @tests/selection.txt
 endif
+
+gpu:
+	$(PYTHON) -m benchmarks.gpu --minutes=$(GPU_MINUTES) --out=$(GPU_OUT) $(if $(CAMVID),--camvid=$(CAMVID)) $(TINY)
 
 fuzz: .venv/.installed-test
 	end=$$(( $$(date +%s) + 60 * $(MINUTES) )); seed=$$(date +%s); while [ $$(date +%s) -lt $$end ]; do \

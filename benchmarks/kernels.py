@@ -5,11 +5,13 @@
 
 --trace keeps the trace, which xprof shows (gunzip it into DIR/plugins/profile/step/, then `xprof DIR`). --autotune
 writes what XLA found best on this GPU, for `--xla_gpu_load_autotune_results_from` where there is none; for this, the
-program is compiled anew, whatever a compilation cache holds. "share" is that of all kernels, on all streams.
+program is compiled anew, whatever a compilation cache holds. Kernels whose names differ in a number at the end, as
+XLA's fusions do, count as one. "share" is that of all kernels, on all streams.
 """
 
 import gzip
 import os
+import re
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -31,7 +33,7 @@ def traced(run, steps: int, folder: str) -> Path:
 
 
 def kernels(trace: Path) -> list[tuple[str, float, int]]:
-    """Returns (name, nanoseconds, calls) of each kernel of a trace, longest first.
+    """Returns (name, nanoseconds, calls) of the kernels of a trace by name, longest first.
 
     These are the events on the streams of GPUs: other lines of theirs say the same again, by other names. A CPU has no
     device in traces; there they are the operations in XLA's threads, without the runtime's own work.
@@ -46,8 +48,9 @@ def kernels(trace: Path) -> list[tuple[str, float, int]]:
         events = [event for line in lines for event in line.events if "::" not in event.name]
     total: dict[str, list] = defaultdict(lambda: [0.0, 0])
     for event in events:
-        total[event.name][0] += event.duration_ns
-        total[event.name][1] += 1
+        name = re.sub(r"([._]\d+)+$", "", event.name)
+        total[name][0] += event.duration_ns
+        total[name][1] += 1
     return sorted(((name, *sums) for name, sums in total.items()), key=lambda row: -row[1])
 
 
@@ -72,7 +75,7 @@ def main() -> None:
             write_bytes(a.trace, gzip.compress(trace.read_bytes()))
     total, count = sum(ns for _, ns, _ in found), sum(calls for *_, calls in found)
     rows = []
-    for name, ns, calls in [(f"all {len(found)} kernels", total, count), *found[: a.top]]:
+    for name, ns, calls in [("all kernels", total, count), *found[: a.top]]:
         row = {"kernel": name, "ms per step": ns / 1e6 / a.steps, "calls per step": calls / a.steps}
         rows.append(row | {"share, %": 100 * ns / total})
     title = f"kernels of a {a.mode} step, hrnet_w{a.hrnet}_ocr, {a.batch}x{a.height}x{a.width}, {a.dtype}"

@@ -32,7 +32,7 @@ from openseg_jax.errors import InputError, run_command
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     names = [job.name for job in JOBS]
-    jobs = "\n".join(f"  {job.name:13}{job.seconds:4} s  python -m benchmarks.{job.command}" for job in JOBS)
+    jobs = "\n".join(f"  {job.name:13}{job.seconds:4} s  python -m {job.command}" for job in JOBS)
     epilog, form = f"jobs, and about how long they take on an H200:\n{jobs}", argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m benchmarks.gpu", None, __doc__, epilog, formatter_class=form)
     parser.add_argument("--minutes", type=float, default=12, help="after which everything ends (12)")

@@ -34,6 +34,8 @@ _ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 
+_TINY = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles sooner
+
 
 class Results:
     """The records of the jobs in a folder. What is there already stays."""
@@ -41,6 +43,11 @@ class Results:
     def __init__(self, folder: Path):
         self._file = folder / "results.json"
         self.jobs: dict[str, dict] = read_json(self._file)["jobs"] if self._file.exists() else {}
+
+    def begin(self, name: str, command: str) -> None:
+        """Makes the record of a job that runs now; the result of an earlier attempt stays until there is a new one."""
+        self.jobs[name] = {key: value for key, value in self.jobs.get(name, {}).items() if key == "result"}
+        self.put(name, status="running", command=command)
 
     def put(self, name: str, **values) -> None:
         """Adds to the record of a job, on disk too."""
@@ -62,8 +69,10 @@ def run(jobs: Sequence[Job], out: Path, minutes: float, *, tiny: bool = False, c
             elif left < (1 if tiny else job.seconds):
                 results.put(job.name, status="not begun: no time left")
             else:
-                words = shlex.split((job.tiny if tiny else job.command).format(out=out, camvid=camvid))
-                _run_job(job, words, Path(scratch), out, results, min(left, 3 * job.seconds))
+                command, flags = (job.tiny, _TINY) if tiny else (job.command, {})
+                results.begin(job.name, "python -m " + command.format(out="OUT", camvid="CAMVID"))
+                words = shlex.split(command.format(out=shlex.quote(str(out)), camvid=shlex.quote(str(camvid))))
+                _run_job(job, words, flags, Path(scratch), out, results, min(left, 2 * job.seconds))
             print(f"{60 * minutes - _MARGIN - deadline + time.monotonic():5.0f} s  {_line(job, results)}", flush=True)
     return results
 
@@ -73,21 +82,20 @@ def _line(job: Job, results: Results) -> str:
     return f"{job.name}: {record['status']}" + (f" after {record['seconds']:.0f} s" if "seconds" in record else "")
 
 
-def _run_job(job: Job, words: list[str], scratch: Path, out: Path, results: Results, seconds: float) -> None:
-    """Runs a job and keeps what it has written whenever that changes."""
+def _run_job(
+    job: Job, words: list[str], flags: dict[str, str], scratch: Path, out: Path, results: Results, seconds: float
+) -> None:
+    """Runs a job for some seconds at most, and keeps what it has written whenever that changes."""
     file, log, start = scratch / f"{job.name}.json", out / "log.txt", time.monotonic()
-    command = [sys.executable, "-m", f"benchmarks.{words[0]}", *words[1:], "--out", str(file)]
     caches = {"JAX_COMPILATION_CACHE_DIR": str(scratch / "jax"), "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor")}
-    results.jobs.pop(job.name, None)
-    results.put(job.name, status="running", command=shlex.join(["python -m", f"benchmarks.{words[0]}", *words[1:]]))
     with open(log, "a") as output:
         output.write(f"\n===== {job.name}\n")
         output.flush()
         begin = output.tell()
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", *words, "--out", str(file)],
             cwd=ROOT,
-            env=_ENVIRONMENT | os.environ | caches,
+            env=_ENVIRONMENT | flags | os.environ | caches,
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
