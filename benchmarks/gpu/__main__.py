@@ -13,7 +13,8 @@ and autotune.pbtxt (for XLA's --xla_gpu_load_autotune_results_from where there i
 What is needed: a clone of this project, as the working directory (the goldens in tests/goldens, too); Python 3.11 or
 newer with jax and its CUDA plugin, flax, optax, orbax-checkpoint, grain, array_record, ml_collections, tensorboardX,
 torch, numpy, scipy, opencv-python-headless, pillow, matplotlib, rich, absl-py, pyyaml, pytest; and for the job camvid
-that data set (docs/datasets.md). Where there is no network but most of this, the rest travels as wheels:
+that data set (docs/datasets.md). Where there is no network but most of this, the rest travels as wheels, and what is
+older there than in constraints/oldest.txt:
 
     python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \\
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \\
