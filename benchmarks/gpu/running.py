@@ -49,6 +49,11 @@ class Results:
         self.jobs[name] = {key: value for key, value in self.jobs.get(name, {}).items() if key == "result"}
         self.put(name, status="running", command=command)
 
+    def skip(self, name: str, why: str) -> None:
+        """Says why a job is not begun, unless an earlier attempt has left a result."""
+        if "result" not in self.jobs.get(name, {}):
+            self.put(name, status=f"not begun: {why}")
+
     def put(self, name: str, **values) -> None:
         """Adds to the record of a job, on disk too."""
         self.jobs.setdefault(name, {}).update(values)
@@ -57,23 +62,23 @@ class Results:
 
 def run(jobs: Sequence[Job], out: Path, minutes: float, *, tiny: bool = False, camvid: str | None = None) -> Results:
     """Runs those of the jobs that are not done yet, as far as the time goes; SIGTERM ends it."""
-    deadline, results = time.monotonic() + 60 * minutes - _MARGIN, Results(out)
+    start, results = time.monotonic(), Results(out)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with tempfile.TemporaryDirectory() as scratch:
         for job in jobs:
-            left = deadline - time.monotonic()
+            left = start + 60 * minutes - _MARGIN - time.monotonic()
             if results.jobs.get(job.name, {}).get("status") == "done":
                 continue
             if job.needs_camvid and not camvid:
-                results.put(job.name, status="not begun: --camvid gives no folder")
+                results.skip(job.name, "--camvid gives no folder")
             elif left < (1 if tiny else job.seconds):
-                results.put(job.name, status="not begun: no time left")
+                results.skip(job.name, "no time left")
             else:
                 command, flags = (job.tiny, _TINY) if tiny else (job.command, {})
                 results.begin(job.name, "python -m " + command.format(out="OUT", camvid="CAMVID"))
                 words = shlex.split(command.format(out=shlex.quote(str(out)), camvid=shlex.quote(str(camvid))))
                 _run_job(job, words, flags, Path(scratch), out, results, min(left, 2 * job.seconds))
-            print(f"{60 * minutes - _MARGIN - deadline + time.monotonic():5.0f} s  {_line(job, results)}", flush=True)
+            print(f"{time.monotonic() - start:5.0f} s  {_line(job, results)}", flush=True)
     return results
 
 
