@@ -19,7 +19,8 @@ from openseg_jax.data.synthetic import SYNTHETIC_CLASSES
 from openseg_jax.data.workers import WorkerError
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.training import loop
-from openseg_jax.training.dry_run import dry_run, estimate_memory
+from openseg_jax.training.dry_run import dry_run
+from openseg_jax.training.memory import estimate_memory
 from openseg_jax.training.pretrained import with_pretrained
 from openseg_jax.training.profiling import parse_steps, top_operations
 from openseg_jax.training.run_log import claimed
@@ -358,7 +359,7 @@ def test_the_report_and_the_pictures(uninterrupted):
 def test_dry_run(tmp_path, capsys):
     """Prints what a run would be, and trains nothing."""
     config = runs.config(optimizer__freeze=("backbone.stem",), optimizer__decay_norms_and_biases=False)
-    dry_run(config, tmp_path)
+    dry_run(config, tmp_path, compile_step=False)
     out = capsys.readouterr().out
     for part in ("spatial_ocrnet on deepbase_resnet101_dilated8, 6 classes", "backbone.stages", "frozen", "activations",
                  "head, norms and biases", "name: aux_ce", "24 training and 5 validation samples"):  # fmt: skip
@@ -367,7 +368,7 @@ def test_dry_run(tmp_path, capsys):
     assert not (tmp_path / "latest").exists()
     run = make_run(typed(config))
     batch = next(batches(1))
-    memory = estimate_memory(run, batch)
+    memory = estimate_memory(run.step, batch, run.mesh.size)
     parameters = sum(x.size for x in jax.tree.leaves(models.shapes(run.model)["params"]))
     assert memory.gradients == 4 * parameters
     assert memory.state >= 2 * memory.gradients
