@@ -37,7 +37,7 @@ def estimate_memory(step: TrainStep, batch: dict, devices: int) -> Memory:
     A step keeps what its convolutions, matrix products and poolings read, and what convolutions and matrix products
     give, which is what norms and softmaxes read: each array once, in its own type. Elementwise operations between them
     are computed again in kernels of the backward pass. Of a part that is recomputed only what goes into it is kept, and
-    once the most that is kept within one.
+    once the most that is kept within one. The gradient of the largest array comes on top.
 
     Args:
         step: The training step.
@@ -55,14 +55,14 @@ def estimate_memory(step: TrainStep, batch: dict, devices: int) -> Memory:
     kept.walk(jaxpr, [None] * len(jaxpr.invars))
     own = (math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(step.shapes))
     gradients = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(variables["params"]))
-    return Memory(sum(own), gradients, kept.bytes // devices)
+    return Memory(sum(own), gradients, (kept.bytes + max(kept.arrays).bytes) // devices)
 
 
 class _Array(NamedTuple):
     """An array of a forward pass. A function that is called twice has the same variables, so these are no names."""
 
-    number: int
     bytes: int
+    number: int
 
 
 class _Kept:
@@ -79,7 +79,7 @@ class _Kept:
 
     def array(self, aval) -> _Array:
         """Returns a new array."""
-        return _Array(next(self._count), aval.size * getattr(aval.dtype, "itemsize", 0))
+        return _Array(aval.size * getattr(aval.dtype, "itemsize", 0), next(self._count))
 
     def walk(self, jaxpr: Jaxpr, inputs: Sequence[_Array | None], times: int = 1) -> list[_Array | None]:
         """Returns the outputs of a program that runs `times` times. None are arrays that count elsewhere."""
