@@ -98,7 +98,7 @@ def compared(found: dict[str, float], path: str) -> list[dict]:
 
 
 def main() -> None:
-    a = parser().parse_args()
+    a = parser().parse_args(sys.argv[1:])
     config = configured(a)
     size = (a.height or 1024, a.width or 2048) if a.program != "train" else config.augment.crop
     batch = config.train.batch_size if a.program == "train" else config.eval.batch_size

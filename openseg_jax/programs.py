@@ -67,8 +67,8 @@ def _train(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     batch = {"image": ((*shape, 3), jnp.uint8), "label": (shape, jnp.uint8), "box": ((shape[0], 4), jnp.int32)}
     for name in config.data.maps:
         batch |= {key: (shape, dtype) for key, dtype in _MAPS[name].items()}
-    batch = {key: jax.ShapeDtypeStruct(*x) for key, x in batch.items()}
-    return step.compiled.lower(jax.tree.leaves(step.shapes), _placed(mesh, batch))
+    arrays = {key: jax.ShapeDtypeStruct(*x) for key, x in batch.items()}
+    return step.compiled.lower(jax.tree.leaves(step.shapes), _placed(mesh, arrays))
 
 
 def _placed(mesh: Mesh, batch: dict) -> dict[str, jax.ShapeDtypeStruct]:

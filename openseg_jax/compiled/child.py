@@ -31,7 +31,8 @@ def compile_program(
         hlo: A file to which the optimised program is written.
 
     Returns:
-        `facts` of the program on one device, with "trace_s" and "compile_s", the seconds that this took.
+        `facts` of the program on one device, with "trace_s" and "compile_s", the seconds that this took, and
+        "products", what computes matrix products: "Triton", or "cuBLAS" where the compiler failed with that.
 
     Raises:
         InputError: If the CUDA plugin of JAX is not installed, or the config does not fit the devices.
@@ -40,21 +41,28 @@ def compile_program(
     request = {"config": config.to_dict(), "program": program, "target": target, "devices": devices}
     request |= {"size": size, "hlo": None if hlo is None else str(Path(hlo).expanduser().absolute())}
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    done, products = _compile(request, flags), "Triton"
+    if done.returncode not in (0, 2):
+        # Without a GPU to try tiles on, XLA may find none for a matrix product in Triton.
+        first, products = done, "cuBLAS"
+        done = _compile(request, f"{flags} --xla_gpu_enable_triton_gemm=false")
+        if done.returncode not in (0, 2):
+            raise RunError(f"the compiler for {target} failed: {_message(first)[:500]}")
+    if done.returncode:
+        raise InputError(_message(done).removeprefix("error: "))
+    return json.loads(done.stdout.splitlines()[-1]) | {"products": products}
+
+
+def _compile(request: dict, flags: str) -> subprocess.CompletedProcess:
     # With the CPU as its platform JAX makes no client of the GPUs that may be there.
     environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    environment |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, "-m", "openseg_jax.compiled"],
-        input=json.dumps(request),
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
+    command, options = [sys.executable, "-m", __package__], {"capture_output": True, "text": True}
+    return subprocess.run(
+        command, input=json.dumps(request), env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"}, **options
     )
-    if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1])
-    # JAX's errors go on for many lines after the one that says what is wrong.
-    says = [line for line in done.stderr.splitlines() if re.match(r"error: |[\w.]+Error: ", line)]
-    says = says or [*done.stderr.splitlines(), f"it ended with exit code {done.returncode}"]
-    if done.returncode == 2:
-        raise InputError(says[-1].removeprefix("error: "))
-    raise RunError(f"the compiler for {target} failed: {says[-1][:500]}")
+
+
+def _message(done: subprocess.CompletedProcess) -> str:
+    """Returns the line of stderr that says what is wrong; JAX and XLA write many after it."""
+    lines = [line for line in done.stderr.splitlines() if re.match(r"error: |[\w.]+Error: |F\d{4} ", line)]
+    return lines[-1] if lines else f"it ended with exit code {done.returncode}"

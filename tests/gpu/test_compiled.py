@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from benchmarks import compile_for_gpu
 from openseg_jax import compiled
 from openseg_jax.config import typed
-from openseg_jax.errors import InputError, RunError
-from openseg_jax.training.dry_run import dry_run
+from openseg_jax.errors import InputError
+from tests import commands
 from tests.training import runs
 
 pytestmark = pytest.mark.skipif(
@@ -40,35 +39,24 @@ def test_a_training_step_stays_within_bounds(devices):
     assert found["flops"] == pytest.approx(1.729e9 / devices, rel=0.02)
 
 
-def test_the_command_compares_two_programs(tmp_path, monkeypatch, capsys):
+def test_the_command_compares_two_programs(tmp_path):
     """Evaluation in float32, then in bfloat16."""
-    (tmp_path / "mine.py").write_text(
-        "from tests.training import runs\n\n\ndef get_config():\n"
-        f"    return runs.config('hrnet_w48_ocr', **{TINY | {'model__dtype': 'float32'}})\n"
-    )
+    config = f"runs.config('hrnet_w48_ocr', **{TINY | {'model__dtype': 'float32'}})"
+    (tmp_path / "mine.py").write_text(f"from tests.training import runs\n\n\ndef get_config():\n    return {config}\n")
     wide, narrow = tmp_path / "wide.json", tmp_path / "narrow.json"
-    base = ["compile_for_gpu", "eval", f"--config={tmp_path / 'mine.py'}", "--height=64", "--width=96", "--batch=2"]
-    spec = type("Spec", (), {"name": "benchmarks.compile_for_gpu"})
-    monkeypatch.setattr("sys.modules", {**__import__("sys").modules, "__main__": type("M", (), {"__spec__": spec})})
+    base = ["-m", "benchmarks.compile_for_gpu", "eval", f"--config={tmp_path / 'mine.py'}", "--batch=2"]
     for more in ([f"--out={wide}"], ["--config.model.dtype=bfloat16", f"--out={narrow}", f"--against={wide}"]):
-        monkeypatch.setattr("sys.argv", [*base, *more])
-        compile_for_gpu.main()
+        commands.run(*base, "--height=64", "--width=96", *more)
     rows = {row["what"]: row for row in json.loads(narrow.read_text())["rows"]}
     assert rows["convolutions outside cuDNN"]["now"] == 0
     assert rows["read, GB"]["now"] < rows["read, GB"]["before"]
     assert rows["at peak, ms"]["change"].startswith("-")
 
 
-def test_dry_run_shows_the_memory_of_the_program(tmp_path, monkeypatch, capsys):
-    dry_run(runs.config("hrnet_w48_ocr", **TINY), tmp_path)
-    assert "GiB on one device" in capsys.readouterr().out
-
-    def fails(*_, **__):
-        raise RunError("the compiler for h200 failed: INTERNAL")
-
-    monkeypatch.setattr(compiled, "compile_program", fails)
-    dry_run(runs.config("hrnet_w48_ocr", **TINY), tmp_path)
-    assert "failed: INTERNAL; the estimate" in capsys.readouterr().out
+def test_refinement_is_one_kernel():
+    config = typed(runs.config("hrnet_w48_ocr", **TINY))
+    found = compiled.compile_program(config, "refine", devices=2, size=(64, 96))
+    assert (found["kernels"], found["all-gather"]) == (1, 0)
 
 
 def test_what_is_wrong_is_one_sentence():
