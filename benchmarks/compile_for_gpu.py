@@ -11,9 +11,7 @@ one device and one run. docs/performance.md says what they mean.
 """
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
 from rich.table import Table
 
@@ -22,7 +20,8 @@ from openseg_jax.cli.arguments import Parser
 from openseg_jax.compiled import TARGETS, compile_program
 from openseg_jax.config import Config, load
 from openseg_jax.console import Console
-from openseg_jax.errors import run_command
+from openseg_jax.errors import InputError, run_command
+from openseg_jax.files import read_json
 
 GIB, GB, MS = 2**30, 1e9, 1e-3
 # key of the facts: (what it is called, unit)
@@ -87,12 +86,15 @@ def rows_of(facts: dict) -> dict[str, float]:
 
 
 def compared(found: dict[str, float], path: str) -> list[dict]:
-    """Returns rows with what was found before, and the change."""
-    before = {row["what"]: row["now"] for row in json.loads(Path(path).read_text())["rows"] if row["now"] != ""}
+    """Returns rows with what was found before, and the change. Raises InputError if there is no earlier result."""
+    try:
+        before = {row["what"]: row["now"] for row in read_json(path)["rows"] if row["now"] != ""}
+    except (KeyError, TypeError):
+        raise InputError(f"{path} is no result of this command: give what --out wrote") from None
     rows = []
     for what in dict.fromkeys([*found, *before]):
         now, then = found.get(what, ""), before.get(what, "")
-        change = f"{100 * (now / then - 1):+.1f} %" if now != "" and then else ""
+        change = f"{100 * (now / then - 1):+.1f} %" if isinstance(now, int | float) and then else ""
         rows.append({"what": what, "before": then, "now": now, "change": change})
     return rows
 
@@ -105,7 +107,7 @@ def main() -> None:
     title = f"{a.program} of {a.config}, {batch}x{size[0]}x{size[1]}, {config.model.dtype}, {a.devices} x {a.target}"
     print(f"compiling {title}; that takes minutes for a large net", file=sys.stderr)
     facts = compile_program(config, a.program, target=a.target, devices=a.devices, size=size, hlo=a.hlo)
-    found = rows_of(facts)
+    found = rows_of(facts) | {"matrix products in": facts["products"]}
     rows = compared(found, a.against) if a.against else [{"what": what, "now": now} for what, now in found.items()]
     table = Table("what moves most", "kernels", "GB")
     for name, count, moved in facts["by_kernel"]:
