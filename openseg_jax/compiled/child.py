@@ -56,9 +56,12 @@ def compile_program(
 def _compile(request: dict, flags: str) -> subprocess.CompletedProcess:
     # With the CPU as its platform JAX makes no client of the GPUs that may be there.
     environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    command, options = [sys.executable, "-m", __package__], {"capture_output": True, "text": True}
     return subprocess.run(
-        command, input=json.dumps(request), env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"}, **options
+        [sys.executable, "-m", __package__],
+        input=json.dumps(request),
+        env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
-from jax.extend.core import Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from openseg_jax import models
 from openseg_jax.training.step import TrainStep
@@ -50,36 +50,41 @@ def estimate_memory(step: TrainStep, batch: dict, devices: int) -> Memory:
     def loss(params, batch_stats, batch):
         return step.compute_loss(params, batch_stats, batch, jax.random.key(0), 1.0)
 
-    jaxpr = jax.make_jaxpr(loss)(variables["params"], variables["batch_stats"], rows).jaxpr
-    kept = _Kept()
-    kept.walk(jaxpr, [None] * len(jaxpr.invars))
+    kept = kept_bytes(jax.make_jaxpr(loss)(variables["params"], variables["batch_stats"], rows))
     own = (math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(step.shapes))
     gradients = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(variables["params"]))
-    return Memory(sum(own), gradients, (kept.bytes + max(kept.arrays).bytes) // devices)
+    return Memory(sum(own), gradients, kept // devices)
+
+
+def kept_bytes(forward: ClosedJaxpr) -> int:
+    """Returns the bytes that a forward pass keeps, without its inputs, with room for the largest gradient."""
+    kept = _Kept()
+    kept.walk(forward.jaxpr, [None] * len(forward.jaxpr.invars))
+    return kept.bytes + max((array.size for array in kept.arrays), default=0)
 
 
 class _Array(NamedTuple):
-    """An array of a forward pass. A function that is called twice has the same variables, so these are no names."""
+    """An array of `size` bytes that a forward pass makes `times` times, in a loop.
 
-    bytes: int
+    The number says which it is: a function that is called twice has the same variables.
+    """
+
+    size: int
+    times: int
     number: int
 
 
 class _Kept:
-    """Walks through a forward pass. `arrays` are those that it keeps, with how often each is made."""
+    """Walks through a forward pass. `arrays` are those that it keeps."""
 
     def __init__(self):
-        self.arrays: dict[_Array, int] = {}
+        self.arrays: set[_Array] = set()
         self.recomputed = 0  # the most bytes that a part keeps while it is recomputed
         self._count = itertools.count()
 
     @property
     def bytes(self) -> int:
-        return self.recomputed + sum(times * array.bytes for array, times in self.arrays.items())
-
-    def array(self, aval) -> _Array:
-        """Returns a new array."""
-        return _Array(aval.size * getattr(aval.dtype, "itemsize", 0), next(self._count))
+        return self.recomputed + sum(array.times * array.size for array in self.arrays)
 
     def walk(self, jaxpr: Jaxpr, inputs: Sequence[_Array | None], times: int = 1) -> list[_Array | None]:
         """Returns the outputs of a program that runs `times` times. None are arrays that count elsewhere."""
@@ -87,26 +92,36 @@ class _Kept:
         of = lambda var: None if isinstance(var, Literal) else known.get(var)  # noqa: E731
         for eqn in jaxpr.eqns:
             primitive, read = eqn.primitive.name, [of(var) for var in eqn.invars]
-            made = [self.array(var.aval) for var in eqn.outvars]
+            made = [self._array(var, times) for var in eqn.outvars]
             inner, skipped = _program(eqn)
             if primitive in _VIEWS:
                 made = read[:1]
             elif primitive in _READERS:
-                self._keep(read + (made if primitive in _PRODUCTS else []), times)
+                self._keep(read + (made if primitive in _PRODUCTS else []))
             elif primitive in _RECOMPUTED:
-                self._keep(read, times)
+                self._keep(read)
                 part = _Kept()
                 part.walk(inner, [None] * len(inner.invars))
                 self.recomputed = max(self.recomputed, part.bytes)
             elif primitive == "scan":
-                self.walk(inner, read, times * eqn.params["length"])
+                self._loop(eqn, inner, read, times * eqn.params["length"])
             elif inner:
                 made = self.walk(inner, read[skipped:], times)
             known.update(zip(eqn.outvars, made, strict=True))
         return [of(var) for var in jaxpr.outvars]
 
-    def _keep(self, arrays: Iterable[_Array | None], times: int) -> None:
-        self.arrays.update((array, times) for array in arrays if array)
+    def _loop(self, eqn, body: Jaxpr, read: list[_Array | None], times: int) -> None:
+        """Walks through the body of a loop: constants are the same every time, a carry and slices are not."""
+        constants, carried = eqn.params["num_consts"], eqn.params["num_consts"] + eqn.params["num_carry"]
+        inside = [self._array(var, times) for var in body.invars]
+        slices = [new if outer else None for new, outer in zip(inside[carried:], read[carried:], strict=True)]
+        self.walk(body, [*read[:constants], *inside[constants:carried], *slices], times)
+
+    def _array(self, var, times: int) -> _Array:
+        return _Array(var.aval.size * getattr(var.aval.dtype, "itemsize", 0), times, next(self._count))
+
+    def _keep(self, arrays: Iterable[_Array | None]) -> None:
+        self.arrays.update(array for array in arrays if array)
 
 
 def _program(eqn) -> tuple[Jaxpr | None, int]:

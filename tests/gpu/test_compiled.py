@@ -2,11 +2,15 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from openseg_jax import compiled
 from openseg_jax.config import typed
 from openseg_jax.errors import InputError
+from openseg_jax.training.memory import estimate_memory
+from openseg_jax.training.setup import make_run
 from tests import commands
 from tests.training import runs
 
@@ -32,11 +36,16 @@ def as_for_users(monkeypatch):
 
 @pytest.mark.parametrize("devices", BOUNDS)
 def test_a_training_step_stays_within_bounds(devices):
-    found = compiled.compile_program(typed(runs.config("hrnet_w48_ocr", **TINY)), "train", devices=devices)
+    config = typed(runs.config("hrnet_w48_ocr", **TINY))
+    found = compiled.compile_program(config, "train", devices=devices)
     over = {key: (found[key], most) for key, most in BOUNDS[devices].items() if found[key] > most}
     assert not over, f"found and allowed: {over}"
     assert found["cudnn_convolutions"] > 100
     assert found["flops"] == pytest.approx(1.729e9 / devices, rel=0.02)
+    step = make_run(config).step
+    batch = {"image": ((8, 64, 64, 3), np.uint8), "label": ((8, 64, 64), np.uint8), "box": ((8, 4), np.int32)}
+    estimate = estimate_memory(step, {key: jax.ShapeDtypeStruct(*x) for key, x in batch.items()}, devices)
+    assert estimate.total == pytest.approx(found["peak_memory"], rel=0.25)
 
 
 def test_the_command_compares_two_programs(tmp_path):
