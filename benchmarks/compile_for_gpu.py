@@ -78,7 +78,7 @@ def configured(a: argparse.Namespace) -> Config:
 
 def rows_of(facts: dict) -> dict[str, float]:
     """Returns the numbers of a program by what they are called."""
-    found = {title: facts[key] / unit for key, (title, unit) in ROWS.items()}
+    found = {title: facts[key] if unit == 1 else facts[key] / unit for key, (title, unit) in ROWS.items()}
     for key, value in facts.items():
         if f"{key}_bytes" in facts and value:
             found |= {f"{key}s": value, f"{key}s, MB": facts[f"{key}_bytes"] / 1e6}

@@ -101,7 +101,7 @@ def _examples(run: Run, batch: dict, most: int = 8) -> np.ndarray:
 
 def _memory_table(memory: Memory) -> Table:
     table = Table("on one device", "GiB", title="memory, estimated")
-    rows = {"state": memory.state, "activations": memory.kept, "gradients, in their place": memory.gradients}
+    rows = {"state": memory.state, "activations": memory.kept, "gradients, after the activations": memory.gradients}
     for name, size in (rows | {"total": memory.total}).items():
         table.add_row(name, f"{size / 2**30:.2f}")
     return table
