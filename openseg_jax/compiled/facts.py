@@ -20,10 +20,9 @@ def facts(compiled: jax.stages.Compiled, target: Target) -> dict:
     """Returns the numbers of a program on one device, for one run of it.
 
     Times are floors: seconds that the memory takes if every kernel reads its operands and writes its results once, and
-    those that convolutions and matrix products take at the peak of their type. Sizes are in bytes; those of
-    collectives are what goes into them. `kernels` counts
-    the bodies of loops as often as they run; `kernels_in_text` counts them once. `by_kernel` has (name, count, bytes)
-    of the kinds of kernel that move most.
+    those that convolutions and matrix products take at the peak of their type. Sizes are in bytes; those of collectives
+    are what goes into them. `kernels` counts the bodies of loops as often as they run, `kernels_in_text` once.
+    `by_kernel` has (name, count, bytes) of the kinds of kernel that move most.
     """
     module, memory = Module(compiled.as_text()), compiled.memory_analysis()
     used = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
@@ -47,10 +46,11 @@ def facts(compiled: jax.stages.Compiled, target: Target) -> dict:
             flops[dtype] += times * count
         row = kinds.setdefault(_kind(instruction), [0, 0])
         row[0], row[1] = row[0] + times, row[1] + times * (read + written)
+    fastest = max(target.peak.values())
     return dict(found) | {
         "bandwidth_s": (found["read"] + found["written"]) / target.bandwidth,
         "flops": sum(flops.values()),
-        "peak_s": sum(count / target.peak[dtype] for dtype, count in flops.items()),
+        "peak_s": sum(count / target.peak.get(dtype, fastest) for dtype, count in flops.items()),
         "by_kernel": sorted(([name, *row] for name, row in kinds.items()), key=lambda row: -row[2])[:15],
     }
 
