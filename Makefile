@@ -69,6 +69,11 @@ docs: .venv/.installed-docs
 	$(BIN)/python -m pip install -q -c constraints/$(VERSIONS).txt -e '.[test]'
 	touch $@
 
+# The compiler for GPUs, 230 MB, with which tests/gpu compiles programs on any machine.
+.venv/.installed-gpu-compile: .venv/.installed-test
+	$(BIN)/python -m pip install -q -c constraints/$(VERSIONS).txt -e '.[gpu-compile]'
+	touch $@
+
 .venv-newest/.installed: pyproject.toml constraints/newest.txt
 	test -x $(NEWEST_BIN)/python || $(NEWEST) -m venv .venv-newest
 	$(NEWEST_BIN)/python -m pip install -q -c constraints/newest.txt -e '.[test]'

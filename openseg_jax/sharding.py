@@ -81,16 +81,18 @@ def exchange(data: bytes) -> list[bytes]:
     return [np.asarray(row)[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
 
 
-def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Returns the global arrays of a batch, of which each process gives its part.
+def of_batch(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
+    """Returns the sharding of an array of a batch: images over `data`, their rows, unless too few, over `spatial`."""
+    axes = ("data", "spatial") if len(shape) >= 3 and splits_rows(mesh, shape[1]) else ("data",)
+    return NamedSharding(mesh, PartitionSpec(*axes))
 
-    Images are spread over `data`, and their rows, unless there are too few, over `spatial`.
-    """
+
+def put_batch(mesh: Mesh, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Returns the global arrays of a batch, of which each process gives its part; `of_batch` says where they lie."""
 
     def put(array):
         array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
-        axes = ("data", "spatial") if array.ndim >= 3 and splits_rows(mesh, array.shape[1]) else ("data",)
-        return jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec(*axes)), array)
+        return jax.make_array_from_process_local_data(of_batch(mesh, array.shape), array)
 
     return {key: put(array) for key, array in batch.items()}
 

@@ -10,6 +10,7 @@ ROOT = Path(openseg_jax.__file__).parent
 LAYERS = """
 cli
 recipes
+programs
 evaluation segfix training export predict
 inference
 converters agreement
@@ -18,7 +19,7 @@ checkpoints sharding
 metrics
 losses
 data
-visualize page plots
+compiled visualize page plots
 config
 labels
 models

@@ -42,6 +42,7 @@ def test_a_wheel_in_an_empty_folder(tmp_path):
         files = set(archive.namelist())
     assert {name.partition("/")[0].partition("-")[0] for name in files} == {"openseg_jax"}
     assert files >= {"openseg_jax/py.typed", "openseg_jax/labels/tables/camvid.json", "openseg_jax/cli/demo.py"}
+    assert "openseg_jax/compiled/targets/h200.txtpb" in files
 
     python, empty = tmp_path / "venv" / "bin" / "python", tmp_path / "empty"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)

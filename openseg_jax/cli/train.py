@@ -22,6 +22,12 @@ def add(commands) -> None:
         "--dry_run", action="store_true", help="show config, model, schedule, one batch and memory, and stop"
     )
     command.add_argument(
+        "--compile",
+        action="switch",
+        default=True,
+        help="with --dry_run, also compile the step for a GPU, if openseg_jax[gpu-compile] or [cuda] is installed",
+    )
+    command.add_argument(
         "--profile_steps", metavar="FIRST:LAST", help="steps of which a profile is written, such as 10:15"
     )
     command.add_processes()
@@ -35,7 +41,7 @@ def run(arguments) -> None:
 
     config = load(arguments.config, arguments.changes)
     if arguments.dry_run:
-        dry_run(config, arguments.workdir)
+        dry_run(config, arguments.workdir, arguments.compile)
         return
     result = train(config, arguments.workdir, parse_steps(arguments.profile_steps))
     if result:

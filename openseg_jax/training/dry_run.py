@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import jax
@@ -11,22 +10,27 @@ import numpy as np
 import yaml
 from rich.table import Table
 
-from openseg_jax import models, plots, sharding, visualize
+from openseg_jax import compiled, models, plots, sharding, visualize
 from openseg_jax.config import Config, typed
 from openseg_jax.console import Console
 from openseg_jax.data.images import write_image
 from openseg_jax.data.pipeline import train_batches
+from openseg_jax.errors import RunError
 from openseg_jax.files import write_bytes, write_text
+from openseg_jax.training.memory import Memory, estimate_memory
 from openseg_jax.training.optimizer import GROUPS, Optimizer
 from openseg_jax.training.pretrained import with_pretrained
 from openseg_jax.training.setup import Run, make_run
 
+_TARGET = "h200"  # its memory is the largest, so XLA does not trade time for memory
 
-def dry_run(config: Config, workdir: str | Path) -> None:
-    """Prints the config, the model, the parameter groups and a memory estimate.
 
-    It writes config.json, schedule.png and batch.jpg (the first training batch with its labels) into workdir/dry_run,
-    and compiles nothing but what the batch needs. Raises InputError where `train` would.
+def dry_run(config: Config, workdir: str | Path, compile_step: bool = True) -> None:
+    """Prints the config, the model, the parameter groups and how much memory a step takes.
+
+    It writes config.json, schedule.png and batch.jpg (the first training batch with its labels) into workdir/dry_run.
+    Memory is estimated. With `compile_step`, if JAX's plugin for CUDA is installed, the step is also compiled for a
+    GPU, which need not be there, and the memory of the program is shown. Raises InputError where `train` would.
     """
     config, folder, console = typed(config), Path(workdir).expanduser() / "dry_run", Console(soft_wrap=True)
     run = make_run(config)
@@ -41,12 +45,14 @@ def dry_run(config: Config, workdir: str | Path) -> None:
     batch = next(train_batches(run.samples, workers=0, process=(jax.process_index(), jax.process_count())))
     batch = {key: np.asarray(value) for key, value in run.prepare(sharding.put_batch(run.mesh, batch)).items()}
     write_image(folder / "batch.jpg", _examples(run, batch))
-    console.print(_memory_table(estimate_memory(run, batch)))
+    console.print(_memory_table(estimate_memory(run.step, batch, run.mesh.size)))
     if config.pretrained.checkpoint:
         console.print(
             with_pretrained(models.init(run.model, config.seed), run.model, config.pretrained, run.classes)[1]
         )
     console.print(f"config.json, schedule.png and batch.jpg are in {folder}; nothing was trained")
+    if compile_step and compiled.installed() and jax.process_index() == 0:
+        _show_compiled(run, console)
 
 
 def _model_table(run: Run, params: dict) -> Table:
@@ -93,39 +99,24 @@ def _examples(run: Run, batch: dict, most: int = 8) -> np.ndarray:
     return np.concatenate(rows)
 
 
-class Memory(NamedTuple):
-    """Bytes on one device; `kept` is what the forward pass keeps for the backward pass."""
-
-    state: int
-    gradients: int
-    kept: int
-
-
-def estimate_memory(run: Run, batch: dict) -> Memory:
-    """Estimates, from shapes alone, the state, its gradients, and every array that the backward pass reads.
-
-    XLA's temporaries come on top, and what XLA computes again instead of keeping it takes less.
-    """
-    variables = models.shapes(run.model)
-    step, parts = run.step, run.config.train.accumulate
-    rows = {key: jax.ShapeDtypeStruct((len(x) // parts, *x.shape[1:]), x.dtype) for key, x in batch.items()}
-
-    def backward(params, batch_stats, batch):
-        loss = lambda p: step.compute_loss(p, batch_stats, batch, jax.random.key(0), 1.0)  # noqa: E731
-        return jax.vjp(loss, params, has_aux=True)[1]
-
-    kept = jax.eval_shape(backward, variables["params"], variables["batch_stats"], rows)
-    of_params = _bytes(variables["params"])  # these are kept too, but they are part of the state
-    own = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.sharding.shard_shape(x.shape), x.dtype), step.shapes)
-    return Memory(_bytes(own), of_params, max(_bytes(kept) - of_params, 0) // run.mesh.size)
-
-
 def _memory_table(memory: Memory) -> Table:
-    table = Table("on one device", "GB", title="memory, estimated")
-    for name, size in zip(("state", "gradients", "activations", "total"), (*memory, sum(memory)), strict=True):
+    table = Table("on one device", "GiB", title="memory, estimated")
+    rows = {"state": memory.state, "activations": memory.kept, "gradients, after the activations": memory.gradients}
+    for name, size in (rows | {"total": memory.total}).items():
         table.add_row(name, f"{size / 2**30:.2f}")
     return table
 
 
-def _bytes(tree) -> int:
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
+def _show_compiled(run: Run, console: Console) -> None:
+    """Compiles the step, and prints how much memory the program takes."""
+    count = run.mesh.size
+    console.print(f"compiling the step for {count} x {_TARGET}; this takes minutes for a large net (--nocompile: no)")
+    try:
+        found = compiled.compile_program(run.config, "train", target=_TARGET, devices=count)
+    except RunError as error:
+        console.print(f"{error}; the estimate is what there is")
+        return
+    console.print(
+        f"compiled in {found['compile_s']:.0f} s: {found['peak_memory'] / 2**30:.2f} GiB on one device "
+        f"({found['kernels']:,} kernels, {(found['read'] + found['written']) / 1e9:.1f} GB moved in a step)"
+    )

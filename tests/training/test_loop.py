@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from openseg_jax import checkpoints, converters, models
+from openseg_jax import checkpoints, compiled, converters, models
 from openseg_jax.config import typed
 from openseg_jax.data.images import write_image, write_mask
 from openseg_jax.data.synthetic import SYNTHETIC_CLASSES
 from openseg_jax.data.workers import WorkerError
 from openseg_jax.errors import InputError, RunError
 from openseg_jax.training import loop
-from openseg_jax.training.dry_run import dry_run, estimate_memory
+from openseg_jax.training.dry_run import dry_run
+from openseg_jax.training.memory import estimate_memory
 from openseg_jax.training.pretrained import with_pretrained
 from openseg_jax.training.profiling import parse_steps, top_operations
 from openseg_jax.training.run_log import claimed
@@ -358,7 +359,7 @@ def test_the_report_and_the_pictures(uninterrupted):
 def test_dry_run(tmp_path, capsys):
     """Prints what a run would be, and trains nothing."""
     config = runs.config(optimizer__freeze=("backbone.stem",), optimizer__decay_norms_and_biases=False)
-    dry_run(config, tmp_path)
+    dry_run(config, tmp_path, compile_step=False)
     out = capsys.readouterr().out
     for part in ("spatial_ocrnet on deepbase_resnet101_dilated8, 6 classes", "backbone.stages", "frozen", "activations",
                  "head, norms and biases", "name: aux_ce", "24 training and 5 validation samples"):  # fmt: skip
@@ -367,11 +368,29 @@ def test_dry_run(tmp_path, capsys):
     assert not (tmp_path / "latest").exists()
     run = make_run(typed(config))
     batch = next(batches(1))
-    memory = estimate_memory(run, batch)
+    memory = estimate_memory(run.step, batch, run.mesh.size)
     parameters = sum(x.size for x in jax.tree.leaves(models.shapes(run.model)["params"]))
     assert memory.gradients == 4 * parameters
     assert memory.state >= 2 * memory.gradients
     assert memory.kept > 8 * 32 * 48 * 3 * 4 / 4  # more than the images of one of four devices
+
+
+def test_dry_run_shows_what_the_compiler_says(tmp_path, monkeypatch, capsys):
+    """The compiler for GPUs, which may not be installed here, is stood for: tests/gpu has the real one."""
+    facts = {"compile_s": 61.3, "peak_memory": 3 * 2**30, "kernels": 8059, "read": 9e10, "written": 5e10}
+    monkeypatch.setattr(compiled, "installed", lambda: True)
+    monkeypatch.setattr(compiled, "compile_program", lambda *_, **__: facts)
+    dry_run(runs.config(), tmp_path)
+    assert (
+        "compiled in 61 s: 3.00 GiB on one device (8,059 kernels, 140.0 GB moved in a step)" in capsys.readouterr().out
+    )
+
+    def fails(*_, **__):
+        raise RunError("the compiler for h200 failed: INTERNAL")
+
+    monkeypatch.setattr(compiled, "compile_program", fails)
+    dry_run(runs.config(), tmp_path)
+    assert "the compiler for h200 failed: INTERNAL; the estimate" in capsys.readouterr().out
 
 
 def test_profile(tmp_path, capsys):
