@@ -10,6 +10,17 @@ them, to be used under jax.jit, jax.grad and friends. MODELS and BACKBONES are t
 
 from openseg_jax.models.registry import BACKBONES, MODELS, create, default_options
 from openseg_jax.models.segmentor import Segmentor
-from openseg_jax.models.variables import activations, apply, init, shapes
+from openseg_jax.models.variables import activations, apply, folded, init, shapes
 
-__all__ = ["BACKBONES", "MODELS", "Segmentor", "activations", "apply", "create", "default_options", "init", "shapes"]
+__all__ = [
+    "BACKBONES",
+    "MODELS",
+    "Segmentor",
+    "activations",
+    "apply",
+    "create",
+    "default_options",
+    "folded",
+    "init",
+    "shapes",
+]

@@ -4,17 +4,21 @@ A `FeatureMap` carries the true size of each image of a padded batch. Every prim
 backbones and heads never have to.
 """
 
+import contextvars
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from openseg_jax.errors import InputError
+from openseg_jax.models import backend
+from openseg_jax.models.batch_norm import batch_norm
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Feature maps and their true sizes
@@ -93,12 +97,39 @@ class FeatureMap:
         return self.replace(self.values + other.values)
 
 
-def relu(x: FeatureMap) -> FeatureMap:
-    """Applies a ReLU; its gradient at 0 is 0, as in torch."""
-    if x.values.dtype == jnp.bfloat16:
-        # The same as a maximum, which XLA gets wrong on the CPU of jax 0.11 and 0.12 (docs/differences.md).
-        return x.replace(jnp.where(x.values <= 0, 0, x.values))
-    return x.replace(jax.nn.relu(x.values))
+class Activation(NamedTuple):
+    """A leaky ReLU of this slope; its gradient at 0 is the slope, as in torch."""
+
+    slope: float
+
+    def __call__(self, x: FeatureMap) -> FeatureMap:
+        return x.replace(self.of(x.values))
+
+    def of(self, values: jax.Array) -> jax.Array:
+        return _leaky_relu(values, self.slope)
+
+
+relu = Activation(0.0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _leaky_relu(x: jax.Array, slope: float) -> jax.Array:
+    if slope == 0 and not (x.dtype == jnp.bfloat16 and backend.current().selects_relu):
+        return jnp.maximum(x, 0)
+    return jnp.where(x <= 0, slope * x if slope else 0, x)
+
+
+def _leaky_relu_forward(x, slope):
+    y = _leaky_relu(x, slope)
+    return y, y  # which the layer behind keeps in any case: the input need not be kept beside it
+
+
+def _leaky_relu_backward(slope, y, gradient):
+    y = jax.lax.optimization_barrier(y)
+    return (jnp.where(y > 0, gradient, slope * gradient if slope else 0),)
+
+
+_leaky_relu.defvjp(_leaky_relu_forward, _leaky_relu_backward)
 
 
 def concat(maps: list[FeatureMap]) -> FeatureMap:
@@ -157,26 +188,47 @@ class Conv(nnx.Module):
         self.kernel = declare(nnx.Param, shape, init)
         self.bias = declare(nnx.Param, (out_channels,), init) if bias else None
 
-    def __call__(self, x: FeatureMap) -> FeatureMap:
-        kernel = self.kernel.get_value().astype(x.values.dtype)
-        if self.size == 1 and self.padding == 0 and self.groups == 1:
-            # The same sum as a matrix product: several times faster than XLA's convolution on CPU, above all backward.
-            strided = x.values[:, :: self.stride, :: self.stride]
-            y = jnp.einsum("nhwc,cd->nhwd", strided, kernel[0, 0])
-        elif 1 < self.groups <= 4:
-            # One by one: on CPU XLA's own groups take four times as long forward, and five to a hundred times backward.
-            parts = zip(jnp.split(x.values, self.groups, -1), jnp.split(kernel, self.groups, -1), strict=True)
-            y = jnp.concatenate([self._convolve(part, own, groups=1) for part, own in parts], axis=-1)
-        else:
-            y = self._convolve(x.values, kernel, self.groups)
-        if self.bias is not None:
-            y = y + self.bias.get_value().astype(y.dtype)
+    def __call__(self, x: FeatureMap | Sequence[FeatureMap]) -> FeatureMap:
+        """Convolves a map; several maps stand for their concatenation, which then need not be written."""
+        return self.compute(x, self.kernel.get_value(), None if self.bias is None else self.bias.get_value())
+
+    def folded(self, gain: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns kernel and bias of gain * conv(x) + shift, where gain and shift are (out_channels,)."""
+        bias = shift if self.bias is None else self.bias.get_value() * gain + shift
+        return self.kernel.get_value() * gain, bias
+
+    def compute(
+        self,
+        x: FeatureMap | Sequence[FeatureMap],
+        kernel: jax.Array,
+        bias: jax.Array | None,
+        then: Activation | None = None,
+    ) -> FeatureMap:
+        """Convolves with a kernel and a bias of this convolution's shapes, and applies an activation."""
+        maps = [x] if isinstance(x, FeatureMap) else x
+        x, ends = maps[0], np.cumsum([own.shape[-1] for own in maps])
+        kernels = jnp.split(kernel.astype(x.values.dtype), ends[:-1], axis=2)
+        parts = [self._convolve(own.values, part) for own, part in zip(maps, kernels, strict=True)]
+        y = functools.reduce(jnp.add, parts)
+        if bias is not None:
+            y = y + bias.astype(y.dtype)
+        if then is not None:  # before zeros are written, so that it can become a part of the convolution
+            y = then.of(y)
         shrinks_by = self.dilation * (self.size - 1) - 2 * self.padding
         if x.extent is None or (self.stride == 1 and shrinks_by == 0):
             return x.replace(y).zero_outside()
         return FeatureMap(y, (x.extent - shrinks_by - 1) // self.stride + 1).zero_outside()
 
-    def _convolve(self, values: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    def _convolve(self, values: jax.Array, kernel: jax.Array) -> jax.Array:
+        own = backend.current()
+        if self.size == 1 and self.padding == 0 and self.groups == 1 and own.pointwise_by_product:
+            return jnp.einsum("nhwc,cd->nhwd", values[:, :: self.stride, :: self.stride], kernel[0, 0])
+        if own.one_by_one(self.groups):
+            parts = zip(jnp.split(values, self.groups, -1), jnp.split(kernel, self.groups, -1), strict=True)
+            return jnp.concatenate([self._whole(part, own, groups=1) for part, own in parts], axis=-1)
+        return self._whole(values, kernel, self.groups)
+
+    def _whole(self, values: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
         return jax.lax.conv_general_dilated(
             values,
             kernel,
@@ -188,13 +240,27 @@ class Conv(nnx.Module):
         )
 
 
-class BatchNorm(nnx.Module):
+class Norm(nnx.Module):
+    """A norm, and the activation that follows it in the heads: a leaky ReLU of slope `slope`."""
+
+    slope = 0.0
+
+    @property
+    def activation(self) -> Activation:
+        return Activation(self.slope)
+
+    def activate(self, x: FeatureMap, then: Activation | None = None) -> FeatureMap:
+        """Applies `then`, or its own activation; a method, so that `activations` sees what comes out."""
+        return (then or self.activation)(x)
+
+
+class BatchNorm(Norm):
     """torch.nn.BatchNorm2d. Under `jit` with a sharded batch the statistics are global: torch.nn.SyncBatchNorm.
 
     Differs from flax.nnx.BatchNorm in what torch does differently: momentum 0.1 is the weight of the new value, the
-    running variance is the unbiased one (n / (n - 1)), and statistics are float32 in two passes (the one-pass formula
-    E[x^2] - E[x]^2 loses the variance of channels with a large mean). It also traces in constant time, where
-    flax.nnx.BatchNorm's indexed writes make tracing quadratic in the size of the net.
+    running variance is the unbiased one (n / (n - 1)), and statistics are float32 without the cancellation of
+    E[x^2] - E[x]^2. It also traces in constant time, where flax.nnx.BatchNorm's indexed writes make tracing quadratic
+    in the size of the net.
     """
 
     epsilon, momentum = 1e-5, 0.1
@@ -209,27 +275,33 @@ class BatchNorm(nnx.Module):
     def gain(self) -> jax.Array:
         return self.scale.get_value()
 
-    def activate(self, x: FeatureMap) -> FeatureMap:
-        """Applies the activation that follows this norm in the heads."""
-        return relu(x)
+    def affine(self) -> tuple[jax.Array, jax.Array]:
+        """Returns gain and shift, (C,) each, of which gain * x + shift is the norm by the running statistics."""
+        gain = jax.lax.rsqrt(self.var.get_value() + self.epsilon) * self.gain()
+        return gain, self.bias.get_value() - self.mean.get_value() * gain
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        values = x.wide
         if train and not self.frozen:
-            if math.prod(x.shape[:3]) == 1:
-                raise InputError(
-                    "a batch norm has one value per channel, of which there is no variance: take a larger "
-                    "augment.crop, a larger train.batch_size, a smaller train.accumulate, or model.norm=group_norm"
-                )
-            mean, var, count = moments(values, x.inside, axes=(0, 1, 2))
-            unbiased = var * (count / jnp.maximum(count - 1, 1))
-            for stat, new in ((self.mean, mean), (self.var, unbiased)):
-                old, new = stat.get_value(), jax.lax.stop_gradient(new).reshape(-1)
-                stat.set_value(((1 - self.momentum) * old + self.momentum * new).astype(old.dtype))
-        else:
-            mean, var = self.mean.get_value(), self.var.get_value()
-        y = (values - mean) * (jax.lax.rsqrt(var + self.epsilon) * self.gain()) + self.bias.get_value()
+            return self.of_batch(x)
+        mean, gain = self.mean.get_value(), jax.lax.rsqrt(self.var.get_value() + self.epsilon) * self.gain()
+        y = (x.wide - mean) * gain + self.bias.get_value()
         return x.replace(y.astype(x.values.dtype)).zero_outside()
+
+    def of_batch(self, x: FeatureMap, then: Activation | None = None) -> FeatureMap:
+        """Normalises by the statistics of the batch, folds them into the running ones, and applies `then`."""
+        if math.prod(x.shape[:3]) == 1:
+            raise InputError(
+                "a batch norm has one value per channel, of which there is no variance: take a larger "
+                "augment.crop, a larger train.batch_size, a smaller train.accumulate, or model.norm=group_norm"
+            )
+        inside = None if x.extent is None else x.inside
+        constants = self.epsilon, 1.0 if then is None else then.slope
+        y, found = batch_norm(x.values, self.gain(), self.bias.get_value(), inside, x.extent, *constants)
+        unbiased = found.var * (found.count / jnp.maximum(found.count - 1, 1))
+        for stat, new in ((self.mean, found.mean), (self.var, unbiased)):
+            old = stat.get_value()
+            stat.set_value(((1 - self.momentum) * old + self.momentum * jax.lax.stop_gradient(new)).astype(old.dtype))
+        return x.replace(y).zero_outside()
 
 
 class InplaceABN(BatchNorm):
@@ -242,11 +314,10 @@ class InplaceABN(BatchNorm):
     def gain(self) -> jax.Array:
         return jnp.abs(self.scale.get_value()) + self.epsilon
 
-    def activate(self, x: FeatureMap) -> FeatureMap:
-        return x.replace(jax.nn.leaky_relu(x.values, negative_slope=0.01))
+    slope = 0.01
 
 
-class GroupNorm(nnx.Module):
+class GroupNorm(Norm):
     """torch.nn.GroupNorm; the statistics are those of the real positions of one image. 8 groups as in the original."""
 
     epsilon, groups = 1e-5, 8
@@ -261,28 +332,60 @@ class GroupNorm(nnx.Module):
         del train  # the same in both modes
         values = x.wide.reshape(*x.shape[:3], self.groups, -1)
         inside = True if x.extent is None else x.inside[..., None]
-        mean, var, _ = moments(values, inside, axes=(1, 2, 4))
+        real = jnp.broadcast_to(inside, values.shape)
+        mean = jnp.mean(values, axis=(1, 2, 4), keepdims=True, where=real)
+        var = jnp.mean(jnp.square(values - mean), axis=(1, 2, 4), keepdims=True, where=real)
         y = ((values - mean) * jax.lax.rsqrt(var + self.epsilon)).reshape(x.shape)
         y = y * self.scale.get_value() + self.bias.get_value()
         return x.replace(y.astype(x.values.dtype)).zero_outside()
 
-    def activate(self, x: FeatureMap) -> FeatureMap:
-        return relu(x)
-
-
-def moments(values: jax.Array, inside: jax.Array | bool, axes: tuple[int, ...]):
-    """Returns mean, biased variance and count of the real values over `axes`, which are kept with size 1.
-
-    It takes two passes. The values must be zero where `inside` is false.
-    """
-    count = jnp.sum(jnp.broadcast_to(inside, values.shape), axis=axes, keepdims=True, dtype=values.dtype)
-    mean = jnp.sum(values, axis=axes, keepdims=True) / count
-    deviation = values - mean if inside is True else jnp.where(inside, values - mean, 0)
-    var = jnp.sum(deviation * deviation, axis=axes, keepdims=True) / count
-    return mean, var, count
-
 
 NORMS = {"batch_norm": BatchNorm, "inplace_abn": InplaceABN, "group_norm": GroupNorm}
+
+
+def norm_act(norm, x: FeatureMap, *, train: bool, then: Activation | None) -> FeatureMap:
+    """Returns norm(x) and the activation `then` behind it; both are one operation where batch statistics are used."""
+    if train and isinstance(norm, BatchNorm) and not norm.frozen:
+        return norm.of_batch(x, then)
+    x = norm(x, train=train)
+    return x if then is None else norm.activate(x, then)
+
+
+def conv_norm(
+    conv: Conv, norm, x: FeatureMap | Sequence[FeatureMap], *, train: bool, then: Activation | None = None
+) -> FeatureMap:
+    """Returns norm(conv(x)) and the activation `then` behind it, in as few passes over the map as it goes."""
+    folding = Folding.current.get()
+    if folding is not None and isinstance(norm, BatchNorm):
+        dtype = (x if isinstance(x, FeatureMap) else x[0]).values.dtype
+        return conv.compute(x, *folding.next(conv, norm, dtype), then)
+    return norm_act(norm, conv(x), train=train, then=then)
+
+
+class Folding:
+    """Batch norms folded into the convolutions before them, which evaluation within `Folding.current` uses.
+
+    norm(conv(x)) = gain * conv(x) + shift is a convolution with another kernel and another bias. These are computed in
+    float32, and then rounded to the dtype in which the net computes.
+
+    Attributes:
+        found: Kernel and bias of each convolution with a norm behind it, in the order in which the net calls them.
+    """
+
+    current: contextvars.ContextVar["Folding | None"] = contextvars.ContextVar("folding", default=None)
+
+    def __init__(self, given: list[tuple[jax.Array, jax.Array]] | None = None):
+        """given: What an earlier run of the same net found, which need not be computed again."""
+        self.found: list[tuple[jax.Array, jax.Array]] = []
+        self._given = None if given is None else iter(given)
+
+    def next(self, conv: Conv, norm: BatchNorm, dtype) -> tuple[jax.Array, jax.Array]:
+        """Returns kernel and bias of the next convolution that the net calls."""
+        if self._given is not None:
+            return next(self._given)
+        kernel, bias = conv.folded(*norm.affine())
+        self.found.append((kernel.astype(dtype), bias.astype(dtype)))
+        return self.found[-1]
 
 
 class ConvNorm(nnx.Module):
@@ -292,15 +395,19 @@ class ConvNorm(nnx.Module):
         self.conv = Conv(in_channels, out_channels, kernel, bias=bias, **options)
         self.norm = norm(out_channels)
 
-    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        return self.norm(self.conv(x), train=train)
+    def __call__(
+        self, x: FeatureMap | Sequence[FeatureMap], *, train: bool, then: Activation | None = None
+    ) -> FeatureMap:
+        return conv_norm(self.conv, self.norm, x, train=train, then=then)
 
 
 class ConvNormAct(ConvNorm):
     """Convolution, normalisation and the activation that belongs to the norm: the unit of which heads are made."""
 
-    def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        return self.norm.activate(super().__call__(x, train=train))
+    def __call__(
+        self, x: FeatureMap | Sequence[FeatureMap], *, train: bool, then: Activation | None = None
+    ) -> FeatureMap:
+        return super().__call__(x, train=train, then=then or self.norm.activation)
 
 
 class ChannelDropout(nnx.Module):

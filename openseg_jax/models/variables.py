@@ -2,6 +2,8 @@
 
 import contextlib
 import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,16 @@ from flax import nnx
 from flax.traverse_util import unflatten_dict
 
 from openseg_jax.models.backbones.blocks import Block
-from openseg_jax.models.layers import BatchNorm, FeatureMap
+from openseg_jax.models.layers import BatchNorm, FeatureMap, Folding
 from openseg_jax.models.segmentor import Segmentor
+
+
+class Modes(NamedTuple):
+    """How modules compute in training: arguments of `apply`."""
+
+    frozen_norm: str = ""
+    recompute: bool = False
+
 
 _COLLECTIONS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
 
@@ -62,7 +72,7 @@ def apply(
 
     Args:
         model: What `create` returns.
-        variables: {"params": ..., "batch_stats": ...}, as `init` makes them.
+        variables: {"params": ..., "batch_stats": ...}, as `init` makes them; for evaluation also what `folded` makes.
         images: Float (N, H, W, 3), normalised.
         train: Whether batch norms use the statistics of the batch and fold them into the running ones.
         sizes: int (N, 2), the true (height, width) of each image of a padded batch. Each image then gets the logits
@@ -81,12 +91,36 @@ def apply(
     Raises:
         ValueError: The variables or the inputs do not fit the model.
     """
-    inputs = images, train, sizes, rngs, labels
-    outputs, module = _run(type(model).__call__, model, variables, *inputs, upsample, frozen_norm, recompute)
+    inputs, modes = (images, train, sizes, rngs, labels), Modes(frozen_norm, recompute)
+    with _folding(None if train else Folding(variables.get("folded"))):
+        outputs, module = _run(type(model).__call__, model, variables, *inputs, upsample, modes)
     outputs = outputs if maps else {name: x.values for name, x in outputs.items()}
     if not train:
         return outputs
     return outputs, _leaves(module, lambda path, variable: variable.get_value())["batch_stats"]
+
+
+def folded(model: Segmentor, variables: dict) -> dict:
+    """Returns the variables with the batch norms folded into the convolutions before them, for evaluation.
+
+    `apply` does it itself where it is not given such variables; for many batches it needs to be done only once. To be
+    compiled: it calls the net on an image of which nothing is computed.
+    """
+    image = jnp.zeros((1, 64, 64, 3), jnp.float32)
+    labels = jnp.zeros((1, 64, 64), jnp.int32) if model.head is not None and model.head.needs_labels else None
+    folding = Folding()
+    with _folding(folding):
+        _run(type(model).__call__, model, variables, image, False, None, None, labels)
+    return {**variables, "folded": folding.found}
+
+
+@contextlib.contextmanager
+def _folding(folding: Folding | None) -> Iterator[None]:
+    token = Folding.current.set(folding)
+    try:
+        yield
+    finally:
+        Folding.current.reset(token)
 
 
 def activations(model: Segmentor, variables: dict, images: jax.Array, sizes=None, labels=None) -> dict[str, jax.Array]:
@@ -105,7 +139,7 @@ def activations(model: Segmentor, variables: dict, images: jax.Array, sizes=None
     return result
 
 
-def _run(call, model, variables, images, train, sizes, rngs, labels, upsample=None, frozen_norm="", recompute=False):
+def _run(call, model, variables, images, train, sizes, rngs, labels, upsample=None, modes=Modes()):  # noqa: B008
     """Returns call(module, images, ...) of the module with its variables, and the module afterwards."""
     images, sizes, labels = (None if x is None else jnp.asarray(x) for x in (images, sizes, labels))
     _check(model, variables, images, sizes, labels)
@@ -115,7 +149,7 @@ def _run(call, model, variables, images, train, sizes, rngs, labels, upsample=No
     for name, state in zip(_COLLECTIONS, states, strict=True):
         nnx.replace_by_pure_dict(state, variables[name])
     module = nnx.merge(graph, *states)
-    _set_modes(module, frozen_norm, recompute)
+    _set_modes(module, modes)
 
     is_float32 = model.spec.dtype == "float32"
     compute_dtype = jnp.promote_types(images.dtype, jnp.float32) if is_float32 else jnp.dtype(model.spec.dtype)
@@ -127,15 +161,15 @@ def _run(call, model, variables, images, train, sizes, rngs, labels, upsample=No
         return call(module, x, labels=truth, train=train, rngs=rngs, upsample=upsample), module
 
 
-def _set_modes(module: Segmentor, frozen_norm: str, recompute: bool) -> None:
+def _set_modes(module: Segmentor, modes: Modes) -> None:
     parts: dict[str, list] = {"": [], "backbone": [module.backbone], "all": [module]}
-    if frozen_norm not in parts:
-        raise ValueError(f'frozen_norm must be "", "backbone" or "all", found {frozen_norm!r}')
-    for part in parts[frozen_norm]:
+    if modes.frozen_norm not in parts:
+        raise ValueError(f'frozen_norm must be "", "backbone" or "all", found {modes.frozen_norm!r}')
+    for part in parts[modes.frozen_norm]:
         for _, norm in nnx.iter_modules(part):
             if isinstance(norm, BatchNorm):
                 norm.frozen = True
-    if recompute:
+    if modes.recompute:
         for _, block in nnx.iter_modules(module.backbone):
             if isinstance(block, Block):
                 block.recompute = True
@@ -154,8 +188,9 @@ def _check(model, variables, images, sizes, labels) -> None:
     if needs_labels and (labels.shape != images.shape[:3] or not jnp.issubdtype(labels.dtype, jnp.integer)):
         raise ValueError(f"labels must be int {images.shape[:3]}, found {labels.dtype} {labels.shape}")
     wanted = shapes(model)
-    if jax.tree.structure(wanted) != jax.tree.structure(variables):  # type: ignore[operator]
-        differing = _paths(wanted) ^ _paths(variables)
+    given = {name: tree for name, tree in variables.items() if name != "folded"}
+    if jax.tree.structure(wanted) != jax.tree.structure(given):  # type: ignore[operator]
+        differing = _paths(wanted) ^ _paths(given)
         raise ValueError(
             f"variables do not fit {model.spec.name}: {len(differing)} leaves are missing or unknown, "
             f"such as {min(differing, default='an empty subtree')}"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from flax import nnx
 
-from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, relu
+from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, conv_norm, relu
 
 
 class Block(nnx.Module):
@@ -46,8 +46,8 @@ class BasicBlock(Block):
         self.downsample = _projection(in_channels, width, stride, norm)
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        y = relu(self.norm1(self.conv1(x), train=train))
-        y = self.norm2(self.conv2(y), train=train)
+        y = conv_norm(self.conv1, self.norm1, x, train=train, then=relu)
+        y = conv_norm(self.conv2, self.norm2, y, train=train)
         return relu(y + (x if self.downsample is None else self.downsample(x, train=train)))
 
 
@@ -74,9 +74,9 @@ class Bottleneck(Block):
         self.downsample = _projection(in_channels, out_channels, stride, norm)
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        y = relu(self.norm1(self.conv1(x), train=train))
-        y = relu(self.norm2(self.conv2(y), train=train))
-        y = self.norm3(self.conv3(y), train=train)
+        y = conv_norm(self.conv1, self.norm1, x, train=train, then=relu)
+        y = conv_norm(self.conv2, self.norm2, y, train=train, then=relu)
+        y = conv_norm(self.conv3, self.norm3, y, train=train)
         return relu(y + (x if self.downsample is None else self.downsample(x, train=train)))
 
 

@@ -15,7 +15,7 @@ from flax import nnx
 
 from openseg_jax.models import resize
 from openseg_jax.models.backbones.blocks import BasicBlock, Block, Bottleneck, run_blocks
-from openseg_jax.models.layers import Canvas, Conv, ConvNorm, FeatureMap, chain, concat, relu
+from openseg_jax.models.layers import Canvas, Conv, ConvNorm, FeatureMap, chain, concat, conv_norm, relu
 from openseg_jax.models.segmentor import Tap, Taps, TapSpec
 
 
@@ -67,9 +67,9 @@ class HRNet(nnx.Module):
         self.taps = _joined_taps(channels, 1 if full_res_stem else 4)
 
     def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
-        x = relu(self.norm1(self.conv1(images), train=train))
+        x = conv_norm(self.conv1, self.norm1, images, train=train, then=relu)
         if self.conv2 is not None:
-            x = relu(self.norm2(self.conv2(x), train=train))
+            x = conv_norm(self.conv2, self.norm2, x, train=train, then=relu)
         x = run_blocks(self.layer1, x, train=train)
 
         branches = run_blocks(self.stage2, self.transition1([x], train=train), train=train)
@@ -111,7 +111,7 @@ class HRNet2x(nnx.Module):
         self.taps = _joined_taps(widths, 2)
 
     def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
-        branches = [relu(self.norm1(self.conv1(images), train=train))]
+        branches = [conv_norm(self.conv1, self.norm1, images, train=train, then=relu)]
         branches = run_blocks(self.stage1, self.transition0(branches, train=train), train=train)
         branches = run_blocks(self.stage2, self.transition1(branches, train=train), train=train)
         branches = run_blocks(self.stage3, self.transition2(branches, train=train), train=train)
@@ -148,7 +148,9 @@ class Transition(nnx.Module):
 
     def __call__(self, branches: list[FeatureMap], *, train: bool) -> list[FeatureMap]:
         sources = [*branches, branches[-1]][: len(self.paths)]
-        return [x if path is None else relu(path(x, train=train)) for x, path in zip(sources, self.paths, strict=True)]
+        return [
+            x if path is None else path(x, train=train, then=relu) for x, path in zip(sources, self.paths, strict=True)
+        ]
 
 
 class ExchangeModule(Block):
@@ -185,10 +187,10 @@ class ExchangePath(nnx.Module):
             self.steps = nnx.List(ConvNorm(widths[source], out, 3, norm, stride=2) for out in outs)
 
     def __call__(self, x: FeatureMap, *, to: Canvas, train: bool) -> FeatureMap:
-        first, *rest = self.steps
-        x = first(x, train=train)
-        for step in rest:
-            x = step(relu(x), train=train)
+        *early, last = self.steps
+        for step in early:
+            x = step(x, train=train, then=relu)
+        x = last(x, train=train)
         return resize.bilinear(x, to=to) if self.upsamples else x
 
 
@@ -206,5 +208,5 @@ class ImageNetHead(nnx.Module):
     def __call__(self, branches: list[FeatureMap], *, train: bool) -> list[FeatureMap]:
         wide = [block(x, train=train) for block, x in zip(self.widen, branches, strict=True)]
         for i, down in enumerate(self.down):
-            wide[i + 1] = wide[i + 1] + relu(down(wide[i], train=train))
-        return [*wide[:3], relu(self.final(wide[3], train=train))]
+            wide[i + 1] = wide[i + 1] + down(wide[i], train=train, then=relu)
+        return [*wide[:3], self.final(wide[3], train=train, then=relu)]

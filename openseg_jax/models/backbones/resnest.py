@@ -8,7 +8,7 @@ from flax import nnx
 
 from openseg_jax.models.backbones.blocks import Block
 from openseg_jax.models.backbones.resnet import ResNet
-from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, declare, relu, softmax
+from openseg_jax.models.layers import Conv, ConvNorm, FeatureMap, conv_norm, declare, relu, softmax
 from openseg_jax.models.pooling import avg_pool, global_avg_pool
 
 
@@ -31,11 +31,11 @@ class SplitBottleneck(Block):
         self.downsample = ConvNorm(in_channels, 4 * width, 1, norm) if changes else None
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        y = relu(self.norm1(self.conv1(x), train=train))
+        y = conv_norm(self.conv1, self.norm1, x, train=train, then=relu)
         y = self.conv2(y, train=train)
         if self.pools:
             y = avg_pool(y, 3, stride=self.stride, padding=1)  # padding counts: edges are divided by 9 as well
-        y = self.norm3(self.conv3(y), train=train)
+        y = conv_norm(self.conv3, self.norm3, y, train=train)
         if self.downsample is not None:
             x = avg_pool(x, self.stride, stride=self.stride, ceil_mode=True, count_include_pad=False)
             x = self.downsample(x, train=train)
@@ -61,10 +61,10 @@ class SplitAttention(nnx.Module):
         self.fc2 = Conv(inner, splits, 1, groups=cardinality)
 
     def __call__(self, x: FeatureMap, *, train: bool) -> FeatureMap:
-        splits = relu(self.norm0(self.conv(x), train=train))
+        splits = conv_norm(self.conv, self.norm0, x, train=train, then=relu)
         parts = jnp.split(splits.values, self.radix, axis=-1)
         summary = global_avg_pool(splits.replace(sum(parts)))
-        logits = self.fc2(relu(self.norm1(self.fc1(summary), train=train))).values
+        logits = self.fc2(conv_norm(self.fc1, self.norm1, summary, train=train, then=relu)).values
         grouped = logits.reshape(logits.shape[0], self.cardinality, self.radix, -1)
         weights = softmax(grouped, axis=2).swapaxes(1, 2).reshape(logits.shape[0], self.radix, 1, 1, -1)
         return splits.replace(sum(weights[:, i] * part for i, part in enumerate(parts)))

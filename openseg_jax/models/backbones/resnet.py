@@ -87,7 +87,7 @@ class ResNet(nnx.Module):
     def __call__(self, images: FeatureMap, *, train: bool) -> Taps:
         x = images
         for layer in self.stem:
-            x = relu(layer(x, train=train))
+            x = layer(x, train=train, then=relu)
         maps = [x, max_pool(x, 3, stride=2, padding=1, ceil_mode=self.ceil_pool)]
         for stage in self.stages:
             maps.append(run_blocks(stage, maps[-1], train=train))

@@ -8,7 +8,7 @@ Blocks activate before they convolve (He et al. 2016, arXiv:1603.05027); the las
 from flax import nnx
 
 from openseg_jax.models.backbones.blocks import Block, run_block
-from openseg_jax.models.layers import Conv, FeatureMap, InplaceABN
+from openseg_jax.models.layers import Conv, FeatureMap, InplaceABN, norm_act
 from openseg_jax.models.pooling import max_pool
 from openseg_jax.models.segmentor import Tap, Taps, TapSpec
 
@@ -52,7 +52,7 @@ class WideResNet(nnx.Module):
                 if position == 0:
                     activated.append(activation)
             raw.append(x)
-        last = self.norm_out.activate(self.norm_out(x, train=train))
+        last = norm_act(self.norm_out, x, train=train, then=self.norm_out.activation)
         # inplace_abn works in place: before a tap of the original is read, the next stage has activated it.
         in_place = isinstance(self.norm_out, InplaceABN)
         maps = (*(activated[3:] if in_place else raw[2:5]), last)
@@ -78,7 +78,7 @@ class PreActivationBlock(Block):
     def __call__(self, x: FeatureMap, *, train: bool) -> tuple[FeatureMap, FeatureMap]:
         y, first = x, None
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            y = norm.activate(norm(y, train=train))
+            y = norm_act(norm, y, train=train, then=norm.activation)
             first = y if first is None else first
             y = conv(y)
         shortcut = x if self.projection is None else self.projection(first)

@@ -13,7 +13,7 @@ from flax import nnx
 
 from openseg_jax.models.attention import Partition, SelfAttention
 from openseg_jax.models.heads.fcn import PixelClassifier
-from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat
+from openseg_jax.models.layers import ChannelDropout, Conv, ConvNormAct, FeatureMap, concat, norm_act
 from openseg_jax.models.segmentor import Head, Taps, TapSpec
 
 
@@ -114,7 +114,7 @@ class ASPOC(nnx.Module):
 
     def __call__(self, x: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
         context = self.attend(self.pixels(x, train=train), train=train)
-        context = self.context_norm.activate(self.context_norm(context, train=train))
+        context = norm_act(self.context_norm, context, train=train, then=self.context_norm.activation)
         branches = [context, *(branch(x, train=train) for branch in (self.local, *self.atrous))]
         return self.dropout(self.fuse(concat(branches), train=train), train=train, rngs=rngs)
 

@@ -102,7 +102,7 @@ class ObjectContext(nnx.Module):
     def augment(self, pixels: FeatureMap, regions: FeatureMap, *, train: bool, rngs: jax.Array | None) -> FeatureMap:
         """Augments the pixels (eq. 12): joins them with the context that these regions give them."""
         context = self.attend(pixels, regions, train=train)
-        return self.dropout(self.fuse(concat([context, pixels]), train=train), train=train, rngs=rngs)
+        return self.dropout(self.fuse([context, pixels], train=train), train=train, rngs=rngs)
 
 
 class ASPObjectContext(nnx.Module):
