@@ -48,13 +48,38 @@ def check_weights(class_weights: Weights, num_classes: int) -> None:
 
 def negative_log_likelihood(logits: Logits, labels: jax.Array) -> jax.Array:
     """Returns -log softmax(logits)[label] of each pixel, (N, H, W)."""
+    return map_pixels(_of_pixels, logits, labels)
 
-    def of_band(logits: jax.Array, labels: jax.Array) -> jax.Array:
-        # A masked sum in place of an index: its gradient needs no scatter.
-        chosen = labels[..., None] == jnp.arange(logits.shape[-1])
-        return -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits, axis=-1), 0), axis=-1)
 
-    return map_pixels(of_band, logits, labels)
+@jax.custom_vjp
+def _of_pixels(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """log sum exp(logits) - logits[label], of gradient softmax(logits) - one_hot(label): (..., K), (...) -> (...).
+
+    Differentiated by JAX it would store several arrays of the size of the logits.
+    """
+    return _of_pixels_forward(logits, labels)[0]
+
+
+def _of_pixels_forward(logits, labels):
+    top = jnp.max(logits, axis=-1, keepdims=True)
+    below = logits - top  # small numbers stay exact where one class is certain
+    total = jnp.log(jnp.sum(jnp.exp(below), axis=-1, keepdims=True))
+    # A masked sum in place of an index, which is slow on a GPU where it depends on the pixel.
+    chosen = jnp.sum(jnp.where(_is_label(logits, labels), below, 0), axis=-1)
+    return total[..., 0] - chosen, (logits, labels, top, total)
+
+
+def _of_pixels_backward(residuals, gradient):
+    logits, labels, top, total = residuals
+    softmax = jnp.exp(logits - top - total)
+    return (softmax - _is_label(logits, labels)) * gradient[..., None], None
+
+
+def _is_label(logits, labels):
+    return labels[..., None] == jnp.arange(logits.shape[-1])
+
+
+_of_pixels.defvjp(_of_pixels_forward, _of_pixels_backward)
 
 
 def pixel_weights(labels: jax.Array, ignore: int, class_weights: Weights, dtype=jnp.float32) -> jax.Array:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from openseg_jax.models.layers import Canvas, FeatureMap
 from openseg_jax.models.resize import bilinear, bilinear_taps, interpolate
 
-# How many enlarged logits a band holds; 128 MiB in float32.
-_BAND = 2**25
+# How many enlarged logits a band holds; 32 MiB in float32, times the replicas of a loss.
+_BAND = 2**23
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["low"], meta_fields=["size"])
