@@ -87,10 +87,12 @@ def placements(state: TrainState, mesh: Mesh, shard_optimizer: bool) -> TrainSta
     """Returns the NamedSharding of each leaf of a state, or of its shapes.
 
     With `shard_optimizer`, what only the update needs (momenta, averages of the weights) is divided among the devices
-    of the `data` axis, each of which then updates a part of the parameters.
+    of the `data` axis, each of which then updates a part of the parameters. Scales, biases and statistics are not: they
+    are few numbers, and `Packing` joins them.
     """
     placed = jax.tree.map(lambda _: sharding.replicated(mesh), state)
     if not shard_optimizer:
         return placed
     parts = {name: getattr(state, name) for name in ("opt_state", "ema", "swa")}
-    return dataclasses.replace(placed, **jax.tree.map(lambda x: sharding.divided(mesh, x.shape), parts))
+    place = lambda x: sharding.divided(mesh, x.shape) if len(x.shape) > 1 else sharding.replicated(mesh)  # noqa: E731
+    return dataclasses.replace(placed, **jax.tree.map(place, parts))

@@ -4,32 +4,32 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 
 from openseg_jax import losses, models, sharding
 from openseg_jax.config import Config
 from openseg_jax.data.normalize import Normalization, normalize
 from openseg_jax.labels.classes import to_labels
+from openseg_jax.models import backend
 from openseg_jax.training.averaging import SwaAverage
-from openseg_jax.training.optimizer import GROUPS, Optimizer
+from openseg_jax.training.optimizer import GROUPS, Optimizer, global_norm
+from openseg_jax.training.packing import Packing
 from openseg_jax.training.schedules import Plateau
 from openseg_jax.training.state import LossScale, TrainState, placements
 
 
 class TrainStep:
-    """step(leaves, batch) -> (leaves, metrics), which consumes the leaves that it is given.
+    """step(arrays, batch) -> (arrays, metrics), which consumes the arrays that it is given.
 
-    Between steps a `TrainState` is the flat list of its leaves, from `pack` to `unpack`: on a CPU host the 2,500 arrays
-    of an HRNet-W48 with OCR and momentum pass into and out of a compiled program about 2 ms faster as a list than as
-    the typed state of nested dicts (benchmarks/step_overhead.py).
+    Between steps, from `pack` to `unpack`, a `TrainState` is the list of its leaves with packed parameters: see
+    `Packing`, and benchmarks/step_overhead.py for what a list saves.
 
     The metrics are scalars: "loss", "gradient_norm", the learning rate of each part, and with loss scaling "skipped"
     and "loss_scale". Dropout is a function of (seed, step): a resumed run draws what an uninterrupted one would have.
     """
 
     def __init__(self, config: Config, model: models.Segmentor, normalization: Normalization, mesh: Mesh):
-        self.model, self.normalization = model, normalization
+        self.model, self.normalization, self.mesh = model, normalization, mesh
         self.loss, self.train, self.seed = config.loss, config.train, config.seed
         self.optimizer = Optimizer(config.optimizer, config.schedule, config.train.steps)
         self._loss = losses.build(config.loss)
@@ -40,11 +40,14 @@ class TrainStep:
         self.shapes = jax.tree.map(
             lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, self.shardings
         )
-        placed, self._structure = jax.tree.flatten(self.shardings)
-        self.compiled = jax.jit(self._step, donate_argnums=0, out_shardings=(placed, sharding.replicated(mesh)))
+        roles = self.optimizer.roles(shapes.params)
+        self.packing = Packing(shapes.params, roles, mesh)
+        self.arguments, self._structure = jax.tree.flatten(self.packing.shapes(self.shapes))
+        places = [x.format if x.format.layout else x.sharding for x in self.arguments], sharding.replicated(mesh)
+        self.compiled = jax.jit(self._step, donate_argnums=0, out_shardings=places)
 
-    def __call__(self, leaves: list[jax.Array], batch: dict) -> tuple[list[jax.Array], dict[str, jax.Array]]:
-        return self.compiled(leaves, batch)
+    def __call__(self, arrays: list[jax.Array], batch: dict) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+        return self.compiled(arrays, batch)
 
     def init(self, variables: dict) -> TrainState:
         """Returns the state of a new run that starts from these variables."""
@@ -60,23 +63,26 @@ class TrainStep:
         )
 
     def pack(self, state: TrainState) -> list[jax.Array]:
-        """Returns the leaves of a state that lies where `shardings` says."""
-        return jax.tree.leaves(state)
+        """Returns the arrays of a state that lies where `shardings` says."""
+        return jax.tree.leaves(self.packing.packed(state))
 
-    def unpack(self, leaves: list[jax.Array]) -> TrainState:
+    def unpack(self, arrays: list[jax.Array]) -> TrainState:
         """Inverts `pack`."""
-        return jax.tree.unflatten(self._structure, leaves)
+        return self.packing.unpacked(jax.tree.unflatten(self._structure, arrays))
 
-    def _step(self, leaves, batch):
-        state, metrics = self.update(self.unpack(leaves), batch)
-        return self.pack(state), metrics
+    def _step(self, arrays, batch):
+        with backend.on(self.mesh):
+            state, metrics = self.update(jax.tree.unflatten(self._structure, arrays), batch)
+        return jax.tree.leaves(state), metrics
 
     def update(self, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        """Returns the state after a step on a batch, and the metrics of the step."""
+        """Returns the state, of packed parameters, after a step on a batch, and the metrics of the step."""
         value, batch_stats, gradients = self._gradients(state, batch)
-        norm = optax.tree.norm(gradients)
+        gradients = self.packing.pack(gradients)
+        norm = global_norm(gradients)
         factor = 1.0 if state.plateau is None else state.plateau.factor
-        params, opt_state = self.optimizer.update(gradients, state.opt_state, state.params, state.step, factor)
+        update = gradients, state.opt_state, state.params, self.packing.roles
+        params, opt_state = self.optimizer.update(*update, state.step, factor)
         new = dataclasses.replace(state, params=params, batch_stats=batch_stats, opt_state=opt_state)
         if state.ema is not None:
             decay = self.train.ema
@@ -100,10 +106,10 @@ class TrainStep:
         """Returns loss, new batch statistics and gradients of a batch, accumulated over its parts."""
         rng = jax.random.fold_in(jax.random.key(self.seed), state.step)
         scale = 1.0 if state.loss_scale is None else state.loss_scale.scale
-        parts = self.train.accumulate
+        parts, params = self.train.accumulate, self.packing.unpack(state.params)
         compute = jax.value_and_grad(self.compute_loss, has_aux=True)
         if parts == 1:
-            (value, batch_stats), gradients = compute(state.params, state.batch_stats, batch, rng, scale)
+            (value, batch_stats), gradients = compute(params, state.batch_stats, batch, rng, scale)
         else:
             # every part takes rows of every device
             split = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
@@ -113,10 +119,10 @@ class TrainStep:
                 gradients, batch_stats = carry
                 index, share, rows = part
                 rng_of_part = jax.random.fold_in(rng, index)
-                (value, batch_stats), new = compute(state.params, batch_stats, rows, rng_of_part, share)
+                (value, batch_stats), new = compute(params, batch_stats, rows, rng_of_part, share)
                 return (jax.tree.map(jnp.add, gradients, new), batch_stats), value
 
-            start = jax.tree.map(jnp.zeros_like, state.params), state.batch_stats
+            start = jax.tree.map(jnp.zeros_like, params), state.batch_stats
             rows = jnp.arange(parts), shares, split
             (gradients, batch_stats), values = jax.lax.scan(add, start, rows, unroll=self._unroll)
             value = jnp.sum(values)

@@ -49,7 +49,7 @@ def test_no_feature_map_is_gathered():
     mesh = sharding.make_mesh(spatial=2)
     trained = Trained(mesh, crop=(128, 32), steps=1, name="hrnet_w18_ocr", loss__name="aux_ohem")
     batch = sharding.put_batch(mesh, next(batches(1, (128, 32))))
-    text = trained.step.compiled.lower(trained.step.pack(trained.step.shapes), batch).compile().as_text()
+    text = trained.step.compiled.lower(trained.step.arguments, batch).compile().as_text()
     found = [(kind, shape) for _, shape, kind in SHAPE.findall(text)]
     assert {kind for kind, _ in found} == {"collective-permute"}
     alone = Trained(crop=(128, 32), steps=1, name="hrnet_w18_ocr", loss__name="aux_ohem")

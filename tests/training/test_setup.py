@@ -53,4 +53,4 @@ def test_a_single_value_per_channel():
     shapes = {"image": (1, 4, 4, 3), "label": (1, 4, 4), "box": (1, 4)}
     batch = {name: jax.ShapeDtypeStruct(shape, "uint8") for name, shape in shapes.items()}
     with pytest.raises(InputError, match="one value per channel"):
-        jax.eval_shape(step.update, step.shapes, batch)
+        jax.eval_shape(step.compiled, step.arguments, batch)
