@@ -34,6 +34,7 @@ def ours(settings) -> dict:
     from openseg_jax import models, sharding
     from openseg_jax.config import Config
     from openseg_jax.data.normalize import Normalization, normalize
+    from openseg_jax.inference import fold
     from openseg_jax.models.counting import multiply_adds
     from openseg_jax.training.step import TrainStep
 
@@ -51,7 +52,7 @@ def ours(settings) -> dict:
         step = TrainStep(Config(), model, Normalization(), mesh)
         program, state = step.compiled, step.pack(sharding.put(step.shardings, step.init(models.init(model))))
     else:
-        program, state = jax.jit(forward), sharding.put_replicated(mesh, models.init(model))
+        program, state = jax.jit(forward), fold(model, sharding.put_replicated(mesh, models.init(model)), mesh)
     start = time.perf_counter()
     lowered = program.lower(state, batch)
     traced = time.perf_counter()

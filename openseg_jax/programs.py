@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from openseg_jax import data, models, sharding
+from openseg_jax import data, sharding
 from openseg_jax.config import Config
 from openseg_jax.data.collate import make_collate
 from openseg_jax.data.normalize import Normalization
@@ -68,7 +68,7 @@ def _train(config: Config, mesh: Mesh) -> jax.stages.Lowered:
     for name in config.data.maps:
         batch |= {key: (shape, dtype) for key, dtype in _MAPS[name].items()}
     arrays = {key: jax.ShapeDtypeStruct(*x) for key, x in batch.items()}
-    return step.compiled.lower(jax.tree.leaves(step.shapes), _placed(mesh, arrays))
+    return step.compiled.lower(step.arguments, _placed(mesh, arrays))
 
 
 def _placed(mesh: Mesh, batch: dict) -> dict[str, jax.ShapeDtypeStruct]:
@@ -106,8 +106,4 @@ def _evaluate(config: Config, mesh: Mesh, size: Size) -> jax.stages.Lowered:
     runner = Runner(model, source, settings, readers, Normalization(**vars(config.normalization)), mesh)
     options = {"input_size": input_size(settings), "net_size": net_size(settings), "maps": runner._maps}
     (batch,) = eval_batches(source, runner.buckets, batch_size=settings.batch_size, **options)
-    replicated = sharding.replicated(mesh)
-    variables = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), models.shapes(model)
-    )
-    return runner._step.lower(variables, _placed(mesh, batch.arrays))
+    return runner.lower(batch.exact, _placed(mesh, batch.arrays))

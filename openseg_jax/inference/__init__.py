@@ -8,3 +8,4 @@ from openseg_jax.inference.readers import Reader as Reader
 from openseg_jax.inference.readers import Refined as Refined
 from openseg_jax.inference.runner import Item as Item
 from openseg_jax.inference.runner import Runner as Runner
+from openseg_jax.inference.runner import fold as fold

@@ -32,10 +32,11 @@ def net_size(settings: EvalSettings) -> Resize:
 
 
 class Batch(NamedTuple):
-    """The arrays of a batch, and the errors of samples that could not be read, by their indices."""
+    """The arrays of a batch, the errors of samples that could not be read, by their indices, and `Bucket.exact`."""
 
     arrays: dict[str, np.ndarray]
     failures: dict[int, InputError]
+    exact: bool
 
 
 def eval_batches(
@@ -83,7 +84,7 @@ def eval_batches(
             except InputError as error:
                 failures[index] = error
                 rows.append(_row(source, -1, bucket, input_size, net_size, maps))
-        return Batch({key: np.stack([row[key] for row in rows]) for key in rows[0]}, failures)
+        return Batch({key: np.stack([row[key] for row in rows]) for key in rows[0]}, failures, bucket.exact)
 
     if start < len(plan):
         dataset = grain.MapDataset.source(plan[start:]).map(load)

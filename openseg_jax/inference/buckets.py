@@ -20,11 +20,13 @@ class Bucket:
     """Images that share one padded shape, and so one compiled program.
 
     indices: into the source, by width. canvas: (height, width) of the network's input; label_canvas: of the output.
+    exact: whether no image is smaller than the canvas, so that the network needs no extents.
     """
 
     indices: tuple[int, ...]
     canvas: Size
     label_canvas: Size
+    exact: bool = False
 
 
 def make_buckets(
@@ -54,7 +56,7 @@ def exact_buckets(sizes: Sequence[Size | None], input_size: Resize) -> list[Buck
     for index, size in enumerate(sizes):
         if size is not None:
             members.setdefault(size, []).append(index)
-    return [Bucket(tuple(indices), input_size(*size), size) for size, indices in members.items()]
+    return [Bucket(tuple(indices), input_size(*size), size, exact=True) for size, indices in members.items()]
 
 
 def _covering(shapes: np.ndarray, counts: np.ndarray, most: int) -> np.ndarray:
@@ -85,4 +87,5 @@ def _bucket(indices: list[int], sizes: Sequence[Size], seen: np.ndarray, multipl
     for side in (canvas, label_canvas):
         side[0] = -(-side[0] // multiple) * multiple
     by_width = sorted(indices, key=lambda index: (sizes[index][1], index))
-    return Bucket(tuple(by_width), tuple(map(int, canvas)), tuple(map(int, label_canvas)))
+    exact = bool((seen == canvas).all())
+    return Bucket(tuple(by_width), tuple(map(int, canvas)), tuple(map(int, label_canvas)), exact)

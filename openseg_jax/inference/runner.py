@@ -18,6 +18,32 @@ from openseg_jax.inference.buckets import Size, exact_buckets, make_buckets
 from openseg_jax.inference.forward import BLOCK, Forward
 from openseg_jax.inference.protocols import make_protocol
 from openseg_jax.inference.readers import Reader
+from openseg_jax.models import backend
+
+
+def fold(model: models.Segmentor, variables: dict, mesh: Mesh) -> dict:
+    """Folds batch norms into the convolutions before them, once for all batches: see `models.folded`.
+
+    variables: On the devices of the mesh.
+    """
+    program, _ = _folding(model, mesh)
+    return {**variables, "folded": program(variables)}
+
+
+@functools.lru_cache(maxsize=8)
+def _folding(model: models.Segmentor, mesh: Mesh):
+    """Returns the program of `fold`, made once for all validations of a run, and the shapes of its results."""
+
+    def function(variables):
+        with backend.on(mesh):
+            return models.folded(model, variables)["folded"]
+
+    shapes = jax.eval_shape(function, models.shapes(model))
+    with backend.on(mesh):
+        order = backend.current().kernel_order
+    places = jax.tree.map(lambda x: backend.placed(sharding.replicated(mesh), order, x), shapes)
+    structs = jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
+    return jax.jit(function, out_shardings=places), structs
 
 
 class Runner:
@@ -66,7 +92,7 @@ class Runner:
         self._to_input, self._to_net = input_size(settings), net_size(settings)
         maps = [name for reader in readers.values() for name in reader.maps]
         self._maps = tuple(dict.fromkeys(maps + ["depth"] * self._protocol.by_depth))
-        self._step = jax.jit(self._compute, out_shardings=sharding.per_image(mesh))
+        self._step = jax.jit(self._compute, static_argnames="exact", out_shardings=sharding.per_image(mesh))
         self._take(source)
 
     def over(self, source) -> "Runner":
@@ -88,7 +114,8 @@ class Runner:
         """Yields the images of this process in the order of `order`.
 
         An image that cannot be read comes as an item with an `error`, which is raised when its results are taken.
-        variables: On the devices of the mesh. start: Batches to leave out, done by an earlier run.
+        variables: On the devices of the mesh; those of `fold` save folding them again in each run. start: Batches to
+        leave out, done by an earlier run.
         """
         for _, items in self.batches(variables, start):
             yield from items
@@ -105,10 +132,23 @@ class Runner:
             yield start, [Item(self.source, index, None, error) for index, error in own]
         options = {"input_size": self._to_input, "net_size": self._to_net, "maps": self._maps, "process": (rank, count)}
         options |= {"batch_size": self._settings.batch_size, "start": start}
+        variables = variables if "folded" in variables else fold(self._model, variables, self._mesh)
         loaded = eval_batches(self.source, self.buckets, **options)
-        steps = ((batch, self._step(variables, sharding.put_batch(self._mesh, batch.arrays))) for batch in loaded)
-        for done, (step, _) in enumerate(itertools.pairwise(itertools.chain(steps, [None])), start + 1):
-            yield done, self._items(*step)
+
+        def step(batch: Batch) -> dict[str, jax.Array]:
+            return self._step(variables, sharding.put_batch(self._mesh, batch.arrays), exact=batch.exact)
+
+        steps = ((batch, step(batch)) for batch in loaded)
+        for done, (given, _) in enumerate(itertools.pairwise(itertools.chain(steps, [None])), start + 1):
+            yield done, self._items(*given)
+
+    def lower(self, exact: bool, batch: dict) -> jax.stages.Lowered:
+        """Lowers the program of a bucket for the shapes of a batch of it."""
+        everywhere = sharding.replicated(self._mesh)
+        place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)  # noqa: E731
+        shapes = jax.tree.map(place, models.shapes(self._model))
+        _, folded = _folding(self._model, self._mesh)
+        return self._step.lower({**shapes, "folded": folded}, batch, exact=exact)
 
     def _take(self, source) -> None:
         self.source, self.unreadable = source, {}
@@ -130,14 +170,15 @@ class Runner:
             self.unreadable[index] = error
             return None
 
-    def _compute(self, variables: dict, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def _compute(self, variables: dict, batch: dict[str, jax.Array], exact: bool = False) -> dict[str, jax.Array]:
         """Computes the results of all readers for a batch, (N, ...) each."""
         settings, height = self._settings, batch["label"].shape[1]
-        options = {"resized": bool(settings.min_side or settings.size), "exact": settings.exact_shapes}
+        options = {"resized": bool(settings.min_side or settings.size), "exact": exact}
         options["rows"] = height if sharding.splits_rows(self._mesh, height) else BLOCK
         forward = Forward(self._model, variables, batch, self._normalization, self._protocol, **options)
-        for name, reader in self._readers.items():
-            forward.found[name] = reader(forward)
+        with backend.on(self._mesh):
+            for name, reader in self._readers.items():
+                forward.found[name] = reader(forward)
         return forward.found
 
     def _items(self, batch: Batch, arrays: dict[str, jax.Array]) -> list["Item"]:

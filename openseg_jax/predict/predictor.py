@@ -12,7 +12,7 @@ from openseg_jax.config import EvalSettings, typed
 from openseg_jax.converters import load
 from openseg_jax.data.sources import ArraySource
 from openseg_jax.errors import InputError
-from openseg_jax.inference import ArgMax, Item, Probabilities, Runner
+from openseg_jax.inference import ArgMax, Item, Probabilities, Runner, fold
 from openseg_jax.labels.classes import ClassTable
 
 _READERS = {"labels": ArgMax(), "probabilities": Probabilities()}
@@ -44,7 +44,8 @@ class Predictor:
         self.classes = metadata.classes or ClassTable.from_dict({"classes": names}, str(checkpoint))
         settings = typed({"eval": {"batch_size": batch_size or mesh.size} | options}).eval
         self.settings, _ = settings_of_run(settings, metadata, options)
-        self._variables, source = sharding.put_replicated(mesh, variables), ArraySource([], self.classes)
+        source = ArraySource([], self.classes)
+        self._variables = fold(model, sharding.put_replicated(mesh, variables), mesh)
         self._make = lambda readers: Runner(model, source, self.settings, readers, metadata.normalization, mesh)
         self._runners: dict[tuple[str, ...], Runner] = {}
         self._runner("labels")  # refuses settings that do not fit this net

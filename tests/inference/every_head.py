@@ -103,7 +103,7 @@ def compare(name: str, sizes=SIZES, *, max_buckets: int = 4, batch_sizes: tuple[
         forward = lambda batch: Forward(model, variables, batch, Normalization(), protocol, exact=exact)  # noqa: E731
         step = jax.jit(lambda batch: forward(batch).read())
         found = {}
-        for batch, _ in eval_batches(source, buckets, batch_size=batch_size, maps=("depth",)):
+        for batch, *_ in eval_batches(source, buckets, batch_size=batch_size, maps=("depth",)):
             logits = np.asarray(step(jax.tree.map(jnp.asarray, batch)))
             boxes = batch["label_box"]
             found |= {i: x[:h, :w] for i, x, (_, _, h, w) in zip(batch["index"], logits, boxes, strict=True)}

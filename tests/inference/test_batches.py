@@ -39,7 +39,7 @@ def test_evaluation_sees_each_image_once(tmp_path, processes):
     buckets = make_buckets([source.size(i) for i in range(7)], max_buckets=2)
     seen = []
     for rank in range(processes):
-        for batch, failures in eval_batches(source, buckets, batch_size=4, process=(rank, processes)):
+        for batch, failures, _ in eval_batches(source, buckets, batch_size=4, process=(rank, processes)):
             assert len(batch["index"]) == 4 // processes
             assert not failures
             rows = zip(*(batch[k] for k in ("index", "image", "box", "label")), strict=True)
@@ -64,7 +64,7 @@ def test_evaluation_at_another_size(tmp_path):
         return height // 2, width // 2
 
     buckets = make_buckets([source.size(i) for i in range(3)], max_buckets=1, input_size=half)
-    ((batch, _),) = eval_batches(source, buckets, batch_size=3, input_size=half)
+    ((batch, *_),) = eval_batches(source, buckets, batch_size=3, input_size=half)
     np.testing.assert_array_equal(batch["index"], [2, 0, 1], "by width")
     np.testing.assert_array_equal(batch["box"][:, 2:], [(24, 24), (20, 28), (16, 32)])
     np.testing.assert_array_equal(batch["label_box"][:, 2:], [(48, 48), (40, 56), (33, 64)])

@@ -129,3 +129,18 @@ def test_results_are_copied_when_they_are_taken_and_errors_raised(setting, monke
     batches = list(runner.batches(variables, start=1))
     assert [done for done, _ in batches] == [1, *range(2, runner.batch_count + 1)], "what has no size, and the rest"
     assert {item.index for _, rest in batches[1:] for item in rest} < set(items)
+
+
+def test_images_of_the_size_of_their_canvas_need_no_extents(setting):
+    """Their bucket is exact, so that the net computes no masks, and finds the same."""
+    model, variables, source = setting[1:]
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    variables, found = sharding.put_replicated(mesh, variables), {}
+    sizes = {source.size(index) for index in range(len(source))}
+    for most in (len(sizes), 1):
+        settings = EvalSettings(batch_size=2, max_buckets=most)
+        runner = Runner(model, source, settings, READERS, Normalization(), mesh)
+        assert {bucket.exact for bucket in runner.buckets} == {most > 1}
+        found[most] = {item.index: item["labels"] for item in runner.run(variables)}
+    same = [np.mean(found[len(sizes)][index] == found[1][index]) for index in found[1]]
+    assert min(same) > 0.999
