@@ -11,6 +11,9 @@ _ARRAY = re.compile(r"\b(pred|bf16|[sufc]\d+)\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\(([^)]*)\)(.*)$")
 _RUN_COMPUTATIONS = ("while", "call", "conditional", "async-start")
+# Within a kernel they compute of each element only what is read of the result.
+_ELEMENTWISE = ("bitcast", "convert", "copy", "reshape", "add", "subtract", "multiply", "divide", "maximum", "minimum")
+_ELEMENTWISE += ("select", "compare", "negate", "exponential")
 _SLICES = ("dynamic-slice", "slice", "gather")  # they read a part of their first operand
 
 
@@ -33,6 +36,11 @@ class Instruction(NamedTuple):
     def bytes(self) -> int:
         """The size of the result."""
         return sum(math.prod(dims) * _BITS.get(dtype, 8) // 8 for dtype, dims in arrays(self.shape))
+
+    @property
+    def elements(self) -> int:
+        """The number of elements of the result."""
+        return sum(math.prod(dims) for _, dims in arrays(self.shape))
 
     @property
     def operand_names(self) -> list[str]:
@@ -100,13 +108,15 @@ class Module:
         """Returns the bytes that a kernel reads: each operand once, and of what it slices only the slice."""
         fused, total = self.fused(instruction), 0
         for place, name in enumerate(instruction.operand_names):
-            whole = computation[name].bytes if name in computation else 0
-            if instruction.opcode != "fusion":
-                users = [(instruction, place)]
+            if name not in computation:
+                continue
+            operand = computation[name]
+            if instruction.opcode == "fusion":
+                own = next(i for i in fused.values() if i.opcode == "parameter" and i.operands == str(place))
+                share = _share(own, fused)
             else:
-                own = [i.name for i in fused.values() if i.opcode == "parameter" and i.operands == str(place)]
-                users = [(i, i.operand_names.index(own[0])) for i in fused.values() if own[0] in i.operand_names]
-            total += min(whole, sum(_part(user, position, whole) for user, position in users))
+                share = _share_of(instruction, place, operand, {})
+            total += round(operand.bytes * share)
         return total
 
     def written(self, instruction: Instruction, computation: Computation) -> int:
@@ -118,8 +128,19 @@ class Module:
         return scope[root.operand_names[1]].bytes if root.opcode == "dynamic-update-slice" else instruction.bytes
 
 
-def _part(user: Instruction, position: int, whole: int) -> int:
-    """Returns how many of the bytes of an operand at a position an instruction reads."""
-    if user.opcode in _SLICES and position == 0:
-        return user.bytes
-    return 0 if user.opcode == "dynamic-update-slice" and position == 0 else whole
+def _share(array: Instruction, scope: Computation) -> float:
+    """Returns the share of an array within a kernel that its users read."""
+    users = [
+        (user, user.operand_names.index(array.name)) for user in scope.values() if array.name in user.operand_names
+    ]
+    return min(1.0, sum(_share_of(user, position, array, scope) for user, position in users))
+
+
+def _share_of(user: Instruction, position: int, array: Instruction, scope: Computation) -> float:
+    if position == 0 and user.opcode in _SLICES:
+        return min(1.0, user.elements / max(array.elements, 1))
+    if position == 0 and user.opcode == "dynamic-update-slice":
+        return 0.0
+    if user.opcode in _ELEMENTWISE and not user.is_root:
+        return _share(user, scope)
+    return 1.0

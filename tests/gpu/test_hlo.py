@@ -93,3 +93,24 @@ def test_an_update_in_place():
     fusion = module.computations["body"]["one"]
     assert module.written(fusion, module.computations["body"]) == 4
     assert module.read(fusion, module.computations["body"]) == 4
+
+
+def test_of_what_is_sliced_behind_elementwise_operations_only_the_slice_is_read():
+    module = Module("""
+%part (x: bf16[100,100], y: f32[100,100]) -> f32[10,100] {
+  %x = bf16[100,100]{1,0} parameter(0)
+  %y = f32[100,100]{1,0} parameter(1)
+  %wide = f32[100,100]{1,0} convert(%x)
+  %both = f32[100,100]{1,0} add(%wide, %y)
+  ROOT %slice = f32[10,100]{1,0} slice(%both), slice={[0:10], [0:100]}
+}
+
+ENTRY %main (x: bf16[100,100], y: f32[100,100]) -> f32[10,100] {
+  %x = bf16[100,100]{1,0} parameter(0)
+  %y = f32[100,100]{1,0} parameter(1)
+  ROOT %fusion = f32[10,100]{1,0} fusion(%x, %y), kind=kLoop, calls=%part
+}
+""")
+    (kernel,) = (own for own, _, _ in module.executed() if own.opcode == "fusion")
+    assert module.read(kernel, module.computations["main"]) == 10 * 100 * (2 + 4)
+    assert module.written(kernel, module.computations["main"]) == 10 * 100 * 4
