@@ -43,7 +43,7 @@ def save(folder, name: str, **options):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("checkpoint"), "spatial_ocrnet")
+    return save(tmp_path_factory.mktemp("checkpoint"), "hrnet_w48_ocr")
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,15 @@ class Backend(NamedTuple):
         return self.platform == "cpu" and 1 < groups <= 4
 
     @property
+    def joins_maps(self) -> bool:
+        """Whether maps are joined for a convolution of all of them; if not, each has its part of the kernel.
+
+        Joining copies the maps, and on a GPU both forms stay in memory for the backward pass. The sum of several
+        convolutions is rounded once more.
+        """
+        return self.platform == "cpu"
+
+    @property
     def selects_relu(self) -> bool:
         """Whether a bfloat16 ReLU is a selection, not a maximum.
 
@@ -53,6 +62,14 @@ class Backend(NamedTuple):
         reductions of pairs.
         """
         return self.platform == "gpu"
+
+    @property
+    def takes_two_passes(self) -> bool:
+        """Whether the variance is taken about the mean itself, in a second pass, which on a CPU is in its caches.
+
+        It rounds least, as torch does: a CPU adds one value after the other, where a GPU adds in a tree.
+        """
+        return self.platform == "cpu"
 
     @property
     def kernel_order(self) -> tuple[int, ...] | None:

@@ -22,7 +22,7 @@ class Moments(NamedTuple):
     """Of the real values of each channel. The mean is origin + shift, which differ too much for a sum in float32.
 
     Attributes:
-        origin: (C,), a value of the map.
+        origin: (C,), a value of the map, or nearly the mean.
         shift: (C,).
         var: (C,), the biased variance.
         count: (), the number of values.
@@ -39,19 +39,22 @@ class Moments(NamedTuple):
 
 
 def moments(x: jax.Array, inside: jax.Array | None = None, extent: jax.Array | None = None) -> Moments:
-    """Returns the moments of the channels of (N, H, W, C), in at least float32, from one pass over the map.
+    """Returns the moments of the channels of (N, H, W, C), in at least float32, on a GPU from one pass over the map.
 
     E[x^2] - E[x]^2 loses the variance of a channel whose mean is large. Here the sums are of x - pivot, where the pivot
-    is a value of the map. Each device has one of its own, and what the devices found is combined about the mean of the
-    first one (Chan, Golub, LeVeque 1983).
+    is a value of the map, or its mean on a CPU. Each device has one of its own, and what the devices found is combined
+    about the mean of the first one (Chan, Golub, LeVeque 1983).
 
     inside, extent: Of a `FeatureMap`; with them, each image has a pivot of its own.
     """
     own = backend.current()
     if extent is None:
         parts = _divided(x)
-        middle = tuple(slice(side // 2, side // 2 + 1) for side in parts.shape[3:6])
-        pivot = parts[(slice(None), slice(0, 1), slice(None), *middle)]
+        if own.takes_two_passes:
+            pivot = jnp.mean(parts, axis=(1, 3, 4, 5), keepdims=True)
+        else:
+            middle = tuple(slice(side // 2, side // 2 + 1) for side in parts.shape[3:6])
+            pivot = parts[(slice(None), slice(0, 1), slice(None), *middle)]
         count = jnp.full((*parts.shape[:3:2], 1), parts[0, :, 0, ..., 0].size, parts.dtype)
         deviation = parts - pivot
     else:

@@ -114,9 +114,11 @@ relu = Activation(0.0)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _leaky_relu(x: jax.Array, slope: float) -> jax.Array:
-    if slope == 0 and not (x.dtype == jnp.bfloat16 and backend.current().selects_relu):
-        return jnp.maximum(x, 0)
-    return jnp.where(x <= 0, slope * x if slope else 0, x)
+    if slope:
+        return jnp.where(x >= 0, x, slope * x)
+    if x.dtype == jnp.bfloat16 and backend.current().selects_relu:
+        return jnp.where(x <= 0, 0, x)
+    return jnp.maximum(x, 0)
 
 
 def _leaky_relu_forward(x, slope):
@@ -206,6 +208,8 @@ class Conv(nnx.Module):
     ) -> FeatureMap:
         """Convolves with a kernel and a bias of this convolution's shapes, and applies an activation."""
         maps = [x] if isinstance(x, FeatureMap) else x
+        if backend.current().joins_maps:
+            maps = [concat(maps)]
         x, ends = maps[0], np.cumsum([own.shape[-1] for own in maps])
         kernels = jnp.split(kernel.astype(x.values.dtype), ends[:-1], axis=2)
         parts = [self._convolve(own.values, part) for own, part in zip(maps, kernels, strict=True)]
@@ -249,9 +253,10 @@ class Norm(nnx.Module):
     def activation(self) -> Activation:
         return Activation(self.slope)
 
-    def activate(self, x: FeatureMap, then: Activation | None = None) -> FeatureMap:
-        """Applies `then`, or its own activation; a method, so that `activations` sees what comes out."""
-        return (then or self.activation)(x)
+
+def _activate(self: Norm, x: FeatureMap, then: Activation | None = None) -> FeatureMap:
+    """Applies `then`, or the norm's own activation. `activations` sees it as a method of each class, not inherited."""
+    return (then or self.activation)(x)
 
 
 class BatchNorm(Norm):
@@ -271,6 +276,8 @@ class BatchNorm(Norm):
         self.bias = declare(nnx.Param, (channels,), 0.0)
         self.mean = declare(nnx.BatchStat, (channels,), 0.0)
         self.var = declare(nnx.BatchStat, (channels,), 1.0)
+
+    activate = _activate
 
     def gain(self) -> jax.Array:
         return self.scale.get_value()
@@ -315,12 +322,14 @@ class InplaceABN(BatchNorm):
         return jnp.abs(self.scale.get_value()) + self.epsilon
 
     slope = 0.01
+    activate = _activate
 
 
 class GroupNorm(Norm):
     """torch.nn.GroupNorm; the statistics are those of the real positions of one image. 8 groups as in the original."""
 
     epsilon, groups = 1e-5, 8
+    activate = _activate
 
     def __init__(self, channels: int):
         if channels % self.groups:
@@ -334,7 +343,7 @@ class GroupNorm(Norm):
         inside = True if x.extent is None else x.inside[..., None]
         real = jnp.broadcast_to(inside, values.shape)
         mean = jnp.mean(values, axis=(1, 2, 4), keepdims=True, where=real)
-        var = jnp.mean(jnp.square(values - mean), axis=(1, 2, 4), keepdims=True, where=real)
+        var = jnp.mean((values - mean) * (values - mean), axis=(1, 2, 4), keepdims=True, where=real)
         y = ((values - mean) * jax.lax.rsqrt(var + self.epsilon)).reshape(x.shape)
         y = y * self.scale.get_value() + self.bias.get_value()
         return x.replace(y.astype(x.values.dtype)).zero_outside()

@@ -133,9 +133,10 @@ def activations(model: Segmentor, variables: dict, images: jax.Array, sizes=None
     (_, state), _ = _run(captured, model, variables, images, False, sizes, None, labels)
     result = {}
     for path, variable in nnx.to_flat_state(state):
-        value = variable.get_value()
-        if len(value) == 1 and isinstance(value[0], FeatureMap):
-            result[".".join(str(key) for key in path).removesuffix(".__call__")] = value[0].values
+        found = variable.get_value()
+        same = all(getattr(x, "values", None) is found[0].values for x in found[1:]) if found else False
+        if path[-1] in ("__call__", "activate") and isinstance(found[0], FeatureMap) and same:
+            result[".".join(str(key) for key in path).removesuffix(".__call__")] = found[0].values
     return result
 
 

@@ -1,6 +1,7 @@
 """Devices change nothing: not their number, nor how they share a batch, nor in which processes they are."""
 
 import json
+import math
 import os
 import re
 from unittest import mock
@@ -50,8 +51,10 @@ def test_no_feature_map_is_gathered():
     trained = Trained(mesh, crop=(128, 32), steps=1, name="hrnet_w18_ocr", loss__name="aux_ohem")
     batch = sharding.put_batch(mesh, next(batches(1, (128, 32))))
     text = trained.step.compiled.lower(trained.step.arguments, batch).compile().as_text()
-    found = [(kind, shape) for _, shape, kind in SHAPE.findall(text)]
-    assert {kind for kind, _ in found} == {"collective-permute"}
+    found = [(kind, [*map(int, shape.split(","))]) for _, shape, kind in SHAPE.findall(text)]
+    assert {kind for kind, _ in found} == {"collective-permute", "all-gather"}
+    # Of a batch norm, a few values of each channel and device.
+    assert all(math.prod(shape[:-1]) <= mesh.size for kind, shape in found if kind == "all-gather")
     alone = Trained(crop=(128, 32), steps=1, name="hrnet_w18_ocr", loss__name="aux_ohem")
     np.testing.assert_allclose(trained.losses, alone.losses, rtol=1e-5)
 
