@@ -1,4 +1,4 @@
-"""Batch normalisation that reads its map once to find the moments, and once for the sums of its gradient.
+"""Batch normalisation that on a GPU reads its map once to find the moments, and once for the sums of its gradient.
 
 Written plainly, and differentiated by JAX, the mean and the variance take one pass each, and their derivatives several
 more. This one keeps for the backward pass only its input, in the dtype that it came in.
